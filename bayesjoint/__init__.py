@@ -1,0 +1,63 @@
+"""Bayesian joint inversion: several data sets, one unknown, one honest posterior.
+
+The names below are the whole public interface.  They are loaded on first use, so that
+``import bayesjoint`` and the command line answer at once.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "grids": ["Grid"],
+    "priors": ["Prior"],
+    "latents": ["GaussianField", "Parameter"],
+    "forward": ["linear_map", "numpy_map", "pytensor_map"],
+    "noise": ["CorrelatedNoise", "GaussianNoise", "PoissonNoise", "StudentTNoise"],
+    "modalities": ["Modality"],
+    "couplings": ["CrossGradient"],
+    "discrepancy": ["JointDiscrepancy"],
+    "problem": ["JointProblem", "build_model"],
+    "linearize": ["linearize"],
+    "sampling": ["sample"],
+    "simulation": ["simulate"],
+    "reports": [
+        "compromise",
+        "identifiability",
+        "information",
+        "leakage",
+        "point_spread",
+        "predictive_check",
+        "resolution",
+        "resolution_matrix",
+    ],
+    "plots": [
+        "plot_compromise",
+        "plot_fit",
+        "plot_identifiability",
+        "plot_information",
+        "plot_leakage",
+        "plot_point_spread",
+        "plot_posterior",
+        "plot_predictive_check",
+        "plot_resolution",
+        "plot_spectrum",
+    ],
+    "page": ["report"],
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'bayesjoint' has no attribute {name!r}")
+    value = getattr(import_module(f"bayesjoint.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

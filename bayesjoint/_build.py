@@ -1,0 +1,83 @@
+"""The model while it is being built: what each part leaves for the next."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+
+from bayesjoint.priors import Prior
+
+
+@dataclass(frozen=True, eq=False)
+class Unknown:
+    """One unknown of the model: its user-facing name and its free variable."""
+
+    name: str
+    variable: str  # name of the free variable, "depth_white" or, without a white form, "depth"
+    kind: str  # "latent" or "hyperparameter"
+    white: bool = True
+    of_errors: bool = False  # enters the covariance of the errors, not the response
+    units: str = ""
+
+
+@dataclass(eq=False)
+class ModelBuild:
+    """What has been added to a ``pm.Model`` so far, by name."""
+
+    model: pm.Model
+    values: dict[str, Any] = field(default_factory=dict)  # latents and hyperparameters
+    unknowns: list[Unknown] = field(default_factory=list)
+    outputs: dict[int, Any] = field(default_factory=dict)  # of forward maps, by identity
+    responses: dict[str, Any] = field(default_factory=dict)  # shape of the data
+    noise: dict[str, dict[str, Any]] = field(default_factory=dict)  # terms, shape of the data
+    factors: dict[str, Any] = field(default_factory=dict)  # (basis, scale) of the discrepancy
+    residuals: dict[str, Any] = field(default_factory=dict)  # of couplings: log p = -|r|^2 / 2
+    log_priors: dict[str, Any] = field(default_factory=dict)  # one scalar each
+
+    def add_coords(self, coords: Mapping[str, Any]) -> None:
+        """Register coordinates with the model."""
+        for name, values in coords.items():
+            if name not in self.model.coords:
+                self.model.add_coord(name, np.asarray(values))
+
+    def unknown(
+        self,
+        name: str,
+        value: Any,
+        *,
+        dims: tuple[str, ...] | None = None,
+        kind: str = "hyperparameter",
+        of_errors: bool = False,
+        units: str = "",
+    ):
+        """Return ``value`` when it is a number, else add the unknown with that prior."""
+        if not isinstance(value, Prior):
+            return pt.as_tensor(np.asarray(value, dtype=float))
+        if name in self.values:
+            return self.values[name]
+        shape = tuple(len(self.model.coords[d]) for d in dims) if dims else ()
+        if value.is_white:
+            variable = f"{name}_white"
+            white = pm.Normal(variable, shape=shape, dims=dims)
+            tensor = pt.specify_shape(value.from_white(white), shape)
+            tensor = pm.Deterministic(name, tensor, dims=dims)
+        else:
+            variable = name
+            settings = {"dims": dims} if dims else {}
+            tensor = value.distribution(name, **value.parameters, **settings)
+        self.values[name] = tensor
+        self.unknowns.append(Unknown(name, variable, kind, value.is_white, of_errors, units))
+        self.log_priors[name] = value.log_density(tensor)
+        return tensor
+
+    def matrix(self, name: str, array: np.ndarray):
+        """Return a constant matrix; a large one is data of the model, so that graphs stay cached."""
+        array = np.ascontiguousarray(array, dtype=float)
+        if array.nbytes <= 50_000:
+            return pt.constant(array)
+        if name not in self.model.named_vars:
+            pm.Data(name, array)
+        return self.model[name]

@@ -1,0 +1,1 @@
+"""Numerical kernels: NumPy and SciPy only, no knowledge of problems or models."""

@@ -1,0 +1,180 @@
+"""What must hold between the parts of a problem; each check names object, fact and cure."""
+
+import warnings
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+
+from bayesjoint import _validate
+from bayesjoint._build import ModelBuild
+from bayesjoint._compile import INTERPRETED
+
+if TYPE_CHECKING:
+    from bayesjoint.problem import JointProblem
+
+CHECK_DRAWS = 3
+RESERVED = {
+    "chain", "draw", "mode", "unknown", "cell", "datum", "modality", "latent", "point",
+    "parameter", "direction", "into", "source",
+}  # fmt: skip
+
+_checked_maps: "weakref.WeakKeyDictionary[Any, tuple]" = weakref.WeakKeyDictionary()
+
+
+def check(problem: "JointProblem") -> None:
+    """Raise unless the parts of the problem fit each other."""
+    _check_names(problem)
+    _check_reach(problem)
+    _check_coords(problem)
+    _check_units(problem)
+    for coupling in problem.couplings:
+        _check_coupling(problem, coupling)
+    for discrepancy in problem.discrepancies:
+        discrepancy.check(problem.modality)
+    _check_responses(problem)
+
+
+def _check_names(problem: "JointProblem") -> None:
+    names = [part.name for part in (*problem.latents, *problem.modalities)]
+    _validate.require_unique("JointProblem", names)
+    _validate.require_unique("JointProblem: discrepancies", [d.name for d in problem.discrepancies])
+    dims = {dim for part in problem.latents for dim in part.dims}
+    dims |= {dim for modality in problem.modalities for dim in modality.data.dims}
+    clash = sorted(dims & set(names))
+    if clash:
+        raise ValueError(
+            f"{clash[0]!r} is both a dimension and the name of a latent or modality; rename one of them"
+        )
+    taken = sorted(dims & RESERVED)
+    if taken:
+        raise ValueError(f"the dimension {taken[0]!r} is used by the reports; rename it in the data or the grid")
+    if not problem.latents:
+        raise ValueError("JointProblem: there are no latents; give at least one GaussianField or Parameter")
+
+
+def _check_reach(problem: "JointProblem") -> None:
+    known = set(problem.latent)
+    reached: set[str] = set()
+    for modality in problem.modalities:
+        if not modality.forward.latents:
+            raise ValueError(f"modality {modality.name!r}: its map {modality.forward.name!r} reads no latent")
+        for name in modality.forward.latents:
+            if name not in known:
+                raise ValueError(
+                    f"modality {modality.name!r}: its map {modality.forward.name!r} reads the latent {name!r}, which "
+                    f"is not in the problem; there are {sorted(known)}"
+                )
+        reached |= set(modality.forward.latents)
+    unreached = sorted(known - reached)
+    if unreached and problem.modalities:
+        warnings.warn(
+            f"no modality reaches {unreached}: what is reported of them is the prior only, with its couplings",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def _check_coords(problem: "JointProblem") -> None:
+    seen: dict[str, tuple[str, np.ndarray]] = {}
+    parts = [(f"latent {p.name!r}", p.grid_coords) for p in problem.latents]
+    parts += [(f"modality {m.name!r}", m.coords) for m in problem.modalities]
+    for owner, coords in parts:
+        for dim, values in coords.items():
+            values = np.asarray(values)
+            other, known = seen.setdefault(dim, (owner, values))
+            if not np.array_equal(known, values):
+                raise ValueError(
+                    f"{other} and {owner} share the dimension {dim!r} with different coordinates; rename it in "
+                    f"one of them, as in data.rename({dim}='{dim}_2'), or align them"
+                )
+
+
+def _check_units(problem: "JointProblem") -> None:
+    for modality in problem.modalities:
+        forward = modality.forward
+        for name, units in forward.input_units.items():
+            if name not in problem.latent:
+                raise ValueError(f"map {forward.name!r}: input_units names {name!r}, which it does not read")
+            if not _validate.same_units(problem.latent[name].units, units):
+                raise ValueError(
+                    f"map {forward.name!r}: expects {name!r} in {units!r}, the latent is in "
+                    f"{problem.latent[name].units!r}; convert one of them"
+                )
+
+
+def _check_coupling(problem: "JointProblem", coupling: Any) -> None:
+    missing = [name for name in coupling.latents if name not in problem.latent]
+    if missing:
+        raise ValueError(
+            f"{coupling.name}: there is no latent {missing[0]!r}; there are {sorted(problem.latent)}"
+        )
+    coupling.check(problem.latent)
+
+
+def _check_responses(problem: "JointProblem") -> None:
+    """Check maps and responses at prior draws, each map once as long as it lives."""
+    draws = prior_values(problem, CHECK_DRAWS)
+    for modality in problem.modalities:
+        forward = modality.forward
+        values = [[draw[name] for name in forward.latents] for draw in draws]
+        signature = tuple(np.shape(v) for v in values[0])
+        if _checked_maps.get(forward) != signature:
+            forward.check(values)
+            _checked_maps[forward] = signature
+    if problem.modalities:
+        _check_shapes(problem, draws[0])
+
+
+def prior_values(problem: "JointProblem", count: int) -> list[dict[str, np.ndarray]]:
+    """Return draws of all latents from the prior without couplings, for checks (seed 0)."""
+    build = _latents_only(problem)
+    free = [build.model[v.name] for v in build.model.free_RVs]
+    outputs = [build.values[name] for name in problem.latent]
+    function = pytensor.function(free, outputs, mode=INTERPRETED, on_unused_input="ignore")
+    rng = np.random.default_rng(0)
+    whites = {u.variable for u in build.unknowns if u.white}
+    draws = []
+    for _ in range(count):
+        inputs = [_draw(v, v.name in whites, rng) for v in free]
+        draws.append(dict(zip(problem.latent, function(*inputs), strict=True)))
+    return draws
+
+
+def _draw(variable: Any, white: bool, rng: np.random.Generator) -> np.ndarray:
+    if white:
+        return rng.standard_normal(variable.type.shape)
+    return pm.draw(variable, random_seed=int(rng.integers(2**31)), mode=INTERPRETED)
+
+
+def _latents_only(problem: "JointProblem") -> ModelBuild:
+    build = ModelBuild(pm.Model())
+    with build.model:
+        for latent in problem.latents:
+            latent.add_to_model(build)
+    return build
+
+
+def _check_shapes(problem: "JointProblem", draw: dict[str, np.ndarray]) -> None:
+    """Evaluate every predicted data set once; its size must be that of the data."""
+    scratch = ModelBuild(pm.Model())
+    with scratch.model:
+        scratch.values.update({name: pt.constant(value) for name, value in draw.items()})
+        outputs = [m.operator.apply(scratch, m.forward.output(scratch)) for m in problem.modalities]
+    for modality, output in zip(problem.modalities, outputs, strict=True):
+        owner = f"modality {modality.name!r}"
+        try:
+            value = np.asarray(pytensor.function([], output, mode=INTERPRETED)())
+        except ValueError as error:
+            raise ValueError(f"{owner}: the observation operator does not fit the forward map: {error}") from error
+        if value.size != modality.data.size or (value.ndim > 1 and value.shape != modality.data.shape):
+            raise ValueError(
+                f"{owner}: {value.shape} predicted values for data of shape {modality.data.shape}; they must agree "
+                f"(dims {modality.data.dims})"
+            )
+        if not np.all(np.isfinite(value)):
+            raise ValueError(f"{owner}: the predicted data are not finite at a prior draw; narrow the priors or mend the map")
+

@@ -1,0 +1,81 @@
+"""Checks of what users give, with errors that name the object, the fact and the cure."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+
+def require_name(kind: str, name: Any) -> None:
+    """Raise unless ``name`` is a usable identifier."""
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ValueError(
+            f"{kind} {name!r}: the name must be a word of letters, digits and underscores; "
+            "it becomes a variable of the model"
+        )
+
+
+def require_given(owner: str, setting: str, value: Any, advice: str) -> None:
+    """Raise when a scientific setting that has no default was left out."""
+    if value is None:
+        raise ValueError(f"{owner}: {setting} is not given; {advice}")
+
+
+def require_positive(owner: str, setting: str, value: Any) -> None:
+    """Raise unless every number in ``value`` is finite and above zero (priors pass)."""
+    from bayesjoint.priors import Prior
+
+    if value is None or isinstance(value, Prior):
+        return
+    array = np.asarray(value, dtype=float)
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"{owner}: {setting} is not finite; give a positive number")
+    if not np.all(array > 0):
+        raise ValueError(
+            f"{owner}: {setting} must be positive, the smallest given is {array.min():g}"
+        )
+
+
+def require_finite(owner: str, values: np.ndarray, dims: tuple[str, ...]) -> None:
+    """Raise when data contain NaN or infinity, with the cure for labelled data."""
+    values = np.asarray(values, dtype=float)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        kind = "NaN" if np.isnan(values).any() else "infinite"
+        cure = f"drop them with data.dropna({dims[0]!r})" if dims else "give a finite value"
+        if kind == "infinite":
+            cure = f"keep the finite ones with data.where(np.isfinite(data)).dropna({dims[0]!r})"
+        raise ValueError(f"{owner}: {bad.sum()} of {values.size} data are {kind}; {cure}")
+
+
+def require_unique(kind: str, names: Iterable[str]) -> None:
+    """Raise when a name occurs twice."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{kind}: the name {name!r} is used twice; give each its own name")
+        seen.add(name)
+
+
+def same_units(first: str | None, second: str | None) -> bool:
+    """Return whether two unit strings agree, or one of them is not stated."""
+    if not first or not second:
+        return True
+    return "".join(str(first).split()) == "".join(str(second).split())
+
+
+def covariance_factor(owner: str, matrix: Any) -> np.ndarray:
+    """Return the lower Cholesky factor of a covariance, or raise with its fault."""
+    matrix = np.asarray(matrix, dtype=float)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"{owner}: a square matrix is needed, the shape given is {matrix.shape}")
+    if not np.allclose(matrix, matrix.T, rtol=1e-8, atol=1e-12 * np.abs(matrix).max()):
+        raise ValueError(f"{owner}: the matrix is not symmetric; use (C + C.T) / 2 if it should be")
+    try:
+        return np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        smallest = np.linalg.eigvalsh(matrix)[0]
+        raise ValueError(
+            f"{owner}: the matrix is not positive definite, its smallest eigenvalue is "
+            f"{smallest:.3g}; add independent variance to its diagonal or lower the correlations"
+        ) from None

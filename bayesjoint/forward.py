@@ -1,0 +1,320 @@
+"""Forward maps: the physics of one modality, with its derivative.
+
+Every map turns latents into predicted data.  Two modalities that are given the same map object
+share one evaluation.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.sparse as ps
+import pytensor.tensor as pt
+from pytensor.gradient import pullback
+from scipy import sparse
+
+from bayesjoint import _derivatives
+from bayesjoint._build import ModelBuild
+from bayesjoint._compile import INTERPRETED
+
+
+@dataclass(frozen=True, eq=False)
+class ForwardMap:
+    """What all forward maps share; made by `linear_map`, `pytensor_map` and `numpy_map`.
+
+    Attributes
+    ----------
+    latents : tuple of str
+        Names of the latents it reads, in order.
+    name : str
+        For messages and for the variables it adds to a model.
+    input_units, output_units
+        Units, where the map states them.
+    coords : mapping of str to array
+        Coordinates of the first axis of the output, for a discrepancy in model space.
+    """
+
+    latents: tuple[str, ...]
+    name: str
+    input_units: Mapping[str, str]
+    output_units: str | None
+    coords: Mapping[str, np.ndarray]
+
+    def output(self, build: ModelBuild):
+        """Return the tensor of the map's output; computed once for each model."""
+        if id(self) not in build.outputs:
+            values = [build.values[name] for name in self.latents]
+            build.outputs[id(self)] = self.apply(build, *values)
+        return build.outputs[id(self)]
+
+    def apply(self, build: ModelBuild, *values):
+        """Return the tensor of the output for the tensors of the latents."""
+        raise TypeError(f"{type(self).__name__} does not say how it is applied")
+
+    def check(self, draws: list[list[np.ndarray]]) -> None:
+        """Check the derivative at prior draws; each draw holds one array a latent."""
+
+
+@dataclass(frozen=True, eq=False)
+class LinearMap(ForwardMap):
+    """A sum of matrices times ravelled latents."""
+
+    matrices: tuple[Any, ...]
+
+    def apply(self, build: ModelBuild, *values):
+        """Return ``sum_i A_i m_i``."""
+        terms = [
+            _multiply(build, f"{self.name}_matrix_{latent}", matrix, value.ravel())
+            for latent, matrix, value in zip(self.latents, self.matrices, values, strict=True)
+        ]
+        return sum(terms[1:], start=terms[0])
+
+    def check(self, draws: list[list[np.ndarray]]) -> None:
+        """Check shapes and that no latent has a zero block."""
+        for latent, matrix, value in zip(self.latents, self.matrices, draws[0], strict=True):
+            if matrix.shape[1] != np.size(value):
+                raise ValueError(
+                    f"map {self.name!r}: the matrix for {latent!r} has {matrix.shape[1]} columns, "
+                    f"the latent {np.size(value)} elements {np.shape(value)}; one column each, in C order"
+                )
+            if abs(matrix).max() == 0:
+                raise _derivatives.zero_block(self.name, latent)
+
+
+@dataclass(frozen=True, eq=False)
+class PytensorMap(ForwardMap):
+    """A function of tensors; its derivative is automatic."""
+
+    function: Callable
+
+    def apply(self, build: ModelBuild, *values):
+        """Return the function of the latents' tensors."""
+        return pt.as_tensor(self.function(*values))
+
+    def check(self, draws: list[list[np.ndarray]]) -> None:
+        """Compare the pull-back with finite differences at each draw."""
+        inputs = [pt.tensor(name, shape=np.shape(v)) for name, v in zip(self.latents, draws[0], strict=True)]
+        output = pt.as_tensor(self.function(*inputs)).ravel()
+        function = pytensor.function(inputs, output, mode=INTERPRETED, on_unused_input="ignore")
+        cotangent = pt.vector("cotangent")
+        pulled = pullback(output, inputs, cotangent, disconnected_inputs="ignore", return_disconnected="zero")
+        vjp = pytensor.function([*inputs, cotangent], pulled, mode=INTERPRETED, on_unused_input="ignore")
+        _derivatives.check(
+            self.name,
+            self.latents,
+            draws,
+            function=lambda values: function(*values),
+            vjp=lambda values, weights: vjp(*values, weights),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class NumpyMap(ForwardMap):
+    """A black box with a Jacobian, or with its actions."""
+
+    function: Callable
+    jvp: Callable
+    vjp: Callable
+
+    def apply(self, build: ModelBuild, *values):
+        """Return the output of the black box as a tensor with a derivative."""
+        return _derivatives.BlackBox(self.function, self.jvp, self.vjp)(*values)
+
+    def check(self, draws: list[list[np.ndarray]]) -> None:
+        """Compare both actions with finite differences and with each other at each draw."""
+        _derivatives.check(
+            self.name,
+            self.latents,
+            draws,
+            function=lambda values: np.ravel(self.function(*values)),
+            vjp=self.vjp,
+            jvp=self.jvp,
+        )
+
+
+def linear_map(
+    matrix: Any,
+    latent: str | None = None,
+    *,
+    name: str | None = None,
+    input_units: str | Mapping[str, str] | None = None,
+    output_units: str | None = None,
+    coords: Mapping[str, Any] | None = None,
+) -> ForwardMap:
+    """Return the forward map ``A m`` of a matrix, or the sum of several.
+
+    Parameters
+    ----------
+    matrix : array or sparse matrix, shape (data, cells), or mapping of latent to such
+        Cells in C order.  A large dense matrix travels as data of the model, a sparse one stays sparse.
+    latent : str
+        Name of the latent, when one matrix is given.
+    name, input_units, output_units, coords
+        As in `pytensor_map`.
+
+    Returns
+    -------
+    ForwardMap
+        With output of shape (data,).
+
+    Raises
+    ------
+    ValueError
+        When a matrix is not two-dimensional or finite, or the numbers of rows differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bayesjoint as bj
+    >>> bj.linear_map(np.ones((4, 10)), "density").latents
+    ('density',)
+    """
+    matrices = matrix if isinstance(matrix, Mapping) else {latent: matrix}
+    if None in matrices:
+        raise ValueError('linear_map: name the latent, as in bj.linear_map(G, "density")')
+    checked = {key: _matrix(key, value) for key, value in matrices.items()}
+    rows = {value.shape[0] for value in checked.values()}
+    if len(rows) != 1:
+        raise ValueError(f"linear_map: the matrices have {sorted(rows)} rows; all must predict the same data")
+    names = tuple(checked)
+    return LinearMap(
+        names, name or f"linear_{'_'.join(names)}", _units(names, input_units), output_units,
+        _coords(coords), tuple(checked.values()),
+    )
+
+
+def pytensor_map(
+    function: Callable,
+    latents: str | Sequence[str],
+    *,
+    name: str | None = None,
+    input_units: str | Sequence[str] | Mapping[str, str] | None = None,
+    output_units: str | None = None,
+    coords: Mapping[str, Any] | None = None,
+) -> ForwardMap:
+    """Return the forward map of a function of PyTensor tensors.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(*values) -> tensor``, each value in the shape of its latent.
+    latents : str or sequence of str
+        Names of the latents, in the order of the arguments.
+    name : str, optional
+        For messages; the function's name by default.
+    input_units, output_units : optional
+        Units the function expects and returns; compared with latents and data that state theirs.
+    coords : mapping of str to array, shape (n,), optional
+        Coordinates of the first axis of the output; a discrepancy in model space needs them.
+
+    Returns
+    -------
+    ForwardMap
+
+    Examples
+    --------
+    >>> import bayesjoint as bj
+    >>> decay = bj.pytensor_map(lambda amplitude, rate: amplitude / rate, ["amplitude", "rate"], name="decay")
+    >>> decay.latents
+    ('amplitude', 'rate')
+    """
+    names = (latents,) if isinstance(latents, str) else tuple(latents)
+    label = name or getattr(function, "__name__", "map")
+    return PytensorMap(names, label, _units(names, input_units), output_units, _coords(coords), function)
+
+
+def numpy_map(
+    function: Callable,
+    latents: str | Sequence[str],
+    *,
+    jacobian: Callable | None = None,
+    jvp: Callable | None = None,
+    vjp: Callable | None = None,
+    finite_differences: bool = False,
+    name: str | None = None,
+    input_units: str | Sequence[str] | Mapping[str, str] | None = None,
+    output_units: str | None = None,
+    coords: Mapping[str, Any] | None = None,
+) -> ForwardMap:
+    """Return the forward map of a black box in NumPy, with a derivative that is checked.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(*values) -> array``, each value in the shape of its latent.
+    latents : str or sequence of str
+        Names of the latents, in the order of the arguments.
+    jacobian : callable, optional
+        ``jacobian(*values)`` -> one matrix (data, latent size in C order) for each latent, a bare
+        matrix for one latent.
+    jvp, vjp : callable, optional
+        Instead: ``jvp(values, tangents) -> array`` and ``vjp(values, cotangent) -> list of arrays``.
+    finite_differences : bool
+        Central differences instead of a derivative, on request only: they cost two evaluations for
+        each element of each latent and lose half the digits.
+    name, input_units, output_units, coords
+        As in `pytensor_map`.
+
+    Returns
+    -------
+    ForwardMap
+
+    Raises
+    ------
+    ValueError
+        When no derivative is given.  A wrong one raises when the problem is made, on three prior
+        draws: finite difference, adjoint, and no latent with an all-zero block.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bayesjoint as bj
+    >>> square = bj.numpy_map(lambda v: v**2, "speed", jacobian=lambda v: np.diag(2 * v), name="square")
+    >>> square.name
+    'square'
+    """
+    names = (latents,) if isinstance(latents, str) else tuple(latents)
+    label = name or getattr(function, "__name__", "map")
+    if finite_differences:
+        jacobian = _derivatives.central_differences(function)
+    if jacobian is not None:
+        jvp, vjp = _derivatives.actions(jacobian, label, names)
+    if jvp is None or vjp is None:
+        raise ValueError(
+            f"map {label!r}: a derivative is needed; give jacobian=, or jvp= and vjp=, "
+            "or ask for finite_differences=True"
+        )
+    return NumpyMap(
+        names, label, _units(names, input_units), output_units, _coords(coords), function, jvp, vjp
+    )
+
+
+def _matrix(latent: str, matrix: Any) -> Any:
+    matrix = sparse.csr_array(matrix) if sparse.issparse(matrix) else np.asarray(matrix, dtype=float)
+    if matrix.ndim != 2:
+        raise ValueError(f"linear_map: the matrix for {latent!r} has shape {matrix.shape}; (data, cells) is needed")
+    entries = matrix.data if sparse.issparse(matrix) else matrix
+    if not np.all(np.isfinite(entries)):
+        raise ValueError(f"linear_map: the matrix for {latent!r} is not finite")
+    return matrix
+
+
+def _multiply(build: ModelBuild, name: str, matrix: Any, vector):
+    if sparse.issparse(matrix):
+        constant = ps.as_sparse_variable(sparse.csr_matrix(matrix))
+        return ps.structured_dot(constant, vector[:, None])[:, 0]
+    return build.matrix(name, matrix) @ vector
+
+
+def _units(names: tuple[str, ...], units: Any) -> dict[str, str]:
+    if units is None:
+        return {}
+    if isinstance(units, Mapping):
+        return dict(units)
+    return dict(zip(names, [units] if isinstance(units, str) else units, strict=True))
+
+
+def _coords(coords: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
+    return {name: np.asarray(values, dtype=float) for name, values in (coords or {}).items()}

@@ -1,0 +1,110 @@
+"""Tensor grids: the coordinates of a field."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from bayesjoint import _validate
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Grid:
+    """Cell centres of a tensor grid in one to three dimensions.
+
+    Parameters
+    ----------
+    **centres : array_like or DataArray, shape (n,)
+        Cell centres along each dimension, strictly increasing, spacing may vary.  The order of the
+        keywords is the order of the axes of every field on the grid.
+
+    Raises
+    ------
+    ValueError
+        When there are no or more than three dimensions, or centres are not strictly increasing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bayesjoint as bj
+    >>> grid = bj.Grid(depth=np.array([5.0, 15.0, 40.0]), x=np.arange(0.0, 50.0, 10.0))
+    >>> grid.dims, grid.shape, grid.size
+    (('depth', 'x'), (3, 5), 15)
+    """
+
+    centres: Mapping[str, np.ndarray]
+    units: Mapping[str, str]
+
+    def __init__(self, **centres: Any) -> None:
+        if not 1 <= len(centres) <= 3:
+            raise ValueError(f"Grid: one to three dimensions are needed, {len(centres)} given")
+        units = {name: axis.attrs.get("units", "") for name, axis in centres.items() if hasattr(axis, "attrs")}
+        arrays = {name: _axis(name, axis) for name, axis in centres.items()}
+        object.__setattr__(self, "centres", MappingProxyType(arrays))
+        object.__setattr__(self, "units", MappingProxyType(units))
+
+    def __reduce__(self):
+        return (_make_grid, (dict(self.centres),))
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Names of the dimensions, in array order."""
+        return tuple(self.centres)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of cells along each dimension."""
+        return tuple(axis.size for axis in self.centres.values())
+
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return int(np.prod(self.shape))
+
+    @cached_property
+    def widths(self) -> tuple[np.ndarray, ...]:
+        """Cell widths along each dimension: cells meet midway between centres."""
+        return tuple(_widths(axis) for axis in self.centres.values())
+
+    @cached_property
+    def extent(self) -> tuple[float, ...]:
+        """Length of the grid along each dimension."""
+        return tuple(float(width.sum()) for width in self.widths)
+
+    @cached_property
+    def volumes(self) -> np.ndarray:
+        """Cell volumes (areas, lengths), in the shape of the grid."""
+        return np.array(_outer(self.widths))
+
+
+def _make_grid(centres: dict[str, np.ndarray]) -> Grid:
+    return Grid(**centres)
+
+
+def _outer(widths: tuple[np.ndarray, ...]) -> np.ndarray:
+    product = np.ones(())
+    for width in widths:
+        product = np.multiply.outer(product, width)
+    return product
+
+
+def _axis(name: str, axis: Any) -> np.ndarray:
+    _validate.require_name("Grid dimension", name)
+    array = np.array(axis, dtype=float)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"Grid: {name!r} must be a one-dimensional array of cell centres, shape {array.shape} given")
+    if not np.all(np.isfinite(array)) or not np.all(np.diff(array) > 0):
+        raise ValueError(f"Grid: the cell centres {name!r} must be finite and strictly increasing; sort them")
+    array.setflags(write=False)
+    return array
+
+
+def _widths(centres: np.ndarray) -> np.ndarray:
+    if centres.size == 1:
+        return np.ones(1)
+    middle = (centres[1:] + centres[:-1]) / 2
+    first, last = centres[0] - (middle[0] - centres[0]), centres[-1] + (centres[-1] - middle[-1])
+    return np.diff(np.concatenate([[first], middle, [last]]))

@@ -1,0 +1,263 @@
+"""Latents: what is unknown.  Each knows its white variable and its map to physical units."""
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from scipy import sparse
+
+from bayesjoint import _validate
+from bayesjoint._build import ModelBuild, Unknown
+from bayesjoint._kernels import matern
+from bayesjoint.grids import Grid
+from bayesjoint.priors import Prior
+
+
+@dataclass(frozen=True, eq=False)
+class Parameter:
+    """A scalar or a labelled vector with a prior.
+
+    Parameters
+    ----------
+    name : str
+        Name of the variable in the model and in the posterior.
+    prior : Prior
+        The same prior for every element; parameters of shape (n,) give each its own.
+    units : str, optional
+        Units, checked against maps that state theirs.
+    coords : mapping of one str to labels, optional
+        Makes the parameter a vector along that dimension.
+
+    Raises
+    ------
+    ValueError
+        When the name is no identifier, or the prior is not a `Prior`.
+
+    Examples
+    --------
+    >>> import bayesjoint as bj
+    >>> import pymc as pm
+    >>> bj.Parameter("depth", bj.Prior(pm.LogNormal, mu=7.9, sigma=0.3), units="m").shape
+    ()
+    >>> bj.Parameter("gain", bj.Prior(pm.Normal, mu=1, sigma=0.1), coords={"channel": ["a", "b"]}).shape
+    (2,)
+    """
+
+    name: str
+    prior: Prior
+    _: KW_ONLY
+    units: str | None = None
+    coords: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _validate.require_name("Parameter", self.name)
+        if not isinstance(self.prior, Prior):
+            raise ValueError(
+                f"Parameter {self.name!r}: {self.prior!r} is not a prior; "
+                "write bj.Prior(pm.Normal, mu=..., sigma=...)"
+            )
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Dimensions, empty for a scalar."""
+        return tuple(self.coords)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape, empty for a scalar."""
+        return tuple(len(labels) for labels in self.coords.values())
+
+    @property
+    def grid_coords(self) -> dict[str, Any]:
+        """Coordinates of the dimensions."""
+        return dict(self.coords)
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Settings that may be unknown: none."""
+        return {}
+
+    def add_to_model(self, build: ModelBuild) -> None:
+        """Add the white variable and the parameter to the model."""
+        build.add_coords(self.coords)
+        build.unknown(
+            self.name, self.prior, dims=self.dims or None, kind="latent", units=self.units or ""
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianField:
+    """A Gaussian field on a tensor grid with Matérn covariance, or with a given precision.
+
+    Parameters
+    ----------
+    name : str
+        Name of the variable in the model and in the posterior.
+    grid : Grid
+        Cell centres; the field has the grid's dims.
+    sd : float or Prior
+        Prior standard deviation of every cell, in ``units``.
+    length_scale : float, Prior or mapping of dimension to float
+        Matérn length scale in units of the grid; a mapping makes the field anisotropic.
+    mean : float, array of the grid's shape or Prior
+        Prior mean.
+    smoothness : float
+        Matérn smoothness nu.
+    units : str, optional
+        Units, checked against maps that state theirs.
+    precision : sparse matrix, shape (n, n), optional
+        Prior precision (inverse covariance) instead of ``sd`` and ``length_scale``: any mesh, or
+        the regularisation of another code.
+
+    Raises
+    ------
+    ValueError
+        When sd or length scale is missing or not positive, shapes do not fit, or the precision is
+        not positive definite.
+
+    Notes
+    -----
+    ``m = mean + sd V_z (S * Z) V_x^T / s`` with white ``Z``: V are eigenvectors of the
+    one-dimensional Laplacians, S the Matérn amplitudes, and ``s`` the standard deviation of each
+    cell under the basis, so that the stated sd holds exactly in every cell, up to the edges.
+    Lindgren, Rue & Lindström (2011), doi 10.1111/j.1467-9868.2011.00777.x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bayesjoint as bj
+    >>> grid = bj.Grid(depth=np.arange(5.0, 80.0, 10.0), x=np.arange(5.0, 120.0, 10.0))
+    >>> bj.GaussianField("density", grid, sd=200.0, length_scale=30.0, units="kg/m3").shape
+    (8, 12)
+    """
+
+    name: str
+    grid: Grid
+    _: KW_ONLY
+    sd: float | Prior | None = None
+    length_scale: float | Prior | Mapping[str, float] | None = None
+    mean: Any = 0.0
+    smoothness: float = 1.5
+    units: str | None = None
+    precision: Any = None
+
+    def __post_init__(self) -> None:
+        _validate.require_name("GaussianField", self.name)
+        owner = f"GaussianField {self.name!r}"
+        if not isinstance(self.grid, Grid):
+            raise ValueError(f"{owner}: the grid must be a bj.Grid, {type(self.grid).__name__} given")
+        if self.precision is not None:
+            self._check_precision(owner)
+        else:
+            _validate.require_given(owner, "sd", self.sd, "state how far it may vary a priori")
+            _validate.require_given(
+                owner, "length_scale", self.length_scale, "state over what distance it varies"
+            )
+            _validate.require_positive(owner, "sd", self.sd)
+            self._check_length_scale(owner)
+        if not isinstance(self.mean, Prior) and np.shape(self.mean) not in ((), self.shape):
+            raise ValueError(
+                f"{owner}: the mean has shape {np.shape(self.mean)}, the grid {self.shape}"
+            )
+        if not self.smoothness > 0:
+            raise ValueError(f"{owner}: smoothness must be positive, {self.smoothness} given")
+
+    def _check_precision(self, owner: str) -> None:
+        if self.sd is not None or self.length_scale is not None:
+            raise ValueError(f"{owner}: give either precision, or sd and length_scale, not both")
+        if self.precision.shape != (self.grid.size, self.grid.size):
+            raise ValueError(
+                f"{owner}: the precision has shape {self.precision.shape}, the grid has "
+                f"{self.grid.size} cells"
+            )
+        _validate.covariance_factor(f"{owner}: precision", _dense(self.precision))
+
+    def _check_length_scale(self, owner: str) -> None:
+        if isinstance(self.length_scale, Mapping):
+            if set(self.length_scale) != set(self.dims):
+                raise ValueError(
+                    f"{owner}: length_scale names {sorted(self.length_scale)}, the grid has "
+                    f"{sorted(self.dims)}; give one for each"
+                )
+            for value in self.length_scale.values():
+                _validate.require_positive(owner, "length_scale", value)
+        else:
+            _validate.require_positive(owner, "length_scale", self.length_scale)
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Dimensions of the grid."""
+        return self.grid.dims
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the grid."""
+        return self.grid.shape
+
+    @property
+    def grid_coords(self) -> dict[str, Any]:
+        """Coordinates of the dimensions."""
+        return dict(self.grid.centres)
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Settings that may be unknown, by name."""
+        return {"sd": self.sd, "length_scale": self.length_scale, "mean": self.mean}
+
+    def add_to_model(self, build: ModelBuild) -> None:
+        """Add the white variable, unknown settings and the field to the model."""
+        build.add_coords(self.grid.centres)
+        for dim in self.dims:
+            build.add_coords({f"{self.name}_mode_{dim}": np.arange(len(self.grid.centres[dim]))})
+        modes = tuple(f"{self.name}_mode_{dim}" for dim in self.dims)
+        white = pm.Normal(f"{self.name}_white", shape=self.shape, dims=modes)
+        units = self.units or ""
+        mean = build.unknown(f"{self.name}_mean", self.mean, units=units)
+        field_ = pt.specify_shape(mean + self._deviation(build, white), self.shape)
+        build.values[self.name] = pm.Deterministic(self.name, field_, dims=self.dims)
+        build.unknowns.append(Unknown(self.name, f"{self.name}_white", "latent", units=units))
+        build.log_priors[self.name] = -0.5 * (white**2 + np.log(2 * np.pi)).sum()
+
+    def _deviation(self, build: ModelBuild, white):
+        if self.precision is not None:
+            # Q = C C^T, field = C^-T z
+            upper = np.linalg.cholesky(_dense(self.precision)).T
+            factor = build.matrix(f"{self.name}_factor", np.linalg.inv(upper))
+            return (factor @ white.ravel()).reshape(self.shape)
+        sd = build.unknown(f"{self.name}_sd", self.sd, units=self.units or "")
+        length_scale = self._length_scales(build)
+        bases = [
+            matern.laplacian_eigenbasis(centres, widths)
+            for centres, widths in zip(self.grid.centres.values(), self.grid.widths, strict=True)
+        ]
+        scaled = sum(
+            length**2 * _along(eigenvalues, axis, len(bases))
+            for axis, ((eigenvalues, _), length) in enumerate(zip(bases, length_scale, strict=True))
+        )
+        amplitude = matern.matern_amplitude(scaled, len(bases), self.smoothness)
+        vectors = [
+            build.matrix(f"{self.name}_basis_{dim}", basis[1])
+            for dim, basis in zip(self.dims, bases, strict=True)
+        ]
+        variance = _apply([v**2 for v in vectors], amplitude**2)  # of each cell, sd = 1
+        return sd * _apply(vectors, amplitude * white) / pt.sqrt(variance)
+
+    def _length_scales(self, build: ModelBuild) -> list:
+        if isinstance(self.length_scale, Mapping):
+            return [pt.constant(float(self.length_scale[dim])) for dim in self.dims]
+        return [build.unknown(f"{self.name}_length_scale", self.length_scale)] * len(self.dims)
+
+
+def _along(values: np.ndarray, axis: int, ndim: int) -> np.ndarray:
+    return values.reshape([-1 if i == axis else 1 for i in range(ndim)])
+
+
+def _apply(matrices, array):
+    return matern.apply_along_axes(matrices, array, pt.tensordot, pt.moveaxis)
+
+
+def _dense(matrix: Any) -> np.ndarray:
+    return matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix, dtype=float)

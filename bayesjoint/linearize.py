@@ -1,0 +1,165 @@
+"""The likelihood-informed spectrum of a problem at a point: the preview without sampling."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import xarray as xr
+
+from bayesjoint import _mode
+from bayesjoint._functions import ModelFunctions
+from bayesjoint._information import LocalInformation, local_information
+from bayesjoint._kernels.spectra import generalised_pairs, information_gain
+from bayesjoint._latent_space import LatentSpace
+from bayesjoint.problem import JointProblem
+
+DENSE_LIMIT = 4_000
+DRAWS = 20
+
+
+def linearize(problem: JointProblem, at: Any = None) -> xr.DataTree:
+    """Return the likelihood-informed spectrum of a problem in the group ``linearization``.
+
+    Parameters
+    ----------
+    problem : JointProblem
+    at : None, mapping or DataTree
+        Where: the maximum a posteriori (of the white coordinates, default); values of all latents and
+        hyperparameters by name; or a sampled posterior, of which 20 draws are taken along a new
+        dimension ``point``, whose spread shows how nonlinear the problem is.
+
+    Returns
+    -------
+    DataTree
+        One group, ``linearization``: eigenvalues and eigenvectors of ``H v = lambda (I + Gamma) v``, and
+        what resolution, leakage, information and identifiability follow from.  Every report accepts it.
+
+    Raises
+    ------
+    ValueError
+        When values are missing in ``at``, or the problem has too many unknowns for dense matrices.
+
+    Notes
+    -----
+    ``H = J^T (R + K)^-1 J`` with the discrepancy integrated out, plus the Fisher information on unknown
+    scales of the errors; Gamma is the Gauss-Newton Hessian of the couplings.  Spantini et al. (2015), doi
+    10.1137/140977308.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pymc as pm
+    >>> import xarray as xr
+    >>> import bayesjoint as bj
+    >>> slope = bj.Parameter("slope", bj.Prior(pm.Normal, mu=0, sigma=1))
+    >>> line = bj.Modality(
+    ...     "line", xr.DataArray([1.0], dims="x"), bj.linear_map(np.array([[1.0]]), "slope"), bj.GaussianNoise(sd=0.5)
+    ... )
+    >>> tree = bj.linearize(bj.JointProblem(latents=[slope], modalities=[line]))
+    >>> float(tree["linearization/eigenvalues"][0])
+    4.0
+    """
+    return xr.DataTree.from_dict({"linearization": linearization_of(ModelFunctions(problem), at)[0]})
+
+
+def linearization_of(functions: ModelFunctions, at: Any = None) -> tuple[xr.Dataset, _mode.Mode | None]:
+    """Return the dataset of the group, and the mode when the point is the maximum a posteriori."""
+    space = LatentSpace(functions)
+    if space.size > DENSE_LIMIT:
+        raise ValueError(f"linearize: {space.size} unknowns; matrices are dense here, up to {DENSE_LIMIT}")
+    if at is None:
+        mode = _mode.maximum_a_posteriori(functions)
+        dataset = _at_point(functions, space, mode.point, mode.information)
+        return dataset.assign_attrs(at="map", converged=int(mode.converged)), mode
+    if isinstance(at, xr.DataTree):
+        points = space.points_of_draws(at["posterior"].to_dataset(), DRAWS)
+        sets = [_at_point(functions, space, p, local_information(functions, p)) for p in points]
+        joined = xr.concat(sets, dim="point", combine_attrs="drop_conflicts", data_vars="all")
+        return joined.assign_attrs(at="draws", converged=1), None
+    if not isinstance(at, Mapping):
+        raise ValueError("linearize: at= takes None, a mapping of names to values, or a sampled posterior")
+    point = space.point_of_values(at)
+    dataset = _at_point(functions, space, point, local_information(functions, point))
+    return dataset.assign_attrs(at="values", converged=1), None
+
+
+def _at_point(functions: ModelFunctions, space: LatentSpace, point: np.ndarray, local: LocalInformation) -> xr.Dataset:
+    scaling = space.scaling(point)  # flat coordinates per white coordinate, (flat, unknown)
+    reduce = lambda matrix: scaling.T @ matrix @ scaling  # noqa: E731
+    data, coupling = reduce(local.total), reduce(local.coupling)
+    precision = np.eye(space.size) + coupling
+    eigenvalues, vectors = generalised_pairs(data, precision)
+    duals = precision @ vectors
+    physical = space.factor(point)  # L, (cell, unknown)
+    white = space.white(point)
+    per_modality = np.stack([np.einsum("ij,ik,kj->j", vectors, reduce(h), vectors) for h in local.per_modality.values()] or [np.zeros((0, space.size))]).reshape(-1, space.size)
+    variables = {
+        "eigenvalues": ("mode", eigenvalues),
+        "eigenvectors": (("unknown", "mode"), vectors),
+        "dual_vectors": (("unknown", "mode"), duals),
+        "physical_vectors": (("cell", "mode"), physical @ vectors),
+        "physical_duals": (("cell", "mode"), space.inverse_transpose(physical) @ duals),
+        "prior_sd": ("cell", np.sqrt(np.einsum("ij,ij->i", physical @ vectors, physical @ vectors))),
+        "prior_precision_diagonal": ("unknown", np.diag(precision)),
+        "modality_information": (("modality", "mode"), per_modality),
+        "eig_alone": ("modality", [information_gain(reduce(h), precision) for h in local.alone.values()]),
+        "eig_without": ("modality", [information_gain(reduce(h), precision) for h in local.without.values()]),
+        "chi2": ("modality", _chi_squared(functions, point)),
+        "n_data": ("modality", [m.data.size for m in functions.problem.modalities]),
+        "prior_norm": ("latent", [float(np.sum(white[w] ** 2)) for w in space.unknown_slices.values()]),
+        "prior_distance": ((), float(white @ precision @ white)),
+        "data_importance": ("datum", _importance(local, scaling, data + precision)),
+        "white_point": ("unknown", white),
+        "log_posterior": ((), float(functions.density(point)[0])),
+    }
+    coords = space.index_coords(functions)
+    dataset = xr.Dataset(variables, coords=coords, attrs=_attrs(functions, space))
+    return dataset.merge(space.physical_values(point))
+
+
+def _chi_squared(functions: ModelFunctions, point: np.ndarray) -> list[float]:
+    errors = functions.errors(point)
+    residual = functions.rotate(functions.data - functions.outputs(point)[: functions.data.size])
+    rows = np.arange(residual.size)
+    return [
+        float(np.sum(errors.rows(rows[where]).whiten(residual[where]) ** 2))
+        for where in functions.data_slices.values()
+    ]
+
+
+def _importance(local: LocalInformation, scaling: np.ndarray, posterior: np.ndarray) -> np.ndarray:
+    """Return the diagonal of ``J (I + Gamma + H)^-1 J^T (R + K)^-1``."""
+    jacobian = local.jacobian @ scaling
+    if jacobian.shape[0] == 0:
+        return np.zeros(0)
+    return np.sum(np.linalg.solve(posterior, jacobian.T).T * local.errors.solve(jacobian), axis=1)
+
+
+def _attrs(functions: ModelFunctions, space: LatentSpace) -> dict[str, Any]:
+    problem, build = functions.problem, functions.build
+    return {
+        "latents": list(problem.latent),
+        "hyperparameters": [name for name in space.unknown_slices if name not in problem.latent],
+        "modalities": list(problem.modality),
+        "couplings": [coupling.name for coupling in problem.couplings],
+        "discrepancies": [d.name for d in problem.discrepancies],
+        "errors": "correlated" if any(len(f.bases) > 1 for f in build.factors.values()) else "independent",
+        "coupled": int(bool(problem.couplings)),
+        "powers": [float(m.power) for m in problem.modalities],
+        "truncation_bound": 0.0,
+        "local": int(bool(problem.couplings) or not _is_linear(problem, space)),
+        "pymc_version": pm.__version__,
+    }
+
+
+def _is_linear(problem: JointProblem, space: LatentSpace) -> bool:
+    """Return whether the posterior is Gaussian: linear maps, Gaussian noise and priors, no hyperparameters."""
+    from bayesjoint.forward import LinearMap
+    from bayesjoint.latents import GaussianField
+    from bayesjoint.noise import CorrelatedNoise, GaussianNoise
+
+    latents = all(isinstance(latent, GaussianField) or latent.prior.distribution is pm.Normal for latent in problem.latents)
+    maps = all(isinstance(m.forward, LinearMap) and m.operator.is_linear for m in problem.modalities)
+    noise = all(isinstance(m.noise, (GaussianNoise, CorrelatedNoise)) for m in problem.modalities)
+    return latents and maps and noise and len(space.unknown_slices) == len(problem.latents)

@@ -1,0 +1,131 @@
+"""A modality: data, forward map, observation operator and noise; one likelihood block."""
+
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+import xarray as xr
+
+from bayesjoint import _validate
+from bayesjoint._build import ModelBuild
+from bayesjoint.forward import ForwardMap
+from bayesjoint.noise import Noise, NoiseTerms
+from bayesjoint.observation import ObservationOperator
+
+
+@dataclass(frozen=True, eq=False)
+class Modality:
+    """One data set with its physics, its instrument and its noise.
+
+    Parameters
+    ----------
+    name : str
+        Name of the observed variable in the model.
+    data : DataArray
+        The data; dims and coordinates are kept, units are read from ``attrs["units"]``.
+    forward : ForwardMap
+        The physics, from `linear_map`, `pytensor_map` or `numpy_map`.
+    noise : GaussianNoise, StudentTNoise, PoissonNoise or CorrelatedNoise
+        The independent part of the errors.
+    observe : matrix, sparse matrix, function of a tensor, or list of such, optional
+        Observation operator on the output of the forward map; a list composes, first to last.
+    power : float
+        Exponent of the likelihood.  Other than 1 the posterior is tempered, and every report says so.
+
+    Raises
+    ------
+    ValueError
+        When data are missing, not finite or not labelled, or settings do not fit them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> import bayesjoint as bj
+    >>> data = xr.DataArray(np.zeros(4), dims="station", attrs={"units": "mGal"})
+    >>> gravity = bj.Modality(
+    ...     "gravity", data, bj.linear_map(np.ones((4, 10)), "density"), bj.GaussianNoise(sd=0.05)
+    ... )
+    """
+
+    name: str
+    data: xr.DataArray
+    forward: ForwardMap
+    noise: Noise
+    _: KW_ONLY
+    observe: Any = None
+    power: float = 1.0
+
+    def __post_init__(self) -> None:
+        _validate.require_name("modality", self.name)
+        owner = f"modality {self.name!r}"
+        if not isinstance(self.data, xr.DataArray):
+            raise ValueError(
+                f"{owner}: the data are a {type(self.data).__name__}; "
+                'give an xarray.DataArray, as in xr.DataArray(values, dims="station")'
+            )
+        if self.data.size == 0:
+            raise ValueError(f"{owner}: there are no data")
+        if not isinstance(self.forward, ForwardMap):
+            raise ValueError(
+                f"{owner}: the forward map is a {type(self.forward).__name__}; "
+                "make one with bj.linear_map, bj.pytensor_map or bj.numpy_map"
+            )
+        if not isinstance(self.noise, Noise):
+            raise ValueError(f"{owner}: the noise must be one of bj.GaussianNoise, StudentTNoise, PoissonNoise, CorrelatedNoise")
+        _validate.require_finite(owner, self.data.values, self.data.dims)
+        _validate.require_positive(owner, "power", self.power)
+        self.noise.check(owner, self.data)
+        _ = self.operator
+        self._check_units(owner)
+
+    def _check_units(self, owner: str) -> None:
+        stated = self.data.attrs.get("units")
+        if self.observe is None and not _validate.same_units(stated, self.forward.output_units):
+            raise ValueError(
+                f"{owner}: the data are in {stated!r}, the map {self.forward.name!r} gives "
+                f"{self.forward.output_units!r}; convert one of them"
+            )
+
+    @cached_property
+    def operator(self) -> ObservationOperator:
+        """The observation operator."""
+        return ObservationOperator.from_user(self.observe, self.name)
+
+    @property
+    def coords(self) -> dict[str, np.ndarray]:
+        """Coordinates of the dimensions; a dimension without any is numbered."""
+        return {
+            dim: self.data[dim].values if dim in self.data.coords else np.arange(self.data.sizes[dim])
+            for dim in self.data.dims
+        }
+
+    def add_response(self, build: ModelBuild) -> None:
+        """Add the predicted data, without discrepancy, to the model."""
+        build.add_coords(self.coords)
+        response = self.operator.apply(build, self.forward.output(build))
+        if response.ndim != self.data.ndim:
+            response = response.reshape(self.data.shape)
+        response = pt.specify_shape(response, self.data.shape)
+        build.responses[self.name] = pm.Deterministic(
+            f"{self.name}_response", response, dims=self.data.dims
+        )
+        build.noise[self.name] = self.noise.terms(build, self.name, self.data)
+
+    def add_observed(self, build: ModelBuild, discrepancy=None) -> None:
+        """Add the observed variable, given the tensor of the sampled discrepancy if there is one."""
+        terms: NoiseTerms = build.noise[self.name]
+        mean = build.responses[self.name]
+        if discrepancy is not None:
+            mean = mean + discrepancy
+        observed = self.noise.observe(self.name, mean, terms, self.observed_data(), self.data.dims)
+        if self.power != 1.0:
+            density = pm.logp(observed, pt.constant(self.observed_data())).sum()
+            pm.Potential(f"{self.name}_tempering", (self.power - 1.0) * density)
+
+    def observed_data(self) -> np.ndarray:
+        """Return the data as the model takes them."""
+        return self.data.values.astype("int64" if not self.noise.has_scale else float)

@@ -1,0 +1,282 @@
+"""Noise: how the data of one modality scatter about their prediction, independently of others.
+
+Every scale is ``scale * stated sd`` with a known stated sd, so that only one number is unknown.
+"""
+
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from scipy import stats
+
+from bayesjoint import _validate
+from bayesjoint._build import ModelBuild
+from bayesjoint.priors import Prior
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseTerms:
+    """The noise of one modality inside a model: ``sd = scale * stated``."""
+
+    stated: np.ndarray  # shape of the data
+    scale: Any  # scalar tensor
+
+    @property
+    def sd(self):
+        """Tensor of the standard deviation (the scale of Student's t), shape of the data."""
+        return self.scale * self.stated
+
+
+class Noise:
+    """What all noise models share."""
+
+    gaussian = False  # independent and Gaussian: discrepancy can be integrated out
+    has_scale = True
+    scale_information = 1.0  # Fisher information of log scale relative to the Gaussian's 2 a datum
+    correlation_factor: np.ndarray | None = None
+
+    def check(self, owner: str, data: Any) -> None:
+        """Raise when the noise does not fit the data."""
+
+    def terms(self, build: ModelBuild, name: str, data: Any) -> NoiseTerms:
+        """Return the terms, adding an unknown scale to the model."""
+        sd, scale = getattr(self, "sd", 1.0), getattr(self, "scale", 1.0)
+        if isinstance(sd, Prior):
+            tensor = build.unknown(f"{name}_sd", sd, of_errors=True, units=data.attrs.get("units", ""))
+            return NoiseTerms(np.ones(data.shape), tensor)
+        stated = np.broadcast_to(_values_like(sd, data), data.shape).astype(float)
+        return NoiseTerms(stated, build.unknown(f"{name}_scale", scale, of_errors=True))
+
+    def variance(self, response, terms: NoiseTerms):
+        """Return the variance that carries the Fisher information on the response."""
+        return terms.sd**2
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianNoise(Noise):
+    """Independent Gaussian noise.
+
+    Parameters
+    ----------
+    sd : float, array, DataArray or Prior
+        Standard deviation in the units of the data; a prior makes it an unknown, ``<name>_sd``.
+    scale : float or Prior
+        Factor on a stated ``sd``; a prior makes it an unknown, ``<name>_scale``.
+
+    Raises
+    ------
+    ValueError
+        When sd is missing or not positive, or both sd and scale are priors.
+
+    Examples
+    --------
+    >>> import bayesjoint as bj
+    >>> import pymc as pm
+    >>> noise = bj.GaussianNoise(sd=0.05, scale=bj.Prior(pm.LogNormal, mu=0, sigma=1))
+    """
+
+    _: KW_ONLY
+    sd: Any = None
+    scale: float | Prior = 1.0
+    gaussian = True
+
+    def __post_init__(self) -> None:
+        _check_scale(self, "GaussianNoise")
+
+    def check(self, owner: str, data: Any) -> None:
+        """Raise when sd does not fit the shape of the data."""
+        _check_sd(owner, self.sd, data)
+
+    def observe(self, name: str, mean, terms: NoiseTerms, observed, dims):
+        """Add the observed variable."""
+        return pm.Normal(name, mu=mean, sigma=terms.sd, observed=observed, dims=dims)
+
+    def draw(self, rng: np.random.Generator, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        """Return replicated data."""
+        return mean + sd * rng.standard_normal(mean.shape)
+
+    def log_density(self, data: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        """Return the pointwise log-density."""
+        return stats.norm.logpdf(data, mean, sd)
+
+
+@dataclass(frozen=True, eq=False)
+class StudentTNoise(Noise):
+    """Independent Student-t noise, for data with outliers.
+
+    Parameters
+    ----------
+    sd : float, array, DataArray or Prior
+        Scale of the distribution (its standard deviation is ``sd sqrt(nu / (nu - 2))``).
+    nu : float
+        Degrees of freedom.
+    scale : float or Prior
+        Factor on a stated ``sd``.
+
+    Notes
+    -----
+    Fisher information on the response ``(nu + 1) / ((nu + 3) sd^2)`` (Lange, Little & Taylor 1989).
+
+    Examples
+    --------
+    >>> import bayesjoint as bj
+    >>> noise = bj.StudentTNoise(sd=1e-3, nu=4)
+    """
+
+    _: KW_ONLY
+    sd: Any = None
+    nu: float | None = None
+    scale: float | Prior = 1.0
+
+    def __post_init__(self) -> None:
+        _check_scale(self, "StudentTNoise")
+        _validate.require_given("StudentTNoise", "nu", self.nu, "4 is heavy-tailed, 30 nearly Gaussian")
+        _validate.require_positive("StudentTNoise", "nu", self.nu)
+
+    @property
+    def scale_information(self) -> float:  # type: ignore[override]
+        """Fisher information of the log scale, ``nu / (nu + 3)`` times the Gaussian's."""
+        return self.nu / (self.nu + 3.0)
+
+    def check(self, owner: str, data: Any) -> None:
+        """Raise when sd does not fit the shape of the data."""
+        _check_sd(owner, self.sd, data)
+
+    def variance(self, response, terms: NoiseTerms):
+        """Return ``sd^2 (nu + 3) / (nu + 1)``."""
+        return terms.sd**2 * (self.nu + 3.0) / (self.nu + 1.0)
+
+    def observe(self, name: str, mean, terms: NoiseTerms, observed, dims):
+        """Add the observed variable."""
+        return pm.StudentT(name, nu=self.nu, mu=mean, sigma=terms.sd, observed=observed, dims=dims)
+
+    def draw(self, rng: np.random.Generator, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        """Return replicated data."""
+        return mean + sd * rng.standard_t(self.nu, mean.shape)
+
+    def log_density(self, data: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        """Return the pointwise log-density."""
+        return stats.t.logpdf(data, self.nu, mean, sd)
+
+
+@dataclass(frozen=True, eq=False)
+class PoissonNoise(Noise):
+    """Counts whose expectation is the response.
+
+    Examples
+    --------
+    >>> import bayesjoint as bj
+    >>> noise = bj.PoissonNoise()
+    """
+
+    has_scale = False
+
+    def check(self, owner: str, data: Any) -> None:
+        """Raise unless the data are counts."""
+        values = np.asarray(data.values)
+        if np.any(values < 0) or np.any(values != np.round(values)):
+            raise ValueError(f"{owner}: PoissonNoise needs counts, whole numbers of zero or more")
+
+    def variance(self, response, terms: NoiseTerms):
+        """Return the expectation."""
+        return response
+
+    def observe(self, name: str, mean, terms: NoiseTerms, observed, dims):
+        """Add the observed variable."""
+        return pm.Poisson(name, mu=mean, observed=observed, dims=dims)
+
+    def draw(self, rng: np.random.Generator, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        """Return replicated data."""
+        return rng.poisson(mean).astype(float)
+
+    def log_density(self, data: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        """Return the pointwise log-density."""
+        return stats.poisson.logpmf(data, mean)
+
+
+@dataclass(frozen=True, eq=False)
+class CorrelatedNoise(Noise):
+    """Gaussian noise with a known covariance, or a known correlation and unknown scale.
+
+    Parameters
+    ----------
+    covariance : matrix, shape (n, n)
+        Covariance of the ravelled data.
+    scale : float or Prior
+        Factor on the standard deviation; a prior makes it an unknown, ``<name>_scale``.
+
+    Raises
+    ------
+    ValueError
+        When the covariance is not symmetric and positive definite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bayesjoint as bj
+    >>> noise = bj.CorrelatedNoise(covariance=0.5 * np.eye(3) + 0.5)
+    """
+
+    _: KW_ONLY
+    covariance: Any = None
+    scale: float | Prior = 1.0
+
+    def __post_init__(self) -> None:
+        _validate.require_given(
+            "CorrelatedNoise", "covariance", self.covariance, "give the covariance of the data"
+        )
+        _validate.require_positive("CorrelatedNoise", "scale", self.scale)
+        _ = self.correlation_factor
+
+    @cached_property
+    def correlation_factor(self) -> np.ndarray:  # type: ignore[override]
+        """Lower Cholesky factor of the covariance; the data are whitened by its inverse."""
+        return _validate.covariance_factor("CorrelatedNoise: covariance", self.covariance)
+
+    def check(self, owner: str, data: Any) -> None:
+        """Raise when the covariance does not fit the data."""
+        if self.correlation_factor.shape[0] != data.size:
+            raise ValueError(
+                f"{owner}: the covariance has {self.correlation_factor.shape[0]} rows, there are "
+                f"{data.size} data"
+            )
+
+    def observe(self, name: str, mean, terms: NoiseTerms, observed, dims):
+        """Add the observed variable."""
+        if mean.ndim != 1:
+            raise ValueError(f"modality {name!r}: CorrelatedNoise needs data of one dimension; stack them")
+        chol = terms.scale * pt.constant(self.correlation_factor)
+        return pm.MvNormal(name, mu=mean, chol=chol, observed=observed, dims=dims)
+
+    def draw(self, rng: np.random.Generator, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        """Return replicated data; ``sd`` is the scale."""
+        return mean + sd * (self.correlation_factor @ rng.standard_normal(mean.size)).reshape(mean.shape)
+
+
+def _check_scale(noise: Any, owner: str) -> None:
+    _validate.require_given(owner, "sd", noise.sd, "give it in the units of the data, or a prior over it")
+    _validate.require_positive(owner, "sd", noise.sd)
+    _validate.require_positive(owner, "scale", noise.scale)
+    if isinstance(noise.sd, Prior) and isinstance(noise.scale, Prior):
+        raise ValueError(f"{owner}: sd and scale are both unknown; only their product can be known, give one")
+
+
+def _check_sd(owner: str, sd: Any, data: Any) -> None:
+    if isinstance(sd, Prior):
+        return
+    try:
+        np.broadcast_to(_values_like(sd, data), data.shape)
+    except ValueError:
+        raise ValueError(
+            f"{owner}: the noise sd has shape {np.shape(sd)}, the data {data.shape}; "
+            "give one number, or one for each datum"
+        ) from None
+
+
+def _values_like(values: Any, data: Any) -> np.ndarray:
+    if hasattr(values, "dims") and set(values.dims) <= set(data.dims):
+        values = values.broadcast_like(data).transpose(*data.dims)
+    return np.asarray(getattr(values, "values", values), dtype=float)

@@ -1,0 +1,212 @@
+"""The joint problem: latents, modalities, couplings and discrepancy, and its model."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import xarray as xr
+
+from bayesjoint import _marginal, _problem_checks
+from bayesjoint._build import ModelBuild
+from bayesjoint.discrepancy import JointDiscrepancy
+from bayesjoint.modalities import Modality
+
+
+@dataclass(frozen=True, eq=False)
+class JointProblem:
+    """Several modalities that observe the same latents; frozen, and a plain value.
+
+    Parameters
+    ----------
+    latents : sequence of GaussianField or Parameter
+        What is unknown.
+    modalities : sequence of Modality
+        What was measured.
+    couplings : sequence of CrossGradient, optional
+        Prior potentials between latents.
+    discrepancy : JointDiscrepancy or a sequence of them, optional
+        Errors of the physics.
+
+    Raises
+    ------
+    ValueError
+        When names clash, a map names an unknown latent, units or coordinates disagree, a modality reaches
+        no latent, a response does not fit its data, or a derivative is wrong (checked on three prior draws).
+
+    Warns
+    -----
+    UserWarning
+        When no modality reaches a latent: its posterior is its prior.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pymc as pm
+    >>> import xarray as xr
+    >>> import bayesjoint as bj
+    >>> slope = bj.Parameter("slope", bj.Prior(pm.Normal, mu=0, sigma=1))
+    >>> line = bj.Modality(
+    ...     "line", xr.DataArray([1.0, 2.1], dims="x"), bj.linear_map(np.array([[1.0], [2.0]]), "slope"),
+    ...     bj.GaussianNoise(sd=0.1),
+    ... )
+    >>> problem = bj.JointProblem(latents=[slope], modalities=[line])
+    >>> [v.name for v in bj.build_model(problem).observed_RVs]
+    ['line']
+    """
+
+    _: KW_ONLY
+    latents: Sequence[Any]
+    modalities: Sequence[Modality]
+    couplings: Sequence[Any] = ()
+    discrepancy: Any = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "latents", tuple(self.latents))
+        object.__setattr__(self, "modalities", tuple(self.modalities))
+        object.__setattr__(self, "couplings", tuple(self.couplings))
+        _problem_checks.check(self)
+
+    @property
+    def latent(self) -> dict[str, Any]:
+        """Latents by name."""
+        return {latent.name: latent for latent in self.latents}
+
+    @property
+    def modality(self) -> dict[str, Modality]:
+        """Modalities by name."""
+        return {modality.name: modality for modality in self.modalities}
+
+    @property
+    def discrepancies(self) -> tuple[JointDiscrepancy, ...]:
+        """The discrepancies, none or several."""
+        if self.discrepancy is None:
+            return ()
+        return (self.discrepancy,) if isinstance(self.discrepancy, JointDiscrepancy) else tuple(self.discrepancy)
+
+    def replace(self, **changes: Any) -> "JointProblem":
+        """Return the problem with some of its parts replaced."""
+        return replace(self, **changes)
+
+    def with_data(self, data: xr.Dataset) -> "JointProblem":
+        """Return the problem with the data of the modalities named in ``data`` replaced."""
+        unknown = set(data.data_vars) - set(self.modality)
+        if unknown:
+            raise ValueError(f"there is no modality {sorted(unknown)}; there are {sorted(self.modality)}")
+        return self.replace(
+            modalities=[
+                replace(m, data=m.data.copy(data=data[m.name].transpose(*m.data.dims).values)) if m.name in data else m
+                for m in self.modalities
+            ]
+        )
+
+    def without(self, *names: str) -> "JointProblem":
+        """Return the problem without some modalities; latents only they reach keep their prior."""
+        self._require_modalities(names)
+        return self._with_modalities([m for m in self.modalities if m.name not in names], self.latents)
+
+    def without_data(self) -> "JointProblem":
+        """Return the problem without any data: its posterior is the coupled prior."""
+        return self._with_modalities([], self.latents)
+
+    def separate(self) -> dict[str, "JointProblem"]:
+        """Return one problem a modality, each with the latents it reaches and the couplings among them."""
+        return {
+            modality.name: self._with_modalities(
+                [modality], [latent for latent in self.latents if latent.name in modality.forward.latents]
+            )
+            for modality in self.modalities
+        }
+
+    def _with_modalities(self, modalities: list[Modality], latents: Sequence[Any]) -> "JointProblem":
+        kept = {modality.name: modality for modality in modalities}
+        names = {latent.name for latent in latents}
+        restricted = [d.restricted(kept) for d in self.discrepancies]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return replace(
+                self,
+                latents=latents,
+                modalities=modalities,
+                couplings=[c for c in self.couplings if names.issuperset(c.latents)],
+                discrepancy=tuple(d for d in restricted if d is not None) or None,
+            )
+
+    def _require_modalities(self, names: Sequence[str]) -> None:
+        unknown = sorted(set(names) - set(self.modality))
+        if unknown:
+            raise ValueError(f"there is no modality {unknown}; there are {sorted(self.modality)}")
+
+    @cached_property
+    def coords(self) -> dict[str, np.ndarray]:
+        """Coordinates of all dims of latents and data."""
+        coords: dict[str, np.ndarray] = {}
+        for part in self.latents:
+            coords.update(part.grid_coords)
+        for modality in self.modalities:
+            coords.update(modality.coords)
+        return coords
+
+
+def build_model(problem: JointProblem) -> pm.Model:
+    """Return the plain PyMC model of a problem; ``pm.sample`` works on it unchanged.
+
+    Parameters
+    ----------
+    problem : JointProblem
+
+    Returns
+    -------
+    pm.Model
+        With, for a field ``density`` and a modality ``gravity``: ``density_white`` (free), ``density``,
+        ``gravity_response``, ``gravity_discrepancy`` where it is sampled, and ``gravity`` (observed).
+
+    Examples
+    --------
+    >>> import pymc as pm
+    >>> import bayesjoint as bj
+    >>> height = bj.Parameter("height", bj.Prior(pm.Normal, mu=0, sigma=1))
+    >>> model = bj.build_model(bj.JointProblem(latents=[height], modalities=[]).without_data())
+    >>> [v.name for v in model.free_RVs]
+    ['height_white']
+    """
+    return build(problem).model
+
+
+def build(problem: JointProblem) -> ModelBuild:
+    """Return the model with what the rest of the package needs to know of it."""
+    made = ModelBuild(pm.Model())
+    with made.model:
+        for latent in problem.latents:
+            latent.add_to_model(made)
+        for modality in problem.modalities:
+            modality.add_response(made)
+        _add_observed(made, problem)
+        for coupling in problem.couplings:
+            coupling.add_to_model(made, problem.latent)
+    return made
+
+
+def _add_observed(made: ModelBuild, problem: JointProblem) -> None:
+    sampled: dict[str, Any] = {}
+    integrated = []
+    for discrepancy in problem.discrepancies:
+        factor = discrepancy.factor(made, problem.modality)
+        made.factors[factor.name] = factor
+        if factor.marginal:
+            integrated.append(factor)
+            continue
+        for name, tensor in discrepancy.sample(made, factor).items():
+            sampled[name] = sampled.get(name, 0.0) + tensor.reshape(problem.modality[name].data.shape)
+    for name, tensor in sampled.items():
+        pm.Deterministic(f"{name}_discrepancy", tensor, dims=problem.modality[name].data.dims)
+    joint = [m.name for m in problem.modalities if any(m.name in f.bases for f in integrated)]
+    for modality in problem.modalities:
+        if modality.name not in joint:
+            modality.add_observed(made, sampled.get(modality.name))
+    if joint:
+        means = {name: made.responses[name] + sampled.get(name, 0.0) for name in joint}
+        _marginal.add_observed(made, problem.modality, integrated, means)

@@ -1,0 +1,21 @@
+"""Reports: labelled datasets made from a DataTree, without the model."""
+
+from bayesjoint.reports.consistency import compromise
+from bayesjoint.reports.identifiability import identifiability
+from bayesjoint.reports.information import information
+from bayesjoint.reports.leakage import leakage
+from bayesjoint.reports.predictive import predictive_check
+from bayesjoint.reports.resolution import point_spread, resolution, resolution_matrix
+from bayesjoint.reports.summary import summary
+
+__all__ = [
+    "compromise",
+    "identifiability",
+    "information",
+    "leakage",
+    "point_spread",
+    "predictive_check",
+    "resolution",
+    "resolution_matrix",
+    "summary",
+]

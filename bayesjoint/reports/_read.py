@@ -1,0 +1,186 @@
+"""Common access to the trees that reports read: groups, names, cells, grids, settings.
+
+Inside the group ``linearization`` every unknown lies on one flat axis (``unknown`` in white
+coordinates, ``cell`` in physical units). The helpers here find a latent on that axis and put flat
+numbers back onto the dims that the user gave the latent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+CURES = {
+    "linearization": "make one with bj.linearize(problem), or bj.sample(problem), which stores it",
+    "posterior": "sample the problem with bj.sample(problem)",
+    "posterior_predictive": "sample the problem with bj.sample(problem), which stores it",
+    "observed_data": "sample the problem with bj.sample(problem), which stores it",
+}
+
+
+def has_groups(dt: xr.DataTree, *names: str) -> bool:
+    """Tell whether the tree holds all the named groups, none of them empty."""
+    return all(name in dt.children and len(dt[name].data_vars) > 0 for name in names)
+
+
+def group(dt: xr.DataTree, name: str) -> xr.Dataset:
+    """Return one group of the tree as a Dataset; ValueError with the cure when it is missing."""
+    if not isinstance(dt, xr.DataTree):
+        raise ValueError(f"expected an xarray.DataTree, got {type(dt).__name__}; {CURES[name]}")
+    if not has_groups(dt, name):
+        present = ", ".join(dt.children) or "none"
+        raise ValueError(f"the tree has no group '{name}' (groups: {present}); {CURES[name]}")
+    return dt[name].to_dataset()
+
+
+def linearization(dt: xr.DataTree) -> xr.Dataset:
+    """Return the group ``linearization``, which every report but the predictive check reads."""
+    return group(dt, "linearization")
+
+
+def listed(ds: xr.Dataset, attr: str) -> list[Any]:
+    """Return an attribute as a list, however a file format stored a short or empty list."""
+    value = ds.attrs.get(attr, [])
+    if isinstance(value, str):
+        return [value] if value else []
+    return list(np.atleast_1d(np.asarray(value)).tolist()) if np.size(value) else []
+
+
+def latents(ds: xr.Dataset) -> list[str]:
+    """Names of the latents, without hyperparameters."""
+    return [str(name) for name in listed(ds, "latents")]
+
+
+def unknowns(ds: xr.Dataset) -> list[str]:
+    """Names of the latents and, last, of the hyperparameters."""
+    return latents(ds) + [str(name) for name in listed(ds, "hyperparameters")]
+
+
+def modalities(ds: xr.Dataset) -> list[str]:
+    """Names of the modalities."""
+    return [str(name) for name in ds["modality"].values]
+
+
+def require_known(ds: xr.Dataset, names: Iterable[str], what: str = "latent") -> None:
+    """Raise ValueError, listing what exists, when a name is no latent and no hyperparameter."""
+    for name in names:
+        if name not in unknowns(ds):
+            raise ValueError(
+                f"there is no {what} '{name}'; this problem has {', '.join(unknowns(ds))}"
+            )
+
+
+def cells_of(ds: xr.Dataset, latent: str) -> np.ndarray:
+    """Positions of a latent along the axis ``cell``."""
+    return np.flatnonzero(ds["latent_of_cell"].values == latent)
+
+
+def unknowns_of(ds: xr.Dataset, latent: str) -> np.ndarray:
+    """Positions of a latent along the axis ``unknown``."""
+    return np.flatnonzero(ds["latent_of_unknown"].values == latent)
+
+
+def own_dims(ds: xr.Dataset, latent: str) -> tuple[str, ...]:
+    """Dims that the user gave the latent; none for a scalar."""
+    return tuple(str(dim) for dim in ds[latent].dims if dim != "point")
+
+
+def template(ds: xr.Dataset, latent: str) -> xr.DataArray:
+    """Return the latent at the first point, for its dims, coordinates and units."""
+    values = ds[latent]
+    return values.isel(point=0, drop=True) if "point" in values.dims else values
+
+
+def units(ds: xr.Dataset, latent: str) -> str:
+    """Units of a latent; an empty string when it has none or none were stated."""
+    return str(ds[latent].attrs.get("units") or "")
+
+
+def on_grid(values: xr.DataArray, ds: xr.Dataset, latent: str, axis: str = "cell") -> xr.DataArray:
+    """Put numbers of the latent's cells, flat along ``axis``, back onto the latent's own dims.
+
+    Other dims come first and keep their order. With ``axis`` other than ``"cell"`` (the source
+    side of a resolution matrix) dims and coordinates get the suffix ``_source``.
+    """
+    suffix = "" if axis == "cell" else "_source"
+    grid = template(ds, latent)
+    leading = [dim for dim in values.dims if dim != axis]
+    flat = values.isel({axis: cells_of(ds, latent)}).transpose(*leading, axis)
+    dims = [*leading, *(f"{dim}{suffix}" for dim in grid.dims)]
+    shaped = np.asarray(flat.values).reshape(*flat.shape[:-1], *grid.shape)
+    of_latent = {
+        f"{name}{suffix}": (
+            tuple(f"{dim}{suffix}" for dim in coord.dims),
+            coord.values,
+            coord.attrs,
+        )
+        for name, coord in grid.coords.items()
+    }
+    kept = {
+        name: coord
+        for name, coord in values.coords.items()
+        if set(coord.dims) <= set(leading) and name not in of_latent
+    }
+    return xr.DataArray(shaped, dims=dims, coords=kept | of_latent)
+
+
+def powers(ds: xr.Dataset) -> dict[str, float]:
+    """Power to which each modality's likelihood is raised; 1 everywhere unless tempered."""
+    given = [float(power) for power in listed(ds, "powers")]
+    return dict(zip(modalities(ds), given or [1.0] * ds.sizes["modality"], strict=True))
+
+
+def tempered(ds: xr.Dataset) -> list[str]:
+    """Modalities whose likelihood is tempered, in words: ``"insar: power 0.1667"``."""
+    return [f"{name}: power {power:.4g}" for name, power in powers(ds).items() if power != 1.0]
+
+
+def settings(ds: xr.Dataset) -> dict[str, Any]:
+    """Return the settings of the linearization that each report repeats in its attrs."""
+    return {
+        "at": str(ds.attrs.get("at", "map")),
+        "errors": str(ds.attrs.get("errors", "independent")),
+        "coupled": int(ds.attrs.get("coupled", 0)),
+        "local": int(ds.attrs.get("local", 0)),
+        "truncation_bound": float(ds.attrs.get("truncation_bound", 0.0)),
+        "tempered": tempered(ds),
+    }
+
+
+def split_note(ds: xr.Dataset) -> str:
+    """Say whether a split of information among modalities is unique."""
+    if str(ds.attrs.get("errors", "independent")) == "correlated":
+        return "errors are correlated between modalities: the split among them is not unique"
+    return "errors are independent: contributions of the modalities add up"
+
+
+def eigenvalues(ds: xr.Dataset) -> xr.DataArray:
+    """Eigenvalues (mode), with round-off below zero removed."""
+    return ds["eigenvalues"].clip(min=0.0)
+
+
+def shrinkage(ds: xr.Dataset) -> xr.DataArray:
+    """Return the share of each direction that the data determine, ``lam / (1 + lam)`` (mode)."""
+    values = eigenvalues(ds)
+    return values / (1.0 + values)
+
+
+def value_of_cells(ds: xr.Dataset) -> xr.DataArray:
+    """Physical values at the point (cell), the mean over points when there are several."""
+    values = xr.DataArray(np.zeros(ds.sizes["cell"]), dims="cell")
+    for name in unknowns(ds):
+        at_point = ds[name].mean("point") if "point" in ds[name].dims else ds[name]
+        values[cells_of(ds, name)] = at_point.values.ravel()
+    return values
+
+
+def variance_of_cells(ds: xr.Dataset) -> xr.DataArray:
+    """Linearised posterior variance (cell), squared units, the mean over points."""
+    learned = (ds["physical_vectors"] ** 2 * shrinkage(ds)).sum("mode")
+    prior = ds["prior_sd"] ** 2
+    # Differences of nearly equal numbers: round-off must not give a negative variance.
+    variance = np.maximum(prior - learned, 1e-12 * prior)
+    return variance.mean("point") if "point" in variance.dims else variance

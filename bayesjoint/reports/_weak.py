@@ -1,0 +1,119 @@
+"""The combinations of parameters that the data leave widest, in numbers and in words."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from bayesjoint.reports import _read
+from bayesjoint.reports._rows import Row
+
+LISTED = 5  # directions reported
+TAKES_PART = 0.1  # squared component from which a parameter belongs to a direction
+TRADES_OFF = 0.3  # correlation from which parameters are said to trade off
+
+
+def weak_directions(ds: xr.Dataset, table: list[Row], draws: xr.DataArray | None) -> xr.Dataset:
+    """Weak directions, their remaining variance, their words, and the posterior correlation.
+
+    From draws (chain, draw, cell) where there are any, otherwise from the linearization (its
+    mean over points). Rows that take no part (summaries of fields) hold NaN.
+    """
+    part = [
+        i for i, row in enumerate(table) if row.element and (draws is not None or _known(ds, row))
+    ]
+    cells = np.array([table[i].cells[0] for i in part], dtype=int)
+    covariance = _linear_covariance(ds, cells) if draws is None else _sampled(draws, cells)
+    prior_sd = ds["prior_sd"].isel(cell=cells)
+    prior_sd = (prior_sd.mean("point") if "point" in prior_sd.dims else prior_sd).values
+    variances, vectors = np.linalg.eigh(covariance / np.outer(prior_sd, prior_sd))
+    variances, vectors = variances[::-1][:LISTED], _signed(vectors[:, ::-1][:, :LISTED])
+    correlation = _correlation(covariance)
+    names = [table[i].label for i in part]
+    text = [_words(v, s, names, correlation) for v, s in zip(vectors.T, variances, strict=True)]
+    return _labelled(table, part, vectors, variances, correlation, text)
+
+
+def _known(ds: xr.Dataset, row: Row) -> bool:
+    """Whether the linearised covariance of a row is known: always when no mode is left out."""
+    return row.scalar or ds.sizes["mode"] == ds.sizes["unknown"]
+
+
+def _sampled(draws: xr.DataArray, cells: np.ndarray) -> np.ndarray:
+    flat = draws.isel(cell=cells).stack(sample=("chain", "draw")).transpose("cell", "sample")
+    return np.atleast_2d(np.cov(flat.values)) if cells.size else np.zeros((0, 0))
+
+
+def _linear_covariance(ds: xr.Dataset, cells: np.ndarray) -> np.ndarray:
+    """Posterior covariance (cell, cell); where modes are left out, scalars have diagonal priors."""
+    vectors = ds["physical_vectors"].isel(cell=cells).drop_vars("latent_of_cell")
+    others = vectors.rename(cell="other")
+    posterior = -xr.dot(vectors * _read.shrinkage(ds), others, dim="mode")
+    if ds.sizes["mode"] == ds.sizes["unknown"]:
+        posterior = posterior + xr.dot(vectors, others, dim="mode")
+    posterior = posterior.mean("point") if "point" in posterior.dims else posterior
+    matrix = posterior.transpose("cell", "other").values
+    if ds.sizes["mode"] == ds.sizes["unknown"]:
+        return matrix
+    variance = ds["prior_sd"].isel(cell=cells) ** 2
+    variance = variance.mean("point") if "point" in variance.dims else variance
+    return matrix + np.diag(variance.values)
+
+
+def _signed(vectors: np.ndarray) -> np.ndarray:
+    """Give every column a positive largest component."""
+    if vectors.size == 0:
+        return vectors
+    largest = vectors[np.argmax(np.abs(vectors), axis=0), np.arange(vectors.shape[1])]
+    return vectors * np.sign(largest)
+
+
+def _correlation(covariance: np.ndarray) -> np.ndarray:
+    sd = np.sqrt(np.maximum(np.diag(covariance), np.finfo(float).tiny))
+    return np.clip(covariance / np.outer(sd, sd), -1.0, 1.0)
+
+
+def _words(vector: np.ndarray, left: float, names: list[str], correlation: np.ndarray) -> str:
+    order = np.argsort(-np.abs(vector))
+    held = [int(i) for i in order if vector[i] ** 2 >= TAKES_PART] or [int(order[0])]
+    width = f"{100 * np.sqrt(max(left, 0.0)):.2g} % of the prior width left"
+    if len(held) == 1:
+        return f"{names[held[0]]} by itself, {width}"
+    pairs = ((i, j) for i in held for j in held if i < j)
+    strongest = max(pairs, key=lambda pair: abs(correlation[pair]))
+    together = f"{', '.join(names[i] for i in held[:-1])} and {names[held[-1]]}"
+    r = correlation[strongest]
+    if abs(r) < TRADES_OFF:
+        return f"{together} are each weakly known, {width}"
+    if len(held) == 2:
+        return f"{together} trade off, r = {_number(r)}, {width}"
+    pair = f"{names[strongest[0]]} with {names[strongest[1]]}"
+    return f"{together} trade off (most: {pair}, r = {_number(r)}), {width}"
+
+
+def _number(r: float) -> str:
+    return f"{r:.2f}" if abs(r) < 0.99 else f"{r:.4f}"
+
+
+def _labelled(
+    table: list[Row],
+    part: list[int],
+    vectors: np.ndarray,
+    variances: np.ndarray,
+    correlation: np.ndarray,
+    text: list[str],
+) -> xr.Dataset:
+    labels = [row.label for row in table]
+    directions = np.full((variances.size, len(table)), np.nan)
+    directions[:, part] = vectors.T
+    full = np.full((len(table), len(table)), np.nan)
+    full[np.ix_(part, part)] = correlation
+    return xr.Dataset(
+        {
+            "weak_directions": (("direction", "parameter"), directions),
+            "weak_variance": ("direction", variances),
+            "weak_directions_text": ("direction", np.array(text, dtype=str)),
+            "correlation": (("parameter", "parameter_other"), full),
+        },
+        {"direction": np.arange(variances.size), "parameter": labels, "parameter_other": labels},
+    )

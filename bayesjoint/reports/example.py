@@ -1,0 +1,204 @@
+"""A small joint problem with a known posterior, to try the reports on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.linalg
+import xarray as xr
+
+X = np.array([100.0, 200.0, 300.0, 400.0])
+DEPTH = np.array([100.0, 200.0, 300.0])
+SIZES = {"density": X.size * DEPTH.size, "gain": 1}
+UNITS = {"density": "kg/m3", "gain": "1"}
+NUMBER_OF_DATA = {"gravity": 8, "arrivals": 10}
+
+
+def example_tree(
+    modalities: Sequence[str] = ("gravity", "arrivals"), draws: int = 200, seed: int = 0
+) -> xr.DataTree:
+    """Return the tree of a linear Gaussian problem of two modalities, drawn from its closed form.
+
+    Parameters
+    ----------
+    modalities : sequence of str
+        ``"gravity"``, ``"arrivals"`` or both; both see one field ``density`` (depth, x) in kg/m3
+        and one number ``gain``.
+    draws : int
+        Draws per chain, two chains, independent.
+    seed : int
+        Of the draws; the problem itself is always the same.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups ``linearization``, ``posterior``, ``posterior_predictive``, ``prior``,
+        ``observed_data``, ``constant_data``, as ``bj.sample`` makes them.
+
+    Raises
+    ------
+    KeyError
+        For another modality.
+
+    Examples
+    --------
+    >>> from bayesjoint.reports.example import example_tree
+    >>> list(example_tree().children)[:2]
+    ['linearization', 'posterior']
+    """
+    matrices, data = _problem()
+    white = np.concatenate([matrices[k] for k in modalities])  # (datum, unknown), unit noise
+    information = white.T @ white
+    covariance = np.linalg.inv(np.eye(len(information)) + information)
+    best = covariance @ white.T @ np.concatenate([data[k] for k in modalities])
+    random = np.random.default_rng(seed)
+    posterior = random.multivariate_normal(best, covariance, (2, draws), method="cholesky")
+    return xr.DataTree.from_dict(
+        {
+            "linearization": _linearization({k: matrices[k] for k in modalities}, data, best),
+            "posterior": xr.merge(
+                [_physical(posterior), *(_response(k, matrices[k], posterior) for k in modalities)]
+            ),
+            "posterior_predictive": _predictive(matrices, modalities, posterior, random),
+            "prior": _physical(random.standard_normal(posterior.shape)),
+            "observed_data": xr.Dataset({k: (_dim(k), data[k]) for k in modalities}),
+            "constant_data": xr.Dataset(
+                {f"{k}_noise_sd": (_dim(k), np.ones_like(data[k])) for k in modalities}
+            ),
+        }
+    )
+
+
+def _scale() -> np.ndarray:
+    """Square root of the prior covariance: a smooth field of 100 kg/m3, a gain of 0.1."""
+    depth, x = np.meshgrid(DEPTH, X, indexing="ij")
+    distance = np.hypot(depth.ravel()[:, None] - depth.ravel(), x.ravel()[:, None] - x.ravel())
+    field = np.linalg.cholesky(100.0**2 * np.exp(-distance / 200.0))
+    return scipy.linalg.block_diag(field, 0.1)
+
+
+def _problem() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    random = np.random.default_rng(42)
+    truth = random.standard_normal(sum(SIZES.values()))
+    matrices = {k: 0.6 * random.standard_normal((n, truth.size)) for k, n in NUMBER_OF_DATA.items()}
+    data = {k: m @ truth + random.standard_normal(len(m)) for k, m in matrices.items()}
+    return matrices, data
+
+
+def _dim(modality: str) -> str:
+    return {"gravity": "station", "arrivals": "ray"}[modality]
+
+
+def _physical(white: np.ndarray) -> xr.Dataset:
+    """Physical draws of white ones (chain, draw, unknown)."""
+    values = white @ _scale().T
+    field = values[..., :-1].reshape(*white.shape[:2], DEPTH.size, X.size)
+    dims = ("chain", "draw")
+    return xr.Dataset(
+        {
+            "density": ((*dims, "depth", "x"), field, {"units": UNITS["density"]}),
+            "gain": (dims, values[..., -1] + 1.0, {"units": UNITS["gain"]}),
+        },
+        {"chain": range(white.shape[0]), "draw": range(white.shape[1]), **_grid()},
+    )
+
+
+def _grid() -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
+    return {"depth": ("depth", DEPTH, {"units": "m"}), "x": ("x", X, {"units": "m"})}
+
+
+def _response(modality: str, matrix: np.ndarray, white: np.ndarray) -> xr.Dataset:
+    dims = ("chain", "draw", _dim(modality))
+    return xr.Dataset({f"{modality}_response": (dims, white @ matrix.T)})
+
+
+def _predictive(
+    matrices: dict[str, np.ndarray],
+    modalities: Sequence[str],
+    white: np.ndarray,
+    random: np.random.Generator,
+) -> xr.Dataset:
+    responses = {k: white @ matrices[k].T for k in modalities}
+    return xr.Dataset(
+        {
+            k: (("chain", "draw", _dim(k)), mean + random.standard_normal(mean.shape))
+            for k, mean in responses.items()
+        }
+    )
+
+
+def _gain_in_nats(matrices: list[np.ndarray]) -> float:
+    size = sum(SIZES.values())
+    return 0.5 * np.linalg.slogdet(np.eye(size) + sum(m.T @ m for m in matrices))[1]
+
+
+def _linearization(
+    matrices: dict[str, np.ndarray], data: dict[str, np.ndarray], best: np.ndarray
+) -> xr.Dataset:
+    names, stacked, scale = list(matrices), np.concatenate(list(matrices.values())), _scale()
+    values, vectors = np.linalg.eigh(stacked.T @ stacked)
+    values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+    labels = np.repeat(list(SIZES), list(SIZES.values()))
+    others = {k: [m for other, m in matrices.items() if other != k] for k in names}
+    physical = _physical(best[None, None]).isel(chain=0, draw=0, drop=True)
+    hat = stacked @ np.linalg.solve(np.eye(best.size) + stacked.T @ stacked, stacked.T)
+    return (
+        physical.assign(
+            eigenvalues=("mode", values),
+            eigenvectors=(("unknown", "mode"), vectors),
+            dual_vectors=(("unknown", "mode"), vectors),
+            physical_vectors=(("cell", "mode"), scale @ vectors),
+            physical_duals=(("cell", "mode"), np.linalg.solve(scale.T, vectors)),
+            prior_sd=("cell", np.linalg.norm(scale, axis=1)),
+            prior_precision_diagonal=("unknown", np.ones(best.size)),
+            modality_information=(
+                ("modality", "mode"),
+                np.stack([((m @ vectors) ** 2).sum(axis=0) for m in matrices.values()]),
+            ),
+            eig_alone=("modality", [_gain_in_nats([m]) for m in matrices.values()]),
+            eig_without=(
+                "modality",
+                [_gain_in_nats(others[k]) if others[k] else 0.0 for k in names],
+            ),
+            chi2=("modality", [float(((data[k] - matrices[k] @ best) ** 2).sum()) for k in names]),
+            n_data=("modality", [len(matrices[k]) for k in names]),
+            prior_norm=("latent", [float((best[labels == name] ** 2).sum()) for name in SIZES]),
+            prior_distance=float(best @ best),
+            data_importance=("datum", hat.diagonal()),
+            white_point=("unknown", best),
+            log_posterior=_log_posterior(matrices, data, best),
+        )
+        .assign_coords(
+            latent_of_unknown=("unknown", labels),
+            latent_of_cell=("cell", labels),
+            modality_of_datum=("datum", np.repeat(names, [len(m) for m in matrices.values()])),
+            modality=names,
+            latent=list(SIZES),
+        )
+        .assign_attrs(_attrs(names))
+    )
+
+
+def _log_posterior(
+    matrices: dict[str, np.ndarray], data: dict[str, np.ndarray], best: np.ndarray
+) -> float:
+    misfit = sum(((data[k] - m @ best) ** 2).sum() for k, m in matrices.items())
+    size = best.size + sum(len(m) for m in matrices.values())
+    return float(-0.5 * (misfit + best @ best) - 0.5 * size * np.log(2.0 * np.pi))
+
+
+def _attrs(names: list[str]) -> dict[str, object]:
+    return {
+        "latents": list(SIZES),
+        "hyperparameters": [],
+        "modalities": names,
+        "couplings": [],
+        "errors": "independent",
+        "coupled": 0,
+        "powers": [1.0] * len(names),
+        "at": "map",
+        "truncation_bound": 0.0,
+        "local": 0,
+        "converged": 1,
+    }
