@@ -147,29 +147,52 @@ class ModelFunctions:
                     bases.append(basis)
         return self.compile([*variances, *scales, *bases])
 
-    def errors(self, point: np.ndarray, power: bool = False) -> ErrorCovariance:
-        """Return the covariance of all errors at a point, discrepancy included.
+    def errors(self, point: np.ndarray, power: bool = False, integrated: bool = False) -> ErrorCovariance:
+        """Return the covariance of all errors at a point.
 
         Rows of modalities with correlated noise are rotated as by `rotate`.
+
+        Parameters
+        ----------
+        point : ndarray, shape (n,)
+        power : bool
+            Divide the variances of tempered modalities by their power.
+        integrated : bool
+            Leave out the discrepancies that are sampled.
         """
-        values = self._error_terms(point)
-        modalities = self.problem.modalities
-        variances = [np.broadcast_to(v, m.data.size) for v, m in zip(values, modalities, strict=False)]
+        variance, blocks = self._error_blocks(point)
         if power:
-            variances = [v / m.power for v, m in zip(variances, modalities, strict=True)]
-        rest = list(values[len(modalities) :])
-        factors = list(self.build.factors.values())
-        scales, tensors = rest[: len(factors)], rest[len(factors) :]
-        blocks = []
-        for factor, scale in zip(factors, scales, strict=True):
-            block = np.zeros((self.data.size, factor.rank))
-            for name, basis in factor.bases.items():
-                block[self.data_slices[name]] = basis if isinstance(basis, np.ndarray) else tensors.pop(0)
-            blocks.append(block * scale)
-        variance = np.concatenate([*variances, np.zeros(0)])
-        if not blocks:
+            powers = [np.full(m.data.size, m.power) for m in self.problem.modalities]
+            variance = variance / np.concatenate([*powers, np.zeros(0)])
+        kept = [b for name, b in blocks.items() if self.build.factors[name].marginal or not integrated]
+        if not kept:
             return ErrorCovariance(variance)
-        return ErrorCovariance(variance, self.rotate(np.concatenate(blocks, axis=1)))
+        return ErrorCovariance(variance, self.rotate(np.concatenate(kept, axis=1)))
+
+    def sampled_factors(self, point: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the factor of each sampled discrepancy, shape (data, rank), not rotated."""
+        blocks = self._error_blocks(point)[1]
+        return {name: b for name, b in blocks.items() if not self.build.factors[name].marginal}
+
+    def factor(self, point: np.ndarray) -> np.ndarray:
+        """Return the factor of all discrepancies together, shape (data, rank), not rotated."""
+        blocks = self._error_blocks(point)[1]
+        return np.concatenate([np.zeros((self.data.size, 0)), *blocks.values()], axis=1)
+
+    def _error_blocks(self, point: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return independent variances (data,) and the factor of each discrepancy (data, rank)."""
+        values = list(self._error_terms(point))
+        modalities, factors = self.problem.modalities, self.build.factors
+        variances = [np.broadcast_to(values.pop(0), m.data.size) for m in modalities]
+        scales = [values.pop(0) for _ in factors]
+        blocks = {}
+        for (name, factor), scale in zip(factors.items(), scales, strict=True):
+            block = np.zeros((self.data.size, factor.rank))
+            for modality, basis in factor.bases.items():
+                basis = basis if isinstance(basis, np.ndarray) else values.pop(0)
+                block[self.data_slices[modality]] = basis
+            blocks[name] = block * scale
+        return np.concatenate([*variances, np.zeros(0)]), blocks
 
     def rotate(self, rows: np.ndarray) -> np.ndarray:
         """Return rows of stacked data with the known correlation of the noise taken out."""

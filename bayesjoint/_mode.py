@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.optimize import minimize
 
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._information import LocalInformation, local_information
 from bayesjoint._kernels.spectra import solve_posterior
 
-MOST_STEPS = 200
 DECREMENT = 1e-9  # of log density left to gain, by the quadratic model
+ROUNDS = 6
+SCORING_STEPS = 15
+QUASI_NEWTON_STEPS = 300
 RESTARTS = 3
 
 
@@ -45,6 +49,27 @@ def maximum_a_posteriori(functions: ModelFunctions, seed: int = 0) -> Mode:
     return Mode(point, value, local_information(functions, point), converged)
 
 
+def sampled_precision(functions: ModelFunctions, point: np.ndarray) -> np.ndarray:
+    """Return the local precision of the density that is sampled, in flat coordinates.
+
+    Prior, data and couplings; where the discrepancy is sampled, its white variables see the data
+    through the independent noise alone, and the other unknowns through it too.
+    """
+    local = local_information(functions, point, split=False)
+    precision = prior_precision(functions, point) + local.coupling
+    sampled = [f for f in functions.build.factors.values() if not f.marginal]
+    if not sampled:
+        return precision + local.total
+    # Unknown scales of the errors keep the information they have with the discrepancy integrated out.
+    precision += local.total - local.whitened.T @ local.whitened
+    columns = np.array(local.jacobian)
+    errors = functions.errors(point, power=True, integrated=True)
+    for name, block in functions.sampled_factors(point).items():
+        columns[:, functions.slices[f"{name}_white"]] = functions.rotate(block)
+    whitened = errors.whiten(columns)
+    return precision + whitened.T @ whitened
+
+
 def prior_precision(functions: ModelFunctions, point: np.ndarray) -> np.ndarray:
     """Return the prior precision in flat coordinates: identity, but for variables without white form.
 
@@ -77,27 +102,50 @@ def non_white_columns(functions: ModelFunctions) -> np.ndarray:
 
 
 def _climb(functions: ModelFunctions, point: np.ndarray) -> tuple[np.ndarray, float, bool]:
+    """Return point, log density and whether the maximum was reached.
+
+    Fisher scoring converges in a few steps where the model fits; where it does not, curvature and
+    information differ, and a quasi-Newton search in coordinates scaled by the information goes on.
+    """
+    value = -np.inf
+    for _ in range(ROUNDS):
+        point, value, precision, converged = _score(functions, point)
+        if converged or precision is None:
+            return point, value, converged
+        point = _quasi_newton(functions, point, precision)
+    return point, value, False
+
+
+def _score(functions: ModelFunctions, point: np.ndarray):
+    """Return (point, log density, precision, converged) after some steps of Fisher scoring."""
     value, gradient = functions.density(point)
-    damping = 0.0
-    for _ in range(MOST_STEPS):
-        if not np.isfinite(value) or not np.all(np.isfinite(gradient)):
-            return point, -np.inf, False
-        information = local_information(functions, point, split=False)
-        precision = prior_precision(functions, point) + information.total + information.coupling
-        while True:
-            step = solve_posterior(precision + damping * np.eye(point.size), gradient)
-            gain = 0.5 * float(step @ gradient)
-            if gain < DECREMENT * max(1.0, abs(value) * 1e-3):
-                return point, float(value), damping == 0.0 or gain < DECREMENT
-            moved = _line_search(functions, point, value, gradient, step)
-            if moved is not None:
-                break
-            damping = max(4.0 * damping, 1e-3 * float(np.mean(np.diag(precision))))
-            if damping > 1e12:
-                return point, float(value), False
+    precision = None
+    for _ in range(SCORING_STEPS):
+        if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
+            return point, -np.inf, None, False
+        precision = sampled_precision(functions, point)
+        step = solve_posterior(precision, gradient)
+        if 0.5 * float(step @ gradient) < DECREMENT:
+            return point, float(value), precision, True
+        moved = _line_search(functions, point, value, gradient, step)
+        if moved is None:
+            break
         point, value, gradient = moved
-        damping = 0.0 if damping < 1e-3 else damping / 4.0
-    return point, float(value), False
+    return point, float(value), precision, False
+
+
+def _quasi_newton(functions: ModelFunctions, point: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    lower = np.linalg.cholesky(precision)
+
+    def objective(scaled):
+        value, gradient = functions.density(point + solve_triangular(lower, scaled, lower=True, trans=1))
+        if not np.isfinite(value):
+            return 1e300, np.zeros_like(scaled)
+        return -float(value), -solve_triangular(lower, gradient, lower=True)
+
+    options = {"maxiter": QUASI_NEWTON_STEPS, "maxcor": 30, "ftol": 1e-15, "gtol": 1e-7}
+    found = minimize(objective, np.zeros(point.size), jac=True, method="L-BFGS-B", options=options)
+    return point + solve_triangular(lower, found.x, lower=True, trans=1)
 
 
 def _line_search(functions, point, value, gradient, step):
@@ -106,6 +154,6 @@ def _line_search(functions, point, value, gradient, step):
     for fraction in (1.0, 0.5, 0.25, 0.1, 0.03):
         candidate = point + fraction * step
         new_value, new_gradient = functions.density(candidate)
-        if np.isfinite(new_value) and new_value >= value + 1e-4 * fraction * slope:
+        if np.isfinite(new_value) and new_value >= value + 1e-4 * fraction * slope - 1e-12 * abs(value):
             return candidate, new_value, new_gradient
     return None

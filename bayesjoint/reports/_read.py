@@ -99,24 +99,24 @@ def units(ds: xr.Dataset, latent: str) -> str:
     return str(ds[latent].attrs.get("units") or "")
 
 
-def on_grid(values: xr.DataArray, ds: xr.Dataset, latent: str, axis: str = "cell") -> xr.DataArray:
-    """Put numbers of the latent's cells, flat along ``axis``, back onto the latent's own dims.
+def on_grid(values: xr.DataArray, ds: xr.Dataset, latent: str) -> xr.DataArray:
+    """Pick the latent's cells from numbers of all cells and lay them on the latent's own dims."""
+    return shaped(values.isel(cell=cells_of(ds, latent)), ds, latent)
 
-    Other dims come first and keep their order. With ``axis`` other than ``"cell"`` (the source
-    side of a resolution matrix) dims and coordinates get the suffix ``_source``.
+
+def shaped(
+    values: xr.DataArray, ds: xr.Dataset, latent: str, axis: str = "cell", suffix: str = ""
+) -> xr.DataArray:
+    """Lay the numbers of one latent, flat along ``axis``, on its own dims; other dims come first.
+
+    The latent's dims and coordinates get the suffix (for the source side of a resolution matrix).
     """
-    suffix = "" if axis == "cell" else "_source"
     grid = template(ds, latent)
     leading = [dim for dim in values.dims if dim != axis]
-    flat = values.isel({axis: cells_of(ds, latent)}).transpose(*leading, axis)
+    flat = values.transpose(*leading, axis)
     dims = [*leading, *(f"{dim}{suffix}" for dim in grid.dims)]
-    shaped = np.asarray(flat.values).reshape(*flat.shape[:-1], *grid.shape)
     of_latent = {
-        f"{name}{suffix}": (
-            tuple(f"{dim}{suffix}" for dim in coord.dims),
-            coord.values,
-            coord.attrs,
-        )
+        f"{name}{suffix}": ([f"{dim}{suffix}" for dim in coord.dims], coord.values, coord.attrs)
         for name, coord in grid.coords.items()
     }
     kept = {
@@ -124,7 +124,8 @@ def on_grid(values: xr.DataArray, ds: xr.Dataset, latent: str, axis: str = "cell
         for name, coord in values.coords.items()
         if set(coord.dims) <= set(leading) and name not in of_latent
     }
-    return xr.DataArray(shaped, dims=dims, coords=kept | of_latent)
+    numbers = flat.values.reshape((*flat.shape[:-1], *grid.shape))
+    return xr.DataArray(numbers, dims=dims, coords=kept | of_latent)
 
 
 def powers(ds: xr.Dataset) -> dict[str, float]:

@@ -24,8 +24,7 @@ def weak_directions(ds: xr.Dataset, table: list[Row], draws: xr.DataArray | None
     ]
     cells = np.array([table[i].cells[0] for i in part], dtype=int)
     covariance = _linear_covariance(ds, cells) if draws is None else _sampled(draws, cells)
-    prior_sd = ds["prior_sd"].isel(cell=cells)
-    prior_sd = (prior_sd.mean("point") if "point" in prior_sd.dims else prior_sd).values
+    prior_sd = _over_points(ds["prior_sd"].isel(cell=cells)).values
     variances, vectors = np.linalg.eigh(covariance / np.outer(prior_sd, prior_sd))
     variances, vectors = variances[::-1][:LISTED], _signed(vectors[:, ::-1][:, :LISTED])
     correlation = _correlation(covariance)
@@ -51,13 +50,14 @@ def _linear_covariance(ds: xr.Dataset, cells: np.ndarray) -> np.ndarray:
     posterior = -xr.dot(vectors * _read.shrinkage(ds), others, dim="mode")
     if ds.sizes["mode"] == ds.sizes["unknown"]:
         posterior = posterior + xr.dot(vectors, others, dim="mode")
-    posterior = posterior.mean("point") if "point" in posterior.dims else posterior
-    matrix = posterior.transpose("cell", "other").values
+    matrix = _over_points(posterior).transpose("cell", "other").values
     if ds.sizes["mode"] == ds.sizes["unknown"]:
         return matrix
-    variance = ds["prior_sd"].isel(cell=cells) ** 2
-    variance = variance.mean("point") if "point" in variance.dims else variance
-    return matrix + np.diag(variance.values)
+    return matrix + np.diag(_over_points(ds["prior_sd"].isel(cell=cells) ** 2).values)
+
+
+def _over_points(values: xr.DataArray) -> xr.DataArray:
+    return values.mean("point") if "point" in values.dims else values
 
 
 def _signed(vectors: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ def information(dt: xr.DataTree) -> xr.Dataset:
     True
     """
     ds = _read.linearization(dt)
-    eig = 0.5 * np.log1p(_read.eigenvalues(ds)).sum("mode")
+    eig = 0.5 * xr.apply_ufunc(np.log1p, _read.eigenvalues(ds)).sum("mode")
     kl = eig - 0.5 * _read.shrinkage(ds).sum("mode") + 0.5 * ds["prior_distance"]
     report = xr.Dataset(
         {

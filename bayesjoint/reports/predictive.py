@@ -89,7 +89,7 @@ def _marks(dt: xr.DataTree) -> dict[str, object]:
 
 
 def residuals(dt: xr.DataTree) -> dict[str, Residuals]:
-    """Return standardised residuals by modality, from at most ``MOST_DRAWS`` evenly spaced draws."""
+    """Return standardised residuals by modality, of at most ``MOST_DRAWS`` draws."""
     names = ("posterior", "posterior_predictive", "observed_data")
     posterior, predictive, observed = (_read.group(dt, name) for name in names)
     found = [k for k in observed.data_vars if f"{k}_response" in posterior and k in predictive]

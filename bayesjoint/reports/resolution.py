@@ -81,7 +81,7 @@ def _dofs_of_latents(ds: xr.Dataset, share: xr.DataArray) -> xr.DataArray:
     parts = [
         diagonal.isel(unknown=_read.unknowns_of(ds, name))
         .sum("unknown")
-        .drop_vars("latent", "ignore")
+        .drop_vars("latent", errors="ignore")
         for name in names
     ]
     joined = xr.concat(parts, dim=xr.Variable("latent", names), coords="minimal", compat="override")
@@ -145,14 +145,15 @@ def resolution_matrix(dt: xr.DataTree, *, into: str, source: str) -> xr.DataArra
 def _onto_both_grids(block: xr.DataArray, ds: xr.Dataset, into: str, source: str) -> xr.DataArray:
     leading = [dim for dim in block.dims if dim not in ("cell", "cell_source")]
     block = block.transpose(*leading, "cell", "cell_source")
-    return _read.on_grid(_read.on_grid(block, ds, into), ds, source, axis="cell_source")
+    rows_laid = _read.shaped(block, ds, into)
+    return _read.shaped(rows_laid, ds, source, axis="cell_source", suffix="_source")
 
 
 def _ratio_of_units(ds: xr.Dataset, into: str, source: str) -> str:
-    above, below = _read.units(ds, into), _read.units(ds, source)
-    if above == below:
-        return "1"
-    return f"{above or '1'} per {below}" if below else above
+    above, below = (_read.units(ds, name) or "1" for name in (into, source))
+    if below in (above, "1"):
+        return "1" if above == below else above
+    return f"{above} per {below}"
 
 
 def point_spread(dt: xr.DataTree, latent: str, **coords: Any) -> xr.Dataset:

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint.reports import _read
-from bayesjoint.reports._rows import Row, convergence, flat_draws, rows
+from bayesjoint.reports._rows import convergence, flat_draws, rows
 
 INTERVAL = 0.9  # probability between the two ends of the equal-tailed interval
 

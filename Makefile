@@ -1,0 +1,36 @@
+# Every target sets itself up: `make demo` in a fresh clone needs only python3 and make.
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help setup demo test test-all check bench clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+setup: $(STAMP)  ## find Python >= 3.12, build .venv with pinned versions
+
+$(STAMP): pyproject.toml constraints.txt .ci/setup.sh
+	@sh .ci/setup.sh
+	@touch $@
+
+demo: $(STAMP)  ## three neutron measurements of one film: joint posterior, as a page
+	@$(BIN)/bayesjoint run models/reflectometry.py --out demo_output
+
+test: $(STAMP)  ## the quick tests; ARGS="-k noise" selects among them
+	@$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+
+test-all: $(STAMP)  ## every test, the long statistical ones too
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+check: $(STAMP)  ## lint, formatting, types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+bench: $(STAMP)  ## effective draws a second, with and without preconditioning
+	@$(BIN)/python tests/bench_sampling.py
+
+clean:  ## remove results and caches (.venv stays)
+	@rm -rf demo_output build dist .mypy_cache .pytest_cache .ruff_cache
+	@find bayesjoint models case_studies tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

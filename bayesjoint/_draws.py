@@ -1,0 +1,243 @@
+"""From flat draws to labelled groups: latents, responses, densities, replicated data."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayesjoint._functions import ModelFunctions
+from bayesjoint._kernels.errors import ErrorCovariance
+from bayesjoint._latent_space import LatentSpace
+
+
+class DrawTable:
+    """Evaluates everything that is reported at each draw of a run.
+
+    Draws are evaluated one after the other: graphs may hold sparse products and black boxes.
+    """
+
+    def __init__(self, functions: ModelFunctions, points: np.ndarray) -> None:
+        self.functions = functions
+        self.space = LatentSpace(functions)
+        self.shape = points.shape[:2]
+        self.points = points.reshape(-1, points.shape[2])
+        self._evaluate()
+
+    def _evaluate(self) -> None:
+        build, modalities = self.functions.build, self.functions.problem.modalities
+        values = [build.values[name] for name in self.space.names]
+        responses = [build.responses[m.name] for m in modalities]
+        sds = [build.noise[m.name].sd for m in modalities]
+        priors = list(build.log_priors.values())
+        evaluate = self.functions.compile([*values, *responses, *sds, *priors])
+        rows = [evaluate(point) for point in self.points]
+        columns = [np.stack(column) for column in zip(*rows, strict=True)] if rows else []
+        self.values = dict(zip(self.space.names, columns, strict=False))
+        rest = columns[len(values) :]
+        self.responses = {m.name: rest.pop(0) for m in modalities}
+        self.noise_sd = {
+            m.name: np.broadcast_to(rest.pop(0), self.responses[m.name].shape) for m in modalities
+        }
+        self.log_priors = dict(zip(build.log_priors, rest, strict=True))
+
+    # ---- groups -------------------------------------------------------------------------------
+
+    def posterior(self, rng: np.random.Generator, white: bool = False) -> xr.Dataset:
+        """Return latents, hyperparameters, responses and discrepancies; the white variables on request."""
+        arrays = self._unknowns() | self._responses()
+        for name, values in self._discrepancies(rng).items():
+            data = self.functions.problem.modality[name].data
+            arrays[f"{name}_discrepancy"] = self._array(values, data.dims, "", data.attrs.get("units", ""))
+        if white:
+            arrays.update(self._white())
+        return self._dataset(arrays)
+
+    def prior(self) -> xr.Dataset:
+        """Return latents, hyperparameters and responses at draws of the prior."""
+        return self._dataset(self._unknowns() | self._responses())
+
+    def _unknowns(self) -> dict[str, xr.DataArray]:
+        arrays = {}
+        for unknown in self.space.unknowns:
+            latent = self.functions.problem.latent.get(unknown.name)
+            dims = latent.dims if latent is not None else None
+            arrays[unknown.name] = self._array(self.values[unknown.name], dims, unknown.name, unknown.units)
+        return arrays
+
+    def _responses(self) -> dict[str, xr.DataArray]:
+        return {
+            f"{m.name}_response": self._array(self.responses[m.name], m.data.dims, "", m.data.attrs.get("units", ""))
+            for m in self.functions.problem.modalities
+        }
+
+    def posterior_predictive(self, rng: np.random.Generator) -> xr.Dataset:
+        """Return replicated data: fresh noise and fresh discrepancy."""
+        functions, arrays = self.functions, {}
+        fresh = np.zeros((len(self.points), functions.data.size))
+        if functions.build.factors:
+            for row, point in enumerate(self.points):
+                factor = functions.factor(point)
+                fresh[row] = factor @ rng.standard_normal(factor.shape[1])
+        for modality in functions.problem.modalities:
+            name = modality.name
+            mean = self.responses[name] + fresh[:, functions.data_slices[name]].reshape(self.responses[name].shape)
+            rows = [modality.noise.draw(rng, m, s) for m, s in zip(mean, self.noise_sd[name], strict=True)]
+            units = modality.data.attrs.get("units", "")
+            arrays[name] = self._array(np.stack(rows), modality.data.dims, "", units)
+        return self._dataset(arrays)
+
+    def log_likelihood(self) -> tuple[xr.Dataset, xr.Dataset]:
+        """Return the pointwise and the joint log-likelihoods, the discrepancy integrated out.
+
+        Pointwise values are conditional on all other data where errors are correlated, for
+        leave-one-out only.  A sampled discrepancy under noise that is not Gaussian is kept as sampled.
+        """
+        functions = self.functions
+        pointwise = np.empty((len(self.points), functions.data.size))
+        joint = np.empty((len(self.points), len(functions.data_slices) + 1))
+        gaussian = [m.noise.gaussian or m.noise.correlation_factor is not None for m in functions.problem.modalities]
+        correlated = bool(functions.build.factors) or any(
+            m.noise.correlation_factor is not None for m in functions.problem.modalities
+        )
+        if correlated and all(gaussian):
+            for row, point in enumerate(self.points):
+                pointwise[row], joint[row] = self._correlated_densities(row, point)
+        else:
+            pointwise = self._independent_densities()
+            parts = [pointwise[:, where].sum(axis=1) for where in functions.data_slices.values()]
+            joint = np.stack([*parts, pointwise.sum(axis=1)], axis=1)
+        arrays = {
+            m.name: self._array(
+                pointwise[:, functions.data_slices[m.name]].reshape(-1, *m.data.shape), m.data.dims, "", ""
+            )
+            for m in functions.problem.modalities
+        }
+        joints = {n: self._array(joint[:, i], (), "", "") for i, n in enumerate([*functions.data_slices, "joint"])}
+        return self._dataset(arrays), self._dataset(joints)
+
+    def log_prior(self) -> xr.Dataset:
+        """Return one log-density a draw for each latent, hyperparameter and coupling."""
+        return self._dataset({n: self._array(v, (), "", "") for n, v in self.log_priors.items()})
+
+    # ---- parts --------------------------------------------------------------------------------
+
+    def _correlated_densities(self, row: int, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        functions = self.functions
+        errors = functions.errors(point)
+        jacobian = np.zeros(functions.data.size)  # log-determinant of the rotation
+        residual = functions.rotate(functions.data - self._stacked_response(row))
+        mean, variance = errors.conditional(residual)
+        gap = residual - mean
+        if any(m.noise.correlation_factor is not None for m in functions.problem.modalities):
+            mean, variance, gap = self._unrotated_conditional(errors, row)
+            jacobian = self._rotation_jacobian()
+        pointwise = -0.5 * (gap**2 / variance + np.log(2 * np.pi * variance))
+        rows = np.arange(residual.size)
+        blocks = [
+            errors.rows(rows[where]).log_density(residual[where]) + jacobian[where].sum()
+            for where in functions.data_slices.values()
+        ]
+        return pointwise, np.array([*blocks, errors.log_density(residual) + jacobian.sum()])
+
+    def _unrotated_conditional(self, errors: ErrorCovariance, row: int):
+        """Return conditional mean, variance and gap in data units where noise is itself correlated."""
+        functions = self.functions
+        whitener = errors.whiten(functions.rotate(np.eye(functions.data.size)))
+        precision = whitener.T @ whitener
+        residual = functions.data - self._stacked_response(row)
+        variance = 1.0 / np.diag(precision)
+        gap = (precision @ residual) * variance
+        return residual - gap, variance, gap
+
+    def _rotation_jacobian(self) -> np.ndarray:
+        result = np.zeros(self.functions.data.size)
+        for modality in self.functions.problem.modalities:
+            factor = modality.noise.correlation_factor
+            if factor is not None:
+                result[self.functions.data_slices[modality.name]] = -np.log(np.diag(factor))
+        return result
+
+    def _stacked_response(self, row: int) -> np.ndarray:
+        return np.concatenate([r[row].ravel() for r in self.responses.values()])
+
+    def _independent_densities(self) -> np.ndarray:
+        sampled = self._sampled_discrepancies() if self.functions.build.factors else {}
+        parts = []
+        for modality in self.functions.problem.modalities:
+            name = modality.name
+            mean = self.responses[name] + sampled.get(name, 0.0)
+            density = modality.noise.log_density(modality.data.values, mean, self.noise_sd[name])
+            parts.append(density.reshape(len(self.points), -1))
+        return np.concatenate([*parts, np.zeros((len(self.points), 0))], axis=1)
+
+    def _discrepancies(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Return draws of the discrepancy in data units, given the data."""
+        functions = self.functions
+        touched = [n for n in functions.data_slices if any(n in f.bases for f in functions.build.factors.values())]
+        if not touched:
+            return {}
+        sampled = self._sampled_discrepancies()
+        total = np.zeros((len(self.points), functions.data.size))
+        for row, point in enumerate(self.points):
+            total[row] = self._integrated_discrepancy(row, point, sampled, rng)
+        result = {}
+        for name in touched:
+            shape = functions.problem.modality[name].data.shape
+            part = total[:, functions.data_slices[name]].reshape(-1, *shape)
+            result[name] = part + sampled.get(name, 0.0)
+        return result
+
+    def _integrated_discrepancy(self, row, point, sampled, rng) -> np.ndarray:
+        """Return a draw of ``B w`` from its Gaussian given data and unknowns (zero if all is sampled)."""
+        functions = self.functions
+        errors = functions.errors(point, integrated=True)
+        if errors.factor is None:
+            return np.zeros(functions.data.size)
+        known = [np.ravel(np.broadcast_to(sampled.get(n, np.zeros(1))[row] if n in sampled else 0.0, m.data.shape))
+                 for n, m in functions.problem.modality.items()]
+        residual = functions.data - self._stacked_response(row) - np.concatenate(known)
+        # Matheron's rule: a joint prior draw of (w, data), corrected by the covariance of w with the data.
+        white = rng.standard_normal(errors.factor.shape[1])
+        noise = np.sqrt(errors.variance) * rng.standard_normal(residual.size)
+        white = white + errors.factor.T @ errors.solve(residual - errors.factor @ white - noise)
+        return errors.factor @ white
+
+    def _sampled_discrepancies(self) -> dict[str, np.ndarray]:
+        """Return draws of the discrepancies that are sampled, by modality."""
+        functions = self.functions
+        factors = {n: f for n, f in functions.build.factors.items() if not f.marginal}
+        if not factors:
+            return {}
+        total = np.zeros((len(self.points), functions.data.size))
+        for row, point in enumerate(self.points):
+            for name, block in functions.sampled_factors(point).items():
+                total[row] += block @ point[functions.slices[f"{name}_white"]]
+        touched = {n for f in factors.values() for n in f.bases}
+        return {
+            n: total[:, functions.data_slices[n]].reshape(-1, *functions.problem.modality[n].data.shape)
+            for n in functions.data_slices
+            if n in touched
+        }
+
+    def _white(self) -> dict[str, xr.DataArray]:
+        arrays = {}
+        for name, shape in zip(self.functions.names, self.functions.shapes, strict=True):
+            if name.endswith("_white"):
+                values = self.points[:, self.functions.slices[name]].reshape(-1, *shape)
+                arrays[name] = self._array(values, None, name, "")
+        return arrays
+
+    def _array(self, values: np.ndarray, dims: Any, name: str, units: str) -> xr.DataArray:
+        values = np.asarray(values).reshape(*self.shape, *np.shape(values)[1:])
+        if dims is None:
+            dims = tuple(f"{name}_dim_{i}" for i in range(values.ndim - 2))
+        return xr.DataArray(values, dims=("chain", "draw", *dims), attrs={"units": units} if units else {})
+
+    def _dataset(self, arrays: dict[str, xr.DataArray]) -> xr.Dataset:
+        coords = {d: v for d, v in self.functions.problem.coords.items() if any(d in a.dims for a in arrays.values())}
+        for modality in self.functions.problem.modalities:
+            for name, values in modality.data.coords.items():
+                if any(set(values.dims) <= set(a.dims) for a in arrays.values()) and name not in coords:
+                    coords[name] = values
+        index = {"chain": np.arange(self.shape[0]), "draw": np.arange(self.shape[1])}
+        return xr.Dataset(arrays, coords={**index, **coords})

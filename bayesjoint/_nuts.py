@@ -1,0 +1,166 @@
+"""NUTS in preconditioned coordinates, run by nutpie."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from nutpie import sample as nutpie_sample
+from nutpie.compiled_pyfunc import from_pyfunc
+
+from bayesjoint._kernels.spectra import preconditioner
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinates:
+    """The affine change ``x = centre + scaling (I + V diag(stretch) V^T) xi``.
+
+    Only coordinates change: the density that is sampled stays exact, whatever these are.
+    """
+
+    centre: np.ndarray
+    vectors: np.ndarray
+    stretch: np.ndarray
+
+    @classmethod
+    def from_precision(cls, centre: np.ndarray, precision: np.ndarray) -> "Coordinates":
+        """Return coordinates in which a Gaussian with that precision is standard normal."""
+        return cls(centre, *preconditioner(precision))
+
+    @classmethod
+    def identity(cls, centre: np.ndarray) -> "Coordinates":
+        """Return the unchanged coordinates around a centre."""
+        return cls(centre, np.zeros((centre.size, 0)), np.zeros(0))
+
+    def direction(self, xi: np.ndarray) -> np.ndarray:
+        """Return the symmetric matrix times ``xi``, for one vector or rows of them."""
+        return xi + ((xi @ self.vectors) * self.stretch) @ self.vectors.T
+
+    def point(self, xi: np.ndarray) -> np.ndarray:
+        """Return the flat point or points."""
+        return self.centre + self.direction(xi)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What NUTS returned.
+
+    Attributes
+    ----------
+    points : ndarray, shape (chain, draw, n)
+        In the flat coordinates of the model.
+    stats : Dataset
+        Statistics of each draw.
+    seconds : float
+        Wall-clock time, warm-up included, compilation not.
+    tune : int
+    """
+
+    points: np.ndarray
+    stats: xr.Dataset
+    seconds: float
+    tune: int
+
+
+def run(
+    density: Callable,
+    coordinates: Coordinates,
+    *,
+    draws: int,
+    tune: int,
+    chains: int,
+    cores: int | None,
+    seed: int,
+    target_accept: float = 0.8,
+    max_depth: int = 10,
+    progress: Callable | None = None,
+) -> Run:
+    """Return draws from a log-density with gradient; an interrupt keeps the draws made so far."""
+    model = _model(density, coordinates)
+    start = time.perf_counter()
+    sampler = nutpie_sample(
+        model, draws=draws, tune=tune, chains=chains, cores=cores, seed=seed, save_warmup=False,
+        progress_bar=False, progress_callback=progress, progress_rate=500, blocking=False,
+        target_accept=target_accept, maxdepth=max_depth,
+    )  # fmt: skip
+    try:
+        tree = sampler.wait()
+    except KeyboardInterrupt:
+        tree = sampler.abort()
+    except BaseException:
+        sampler.cancel()
+        raise
+    seconds = time.perf_counter() - start
+    return _finished(tree, coordinates, seconds, tune)
+
+
+def thread_safe(function: Any) -> Callable:
+    """Return a thread-safe callable ``x -> (density, gradient)`` of a compiled density.
+
+    A compiled function keeps its inputs in storage that chains would share.  The function that Numba
+    made does not; without it a lock keeps chains apart.  Shared data keep the values of now.
+    """
+    shared = [np.copy(storage.value) for storage in function.input_storage[1:]]
+    compiled = getattr(function.vm, "jit_fn", None)
+    if compiled is not None:
+
+        def direct(x):
+            value, gradient = compiled(x, *shared)
+            return float(value), gradient
+
+        return direct
+    lock = threading.Lock()
+
+    def locked(x):
+        with lock:
+            for storage, value in zip(function.input_storage[1:], shared, strict=True):
+                storage.value = value
+            value, gradient = function(x)
+            return float(value), np.array(gradient)
+
+    return locked
+
+
+def _model(density: Callable, coordinates: Coordinates):
+    size = coordinates.centre.size
+
+    def make_density():
+        def value_and_gradient(xi):
+            value, gradient = density(coordinates.point(xi))
+            if not np.isfinite(value):
+                raise _Recoverable("log density is not finite")
+            return value, coordinates.direction(gradient)
+
+        return value_and_gradient
+
+    def make_expand(seed1, seed2, chain):
+        return lambda xi: {"xi": np.array(xi)}
+
+    def initial(seed):
+        return np.random.default_rng(seed).standard_normal(size)
+
+    return from_pyfunc(
+        ndim=size, make_logp_fn=make_density, make_expand_fn=make_expand,
+        expanded_dtypes=[np.dtype("float64")], expanded_shapes=[(size,)], expanded_names=["xi"],
+        make_initial_point_fn=initial,
+    )  # fmt: skip
+
+
+class _Recoverable(ValueError):
+    """Tells the sampler to reject the step instead of stopping."""
+
+    is_recoverable = True
+
+
+def _finished(tree: Any, coordinates: Coordinates, seconds: float, tune: int) -> Run:
+    xi = tree["posterior"]["xi"].transpose("chain", "draw", ...).values
+    stats = tree["sample_stats"].to_dataset()
+    whole = np.all(np.isfinite(xi), axis=(0, 2))  # an interrupted run is padded with NaN
+    count = int(np.argmin(whole)) if not whole.all() else whole.size
+    keep = [v for v in stats.data_vars if set(stats[v].dims) <= {"chain", "draw"}]
+    stats = stats[keep].isel(draw=slice(0, count))
+    points = coordinates.point(xi[:, :count].reshape(-1, xi.shape[2]))
+    return Run(points.reshape(xi.shape[0], count, -1), stats, seconds, tune)
