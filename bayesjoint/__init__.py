@@ -19,7 +19,7 @@ _HOMES = {
     "couplings": ["CrossGradient"],
     "discrepancy": ["JointDiscrepancy"],
     "problem": ["JointProblem", "build_model"],
-    "linearize": ["linearize"],
+    "linearization": ["linearize"],
     "sampling": ["sample"],
     "simulation": ["simulate"],
     "reports": [
@@ -31,6 +31,7 @@ _HOMES = {
         "predictive_check",
         "resolution",
         "resolution_matrix",
+        "summary",
     ],
     "plots": [
         "plot_compromise",

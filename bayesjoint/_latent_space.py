@@ -107,23 +107,28 @@ class LatentSpace:
         ]
         return block_diag(*blocks)
 
-    def point_of_values(self, values: Mapping[str, Any]) -> np.ndarray:
-        """Return the flat point with given physical values, by Newton's method."""
+    def point_of_values(self, values: Mapping[str, Any], start: np.ndarray | None = None) -> np.ndarray:
+        """Return the flat point with given physical values, by Newton's method.
+
+        With ``start`` values may be left out: they stay as they are there.
+        """
         missing = [name for name in self.names if name not in values]
-        if missing:
+        if missing and start is None:
             raise ValueError(f"linearize: at= has no value for {missing}; give all of {self.names}")
-        targets = [np.asarray(getattr(values[n], "values", values[n]), dtype=float) for n in self.names]
-        point = self.functions.initial.copy()
+        point = (self.functions.initial if start is None else start).copy()
         # Hyperparameters first: fields depend on them.
         for index in sorted(range(len(self.names)), key=lambda i: self.unknowns[i].kind == "latent"):
-            point = self._solve(point, index, targets[index])
+            name = self.names[index]
+            if name in values:
+                target = np.asarray(getattr(values[name], "values", values[name]), dtype=float)
+                point = self._solve(point, index, target)
         return point
 
     def _solve(self, point: np.ndarray, index: int, target: np.ndarray) -> np.ndarray:
         name, unknown = self.names[index], self.unknowns[index]
         flat, cells = self.functions.slices[unknown.variable], self.cell_slices[name]
         if np.shape(target) != self.value_shapes[index]:
-            raise ValueError(f"linearize: {name!r} has shape {np.shape(target)} in at=, {self.value_shapes[index]} is needed")
+            raise ValueError(f"{name!r} is given with shape {np.shape(target)}, {self.value_shapes[index]} is needed")
         for _ in range(NEWTON_STEPS):
             miss = (target - self.values(point)[index]).ravel()
             columns = []
@@ -136,7 +141,7 @@ class LatentSpace:
             point[flat] += np.clip(step, -2.0, 2.0) if flat.stop - flat.start == 1 else step
             if np.max(np.abs(step)) < 1e-9:
                 return point
-        raise ValueError(f"linearize: the value of {name!r} in at= lies outside its prior")
+        raise ValueError(f"the value given for {name!r} lies outside what its prior allows")
 
     def points_of_draws(self, posterior: xr.Dataset, count: int) -> list[np.ndarray]:
         """Return the flat points of evenly spaced draws of a posterior."""

@@ -15,7 +15,7 @@ from bayesjoint._draws import DrawTable
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._progress import progress_bar
 from bayesjoint.forward import NumpyMap
-from bayesjoint.linearize import linearization_of
+from bayesjoint.linearization import linearization_of
 from bayesjoint.problem import JointProblem
 
 BACKENDS = {"numba": NUMBA, "interpreted": INTERPRETED}
@@ -124,6 +124,7 @@ class _Density:
         self._functions = functions
         self._compiled = functions.log_density(mode)
         self.call = _nuts.thread_safe(self._compiled)
+        self.call(functions.initial)  # Numba compiles at the first call
 
     def without_data(self) -> Callable:
         """Return the log-density of the coupled prior."""
@@ -172,6 +173,11 @@ def _with_discrepancy(functions: ModelFunctions, reference: ModelFunctions, poin
     for name, block in functions.sampled_factors(full).items():
         full[functions.slices[f"{name}_white"]] = functions.rotate(block).T @ solved
     return full
+
+
+def prior_points(functions: ModelFunctions, rng: np.random.Generator, count: int) -> np.ndarray:
+    """Return draws of the coupled prior in flat coordinates, shape (chain, draw, n)."""
+    return _prior_points(functions, _Density(functions, INTERPRETED), rng, count)
 
 
 def _prior_points(functions: ModelFunctions, density: _Density, rng: np.random.Generator, count: int) -> np.ndarray:
