@@ -36,6 +36,7 @@ class ModelBuild:
     factors: dict[str, Any] = field(default_factory=dict)  # (basis, scale) of the discrepancy
     residuals: dict[str, Any] = field(default_factory=dict)  # of couplings: log p = -|r|^2 / 2
     log_priors: dict[str, Any] = field(default_factory=dict)  # one scalar each
+    matrices: dict[str, np.ndarray] = field(default_factory=dict)  # data of the model
 
     def add_coords(self, coords: Mapping[str, Any]) -> None:
         """Register coordinates with the model."""
@@ -57,9 +58,10 @@ class ModelBuild:
         if not isinstance(value, Prior):
             return pt.as_tensor(np.asarray(value, dtype=float))
         if name in self.values:
-            return self.values[name]
+            raise ValueError(f"two unknowns are named {name!r}; rename the latent of that name")
         shape = tuple(len(self.model.coords[d]) for d in dims) if dims else ()
         if value.is_white:
+            _require_shape(name, value, shape)
             variable = f"{name}_white"
             white = pm.Normal(variable, shape=shape, dims=dims)
             tensor = pt.specify_shape(value.from_white(white), shape)
@@ -74,10 +76,35 @@ class ModelBuild:
         return tensor
 
     def matrix(self, name: str, array: np.ndarray):
-        """Return a constant matrix; a large one is data of the model, so that graphs stay cached."""
+        """Return a constant matrix; a large one is data of the model, so that graphs stay cached.
+
+        Another matrix of the same name gets a number.
+        """
         array = np.ascontiguousarray(array, dtype=float)
         if array.nbytes <= 50_000:
             return pt.constant(array)
-        if name not in self.model.named_vars:
-            pm.Data(name, array)
-        return self.model[name]
+        unused, count = name, 1
+        while unused in self.model.named_vars:
+            known = self.model[unused]
+            if unused in self.matrices and np.array_equal(self.matrices[unused], array):
+                return known
+            count += 1
+            unused = f"{name}_{count}"
+        self.matrices[unused] = array
+        return pm.Data(unused, array)
+
+
+def _require_shape(name: str, prior: Prior, shape: tuple[int, ...]) -> None:
+    given = prior.dist().type.shape
+    if None not in given and not _broadcasts(given, shape):
+        raise ValueError(
+            f"{name!r}: its prior has shape {given}, the unknown {shape}; a vector needs coords= with "
+            "one label for each element"
+        )
+
+
+def _broadcasts(given: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(given, shape) == shape
+    except ValueError:
+        return False

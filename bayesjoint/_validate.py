@@ -36,6 +36,16 @@ def require_positive(owner: str, setting: str, value: Any) -> None:
         )
 
 
+def require_scalar(owner: str, setting: str, value: Any) -> None:
+    """Raise unless ``value`` is one number (priors pass)."""
+    from bayesjoint.priors import Prior
+
+    if value is not None and not isinstance(value, Prior) and np.ndim(value) != 0:
+        raise ValueError(
+            f"{owner}: {setting} must be one number or a prior, an array of shape {np.shape(value)} given"
+        )
+
+
 def require_finite(owner: str, values: np.ndarray, dims: tuple[str, ...]) -> None:
     """Raise when data contain NaN or infinity, with the cure for labelled data."""
     values = np.asarray(values, dtype=float)
@@ -69,6 +79,8 @@ def covariance_factor(owner: str, matrix: Any) -> np.ndarray:
     matrix = np.asarray(matrix, dtype=float)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"{owner}: a square matrix is needed, the shape given is {matrix.shape}")
+    if not np.all(np.isfinite(matrix)):
+        raise ValueError(f"{owner}: the matrix is not finite; look for NaN or infinity in it")
     if not np.allclose(matrix, matrix.T, rtol=1e-8, atol=1e-12 * np.abs(matrix).max()):
         raise ValueError(f"{owner}: the matrix is not symmetric; use (C + C.T) / 2 if it should be")
     try:

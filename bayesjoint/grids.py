@@ -47,7 +47,7 @@ class Grid:
         object.__setattr__(self, "units", MappingProxyType(units))
 
     def __reduce__(self):
-        return (_make_grid, (dict(self.centres),))
+        return (_make_grid, (dict(self.centres), dict(self.units)))
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -80,8 +80,10 @@ class Grid:
         return np.array(_outer(self.widths))
 
 
-def _make_grid(centres: dict[str, np.ndarray]) -> Grid:
-    return Grid(**centres)
+def _make_grid(centres: dict[str, np.ndarray], units: dict[str, str]) -> Grid:
+    grid = Grid(**centres)
+    object.__setattr__(grid, "units", MappingProxyType(units))
+    return grid
 
 
 def _outer(widths: tuple[np.ndarray, ...]) -> np.ndarray:

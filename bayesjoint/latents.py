@@ -157,11 +157,14 @@ class GaussianField:
                 owner, "length_scale", self.length_scale, "state over what distance it varies"
             )
             _validate.require_positive(owner, "sd", self.sd)
+            _validate.require_scalar(owner, "sd", self.sd)
             self._check_length_scale(owner)
         if not isinstance(self.mean, Prior) and np.shape(self.mean) not in ((), self.shape):
             raise ValueError(
                 f"{owner}: the mean has shape {np.shape(self.mean)}, the grid {self.shape}"
             )
+        if not isinstance(self.mean, Prior) and not np.all(np.isfinite(self.mean)):
+            raise ValueError(f"{owner}: the mean is not finite; give a number for every cell")
         if not self.smoothness > 0:
             raise ValueError(f"{owner}: smoothness must be positive, {self.smoothness} given")
 
@@ -186,6 +189,7 @@ class GaussianField:
                 _validate.require_positive(owner, "length_scale", value)
         else:
             _validate.require_positive(owner, "length_scale", self.length_scale)
+            _validate.require_scalar(owner, "length_scale", self.length_scale)
 
     @property
     def dims(self) -> tuple[str, ...]:

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from inspect import signature
 from typing import Any
 
 import numpy as np
 import pymc as pm
 import pytensor
 import pytensor.tensor as pt
+from pymc.distributions.distribution import support_point
+from pymc.logprob.utils import ParameterValueError
 
 from bayesjoint._compile import INTERPRETED
 
@@ -26,14 +30,15 @@ class Prior:
     Raises
     ------
     ValueError
-        When the distribution refuses the parameters.
+        When the distribution is discrete or refuses the parameters.
 
     Notes
     -----
     A quantity with this prior is sampled as ``m = quantile(Phi(z))`` with ``z ~ N(0, 1)``, in a form
     that stays accurate in the tails for the normal, log-normal, half-normal, exponential and
-    uniform distributions, and through PyMC's own ``icdf`` for others.  Distributions without one
-    (Dirichlet, LKJ ...) stay in PyMC's unconstrained coordinates.
+    uniform distributions, and through PyMC's own ``icdf`` for others (its upper tail loses digits
+    from z = 6 on and ends at z = 8.2).  Distributions without one (Dirichlet, LKJ ...) stay in PyMC's
+    unconstrained coordinates.
 
     Examples
     --------
@@ -54,13 +59,25 @@ class Prior:
                 f"Prior: {distribution!r} is not a PyMC distribution class; "
                 "write bj.Prior(pm.Normal, mu=0, sigma=1)"
             )
-        for key, value in parameters.items():
-            if key in _POSITIVE and np.any(np.asarray(value) <= 0):
-                raise ValueError(f"{self!r}: {key} must be positive")
         try:
-            self.dist()
+            variable = self.dist()
         except Exception as error:
             raise ValueError(f"{self!r}: PyMC refuses these parameters: {error}") from error
+        if variable.type.dtype.startswith(("int", "uint", "bool")):
+            raise ValueError(f"{self!r}: a discrete distribution has no derivative; use a continuous one")
+        self._check_parameters(variable)
+
+    def _check_parameters(self, variable: Any) -> None:
+        for key, value in self.parameters.items():
+            if isinstance(value, (int, float, list, tuple, np.ndarray)) and np.any(np.isnan(value)):
+                raise ValueError(f"{self!r}: {key} is NaN; give a number")
+        try:
+            # PyMC checks the values of parameters when it evaluates a log-density.
+            pm.logp(variable, support_point(variable)).eval(mode=INTERPRETED)
+        except ParameterValueError as error:
+            raise ValueError(f"{self!r}: the parameters must fulfil {error}") from error
+        except (AttributeError, NotImplementedError, TypeError):
+            return  # several outputs, or no log-density: nothing to check
 
     def __repr__(self) -> str:
         settings = "".join(f", {key}={value}" for key, value in self.parameters.items())
@@ -70,24 +87,32 @@ class Prior:
         """Return the distribution as an unnamed PyMC variable."""
         return self.distribution.dist(**self.parameters, **settings)
 
-    @property
+    @cached_property
     def is_white(self) -> bool:
         """Whether the quantity can be written as a function of a standard normal variable."""
-        return self.distribution in _QUANTILES or _has_icdf(self)
+        return self._rule() is not None or _has_icdf(self)
 
     def from_white(self, white: Any):
         """Return the tensor of the quantity, given the tensor of its white variable."""
-        rule = _QUANTILES.get(self.distribution)
+        rule = self._rule()
         if rule is not None:
-            return rule(white, **self.parameters)
-        return pm.icdf(self.dist(), _normal_cdf(white))
+            return rule(white, **{key: _plain(value) for key, value in self.parameters.items()})
+        # Below one, so that the far tail (z > 8) stays finite.
+        return pm.icdf(self.dist(), pt.minimum(_normal_cdf(white), np.nextafter(1.0, 0.0)))
+
+    def _rule(self) -> Callable | None:
+        """Return the map that is accurate in the tails, where it knows the parameters given."""
+        rule = _QUANTILES.get(self.distribution)
+        known = rule is not None and set(self.parameters) <= set(signature(rule).parameters)
+        return rule if known else None
 
     def log_density(self, value: Any):
         """Return the tensor of the log-density, summed over elements."""
         return pm.logp(self.dist(shape=value.type.shape), value).sum()
 
 
-_POSITIVE = {"sigma", "lam", "beta", "alpha", "nu", "scale"}
+def _plain(value: Any) -> Any:
+    return np.asarray(value, dtype=float) if isinstance(value, (list, tuple)) else value
 
 
 def _has_icdf(prior: Prior) -> bool:

@@ -42,7 +42,7 @@ class Contrast:
     solvent_sd: float
 
 
-# Mixing and exchange with the air keep a solvent to about one percent of D2O, 0.07 in SLD.
+# One percent of D2O more or less, from mixing and from the air, is 0.07 in SLD.
 CONTRASTS = (
     Contrast("heavy_water", "e361r.txt", 6.36, 0.05),
     Contrast("matched_water", "e365r.txt", 3.47, 0.10),
@@ -54,41 +54,37 @@ CONTRASTS = (
 
 
 @dataclass(frozen=True)
-class Complex:
+class _Complex:
     """A complex number as two real tensors: PyTensor has no gradient through complex ones."""
 
     real: Any
     imag: Any = 0.0
 
-    def __add__(self, other: "Complex") -> "Complex":
-        """Return the sum."""
-        return Complex(self.real + other.real, self.imag + other.imag)
+    def __add__(self, other: "_Complex") -> "_Complex":
+        return _Complex(self.real + other.real, self.imag + other.imag)
 
-    def __sub__(self, other: "Complex") -> "Complex":
-        """Return the difference."""
-        return Complex(self.real - other.real, self.imag - other.imag)
+    def __sub__(self, other: "_Complex") -> "_Complex":
+        return _Complex(self.real - other.real, self.imag - other.imag)
 
-    def __mul__(self, other: "Complex") -> "Complex":
-        """Return the product."""
+    def __mul__(self, other: "_Complex") -> "_Complex":
         real = self.real * other.real - self.imag * other.imag
-        return Complex(real, self.real * other.imag + self.imag * other.real)
+        return _Complex(real, self.real * other.imag + self.imag * other.real)
 
-    def __truediv__(self, other: "Complex") -> "Complex":
-        """Return the quotient."""
+    def __truediv__(self, other: "_Complex") -> "_Complex":
         size = other.norm()
-        return self * Complex(other.real / size, -other.imag / size)
+        return self * _Complex(other.real / size, -other.imag / size)
 
     def norm(self) -> Any:
         """Return the squared modulus."""
         return self.real**2 + self.imag**2
 
-    def exp(self) -> "Complex":
+    def exp(self) -> "_Complex":
         """Return the exponential."""
         size = pt.exp(self.real)
-        return Complex(size * pt.cos(self.imag), size * pt.sin(self.imag))
+        return _Complex(size * pt.cos(self.imag), size * pt.sin(self.imag))
 
 
-def wavevector(squared: Any, loss: Any) -> Complex:
+def wavevector(squared: Any, loss: Any) -> _Complex:
     """Return the root of ``squared - i loss`` that decays downwards; `loss` must be positive.
 
     `squared` changes sign at the critical edge.  Real and imaginary part both come from the larger
@@ -97,15 +93,11 @@ def wavevector(squared: Any, loss: Any) -> Complex:
     larger = pt.sqrt((pt.sqrt(squared**2 + loss**2) + pt.abs(squared)) / 2)
     smaller = loss / (2 * larger)
     above = squared > 0
-    return Complex(pt.switch(above, larger, smaller), -pt.switch(above, smaller, larger))
+    return _Complex(pt.switch(above, larger, smaller), -pt.switch(above, smaller, larger))
 
 
 def reflectivity(
-    q: np.ndarray,
-    sld: Sequence[Any],
-    thickness: Sequence[Any],
-    roughness: Sequence[Any],
-    loss: Sequence[Any] | None = None,
+    q: np.ndarray, sld: Sequence, thickness: Sequence, roughness: Sequence, loss: Sequence = ()
 ) -> pt.TensorVariable:
     """Return the specular reflectivity at each q, in the shape of `q`.
 
@@ -113,14 +105,10 @@ def reflectivity(
     ----------
     q : array
         Momentum transfer, 1/Å.
-    sld : sequence
-        SLD of fronting, layers and backing, 1e-6/Å².
-    thickness : sequence
-        Thickness of each layer, Å; two fewer than `sld`.
-    roughness : sequence
-        Root-mean-square roughness of each interface, Å; one fewer than `sld`.
-    loss : sequence, optional
-        Imaginary part of each SLD, 1e-6/Å²; that of the fronting is not used.
+    sld, loss : sequence
+        Real and (optional) imaginary SLD of fronting, layers and backing, 1e-6/Å².
+    thickness, roughness : sequence
+        Thickness of each layer and root-mean-square roughness of each interface, Å.
 
     Raises
     ------
@@ -151,18 +139,19 @@ def reflectivity(
             f"roughnesses, got {len(thickness)} and {len(roughness)}"
         )
     unit, loss = 4 * np.pi * SLD_UNIT, loss or [0.0] * len(sld)
-    k = [Complex(pt.as_tensor(q) / 2)] + [
+    # Numbers are those of the notes.  The fronting is the reference: its k is real.
+    k = [_Complex(pt.as_tensor(q) / 2)] + [
         wavevector(q**2 / 4 - unit * (rho - sld[0]), unit * (LEAST_LOSS + pt.abs(lost)))
         for rho, lost in zip(sld[1:], loss[1:], strict=True)
-    ]
-    down, up = Complex(1.0), Complex(0.0)  # M_00 and M_10 of what lies below
+    ]  # 1
+    down, up = _Complex(1.0), _Complex(0.0)  # M_00 and M_10 of what lies below
     for j in reversed(range(len(roughness))):
-        damping = (k[j] * k[j + 1] * Complex(-2 * roughness[j] ** 2)).exp()
-        fresnel = (k[j] - k[j + 1]) / (k[j] + k[j + 1]) * damping
-        down, up = down + fresnel * up, fresnel * down + up
+        damping = (k[j] * k[j + 1] * _Complex(-2 * roughness[j] ** 2)).exp()
+        fresnel = (k[j] - k[j + 1]) / (k[j] + k[j + 1]) * damping  # 2
+        down, up = down + fresnel * up, fresnel * down + up  # 3, but for its phase
         if j > 0:
-            up = up * (k[j] * Complex(0.0, -2 * thickness[j - 1])).exp()
-    return up.norm() / down.norm()
+            up = up * (k[j] * _Complex(0.0, -2 * thickness[j - 1])).exp()
+    return up.norm() / down.norm()  # 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,13 +173,16 @@ class FilmCurve:
 # --- instrument: the resolution is the observation operator ----------------------------------
 
 
-def quadrature(q: np.ndarray, resolution: float, edge: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return nodes in q, 1/Å, and weights for integrals over the resolution of all data.
+def resolution_operator(
+    q: np.ndarray, resolution: float, edge: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return nodes in q, 1/Å, and the matrix (datum, node) that smears a curve given there.
 
-    Nodes are even in log q, 0.8 sd of the resolution apart: there the trapezoidal rule is exact to
-    1e-6 for a Gaussian times the fringes of a film of some hundred Å.  Around the critical `edge`
-    (1/Å), where the curve has a kink, they are ten times denser.  (Light water has none; denser
-    nodes do no harm.)
+    Each datum sees the mean of the curve over a Gaussian in q, of full width at half maximum
+    `resolution` times q.  Rows sum to one, so that scale and background pass unchanged.  The data
+    share the nodes.  They are even in log q, 0.8 sd of the resolution apart: there the trapezoidal
+    rule is exact to 1e-6 for the fringes of a film of some hundred Å.  Around the critical `edge`
+    (1/Å), where the curve has a kink, they are ten times denser.
     """
     sd = resolution * SD_OF_FWHM
     start, stop = np.log([q.min(), q.max()]) + np.array([-6, 6]) * sd
@@ -198,23 +190,10 @@ def quadrature(q: np.ndarray, resolution: float, edge: float) -> tuple[np.ndarra
     density = 1 / (0.8 * sd) + np.exp(-(((log_q - np.log(edge)) / 0.08) ** 2)) / (0.08 * sd)
     count = np.cumsum(density) * (log_q[1] - log_q[0])
     log_nodes = np.interp(np.arange(1, count[-1]), count, log_q)
-    return np.exp(log_nodes), np.exp(log_nodes) / np.interp(log_nodes, log_q, density)
-
-
-def smearing(
-    q: np.ndarray, resolution: float, nodes: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
-    """Return the matrix (datum, node) that averages a curve over a Gaussian around each q.
-
-    `resolution` is its full width at half maximum over q.  Rows sum to one, so that scale and
-    background pass through unchanged.
-    """
-    sd = resolution * SD_OF_FWHM * q[:, None]
-    kernel = weights * np.exp(-0.5 * ((nodes - q[:, None]) / sd) ** 2)
-    return kernel / kernel.sum(axis=1, keepdims=True)
-
-
-# --- data ------------------------------------------------------------------------------------
+    nodes = np.exp(log_nodes)
+    spacing = nodes / np.interp(log_nodes, log_q, density)
+    kernel = spacing * np.exp(-0.5 * ((nodes - q[:, None]) / (sd * q[:, None])) ** 2)
+    return nodes, kernel / kernel.sum(axis=1, keepdims=True)
 
 
 def load_contrasts(folder: Path | None = None) -> dict[str, xr.Dataset]:
@@ -261,7 +240,7 @@ def film_and_wafer() -> list[bj.Parameter]:
         bj.Parameter("film_thickness", _around(200.0, 0.1), units="Å"),
         bj.Parameter("film_roughness", _around(5.0, 0.5), units="Å"),
         bj.Parameter("film_sld", bj.Prior(pm.Normal, mu=1.0, sigma=1.0), units="1e-6/Å²"),
-        bj.Parameter("hydration", bj.Prior(pm.HalfNormal, sigma=0.1), units="1"),
+        bj.Parameter("hydration", bj.Prior(pm.HalfNormal, sigma=0.1)),
         bj.Parameter("oxide_thickness", _around(10.0, 0.4), units="Å"),
         bj.Parameter("wafer_roughness", _around(3.5, 0.3), units="Å"),
     ]
@@ -272,7 +251,7 @@ def solvent_and_beam(contrast: Contrast) -> list[bj.Parameter]:
     solvent = bj.Prior(pm.Normal, mu=contrast.solvent_sld, sigma=contrast.solvent_sd)
     return [
         bj.Parameter(f"{contrast.name}_sld", solvent, units="1e-6/Å²"),
-        bj.Parameter(f"{contrast.name}_normalisation", _around(1.0, 0.05), units="1"),
+        bj.Parameter(f"{contrast.name}_normalisation", _around(1.0, 0.05)),
         bj.Parameter(f"{contrast.name}_background", _around(20.0, 0.5), units="1e-6"),
     ]
 
@@ -284,14 +263,15 @@ def _around(median: float, relative_sd: float) -> bj.Prior:
 def modality(
     contrast: Contrast,
     curve: xr.Dataset,
-    latents: Sequence[bj.Parameter],
+    latents: list[bj.Parameter],
     resolution: float,
-    noise_scale: float | bj.Prior,
+    scale: Any,
 ) -> bj.Modality:
     """Return log10 R of one contrast, seen through the resolution of the instrument."""
     q = curve[f"{contrast.name}_q"].values
+    # light water has no critical edge: there the denser nodes are idle
     edge = np.sqrt(16 * np.pi * abs(contrast.solvent_sld - SILICON_SLD) * SLD_UNIT)
-    nodes, weights = quadrature(q, resolution, edge)
+    nodes, smearing = resolution_operator(q, resolution, edge)
     units = {latent.name: latent.units for latent in latents}
     data = np.log10(curve.reflectivity).assign_attrs(units="1", long_name="log10 reflectivity")
     relative_sd = (curve.sd / curve.reflectivity).values
@@ -299,8 +279,8 @@ def modality(
         contrast.name,
         data,
         bj.pytensor_map(FilmCurve(nodes), list(units), name=contrast.name, input_units=units),
-        bj.GaussianNoise(sd=relative_sd / np.log(10), scale=noise_scale),
-        observe=[smearing(q, resolution, nodes, weights), pt.log10],
+        bj.GaussianNoise(sd=relative_sd / np.log(10), scale=scale),
+        observe=[smearing, pt.log10],
     )
 
 
@@ -345,13 +325,13 @@ def problem(
         raise ValueError(
             f"reflectometry: errors={errors!r} is unknown; use scaled, discrepancy or stated"
         )
-    noise_scale = _around(2.0, 0.7) if errors == "scaled" else 1.0
+    scale = _around(2.0, 0.7) if errors == "scaled" else 1.0
     curves, shared = load_contrasts(data), film_and_wafer()
     own = {contrast.name: solvent_and_beam(contrast) for contrast in CONTRASTS}
     return bj.JointProblem(
-        latents=[*shared, *(latent for latents in own.values() for latent in latents)],
+        latents=sum(own.values(), start=shared),
         modalities=[
-            modality(c, curves[c.name], shared + own[c.name], float(resolution), noise_scale)
+            modality(c, curves[c.name], shared + own[c.name], float(resolution), scale)
             for c in CONTRASTS
         ],
         discrepancy=smooth_discrepancy() if errors == "discrepancy" else None,

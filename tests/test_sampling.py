@@ -1,0 +1,315 @@
+"""Posteriors against closed forms, in units of their Monte Carlo errors."""
+
+import warnings
+
+import arviz as az
+import numpy as np
+import pymc as pm
+import pytest
+import xarray as xr
+
+import bayesjoint as bj
+from tests.gaussian import gaussian_case
+from tests.test_linearization import two_sensors
+
+GROUPS = {
+    "posterior",
+    "sample_stats",
+    "posterior_predictive",
+    "prior",
+    "prior_predictive",
+    "log_likelihood",
+    "log_likelihood_joint",
+    "log_prior",
+    "observed_data",
+    "constant_data",
+    "linearization",
+}
+
+
+@pytest.fixture(scope="module")
+def case():
+    return gaussian_case()
+
+
+@pytest.fixture(scope="module")
+def tree(case):
+    return bj.sample(case.problem, draws=1500, tune=500, chains=4, random_seed=1, progress=False)
+
+
+def scores(tree, exact_mean, exact_sd, names):
+    """Return z-scores of means and standard deviations in Monte Carlo errors."""
+    posterior = tree["posterior"].to_dataset()[names]
+    mean_error, sd_error = az.mcse(posterior, method="mean"), az.mcse(posterior, method="sd")
+    flat = {
+        "mean": posterior.mean(("chain", "draw")),
+        "sd": posterior.std(("chain", "draw"), ddof=1),
+    }
+    of_means = [
+        ((flat["mean"][n] - xr.DataArray(exact_mean[n], dims=flat["mean"][n].dims)) / mean_error[n])
+        for n in names
+    ]
+    of_sds = [
+        ((flat["sd"][n] - xr.DataArray(exact_sd[n], dims=flat["sd"][n].dims)) / sd_error[n])
+        for n in names
+    ]
+    return [np.concatenate([z.values.ravel() for z in part]) for part in (of_means, of_sds)]
+
+
+def test_joint_problem_of_200_unknowns_agrees_with_the_closed_form(case, tree):
+    mean, covariance = case.posterior()
+    sd = np.sqrt(np.diag(covariance))
+    names = ["density", "slowness"]
+    exact_mean = {n: m.reshape(10, 10) for n, m in zip(names, np.split(mean, 2), strict=True)}
+    exact_sd = {n: s.reshape(10, 10) for n, s in zip(names, np.split(sd, 2), strict=True)}
+    for z in scores(tree, exact_mean, exact_sd, names):
+        assert np.abs(z).max() < 4.5
+        assert 0.85 < np.sqrt(np.mean(z**2)) < 1.15
+
+
+def test_covariance_agrees_with_the_closed_form(case, tree):
+    """Mean products of 200 random pairs of cells (seed 0), in their Monte Carlo errors."""
+    mean, covariance = case.posterior()
+    stacked = [tree["posterior"][n].values.reshape(4, 1500, -1) for n in ("density", "slowness")]
+    deviation = np.concatenate(stacked, axis=2) - mean
+    first, second = np.random.default_rng(0).integers(200, size=(2, 200))
+    products = xr.Dataset(
+        {"product": (("chain", "draw", "pair"), deviation[..., first] * deviation[..., second])}
+    )
+    error = az.mcse(products, method="mean")["product"].values
+    found = products["product"].mean(("chain", "draw")).values
+    z = (found - covariance[first, second]) / error
+    assert np.abs(z).max() < 4.5
+    assert 0.85 < np.sqrt(np.mean(z**2)) < 1.15
+
+
+def test_tree_has_all_groups_and_labels(case, tree):
+    assert set(tree.children) == GROUPS
+    posterior = tree["posterior"]
+    assert posterior["density"].dims == ("chain", "draw", "depth", "x")
+    assert posterior["gravity_response"].dims == ("chain", "draw", "station")
+    assert posterior.attrs["tuning_steps"] == 500 and posterior.attrs["sampling_time"] > 0
+    assert {"n_steps", "diverging"} <= set(tree["sample_stats"].data_vars)
+    assert tree["log_prior"]["density"].dims == ("chain", "draw")
+
+
+def test_preconditioned_steps_are_few(tree):
+    assert tree["sample_stats"]["n_steps"].mean() < 12
+    assert float(az.ess(tree["posterior"].to_dataset()[["density", "slowness"]]).to_array().min()) > 3000
+
+
+def test_joint_log_likelihood_is_the_gaussian_density(case, tree):
+    from scipy import stats
+
+    draw = {"chain": 1, "draw": 7}
+    response = np.concatenate(
+        [tree["posterior"][f"{m}_response"].isel(draw).values for m in ("gravity", "arrivals")]
+    )
+    exact = stats.multivariate_normal(response, case.covariance).logpdf(case.data)
+    assert tree["log_likelihood_joint"]["joint"].isel(draw).item() == pytest.approx(exact, rel=1e-9)
+    block = stats.multivariate_normal(response[:40], case.covariance[:40, :40])
+    assert tree["log_likelihood_joint"]["gravity"].isel(draw).item() == pytest.approx(
+        block.logpdf(case.data[:40]), rel=1e-9
+    )
+
+
+def test_pointwise_log_likelihood_is_conditional_on_all_other_data(case, tree):
+    from scipy import stats
+
+    draw = {"chain": 0, "draw": 3}
+    response = np.concatenate(
+        [tree["posterior"][f"{m}_response"].isel(draw).values for m in ("gravity", "arrivals")]
+    )
+    residual, index = case.data - response, 5
+    others = np.delete(np.arange(80), index)
+    weights = np.linalg.solve(case.covariance[np.ix_(others, others)], case.covariance[others, index])
+    mean = response[index] + weights @ residual[others]
+    variance = case.covariance[index, index] - weights @ case.covariance[others, index]
+    exact = stats.norm.logpdf(case.data[index], mean, np.sqrt(variance))
+    found = tree["log_likelihood"]["gravity"].isel(draw).values[index]
+    assert found == pytest.approx(exact, rel=1e-9)
+
+
+def test_discrepancy_draws_have_the_mean_of_the_closed_form(case, tree):
+    mean, _ = case.posterior()
+    shared = case.covariance - np.diag(np.repeat([0.1**2, 0.05**2], 40))
+    exact = shared @ np.linalg.solve(case.covariance, case.data - case.jacobian @ mean)
+    z = []
+    for name, part in zip(("gravity", "arrivals"), np.split(exact, 2), strict=True):
+        draws = tree["posterior"][f"{name}_discrepancy"]
+        error = az.mcse(draws.to_dataset(name="d"), method="mean")["d"].values
+        z.append((draws.mean(("chain", "draw")).values - part) / error)
+    assert np.abs(np.concatenate(z)).max() < 4.5
+
+
+def test_arviz_reads_the_tree(tree):
+    summary = az.summary(tree, var_names=["density"])
+    assert len(summary) == 100
+    assert az.loo(tree, var_name="gravity").elpd < 0
+
+
+def test_latent_and_marginal_form_have_one_posterior():
+    """Small problem, both forms by NUTS: means within 4.5 Monte Carlo errors, sd within 5 %."""
+    runs = [
+        bj.sample(
+            gaussian_case(form, shape=(3, 3), n=8).problem,
+            draws=1000, tune=500, chains=4, random_seed=5, progress=False, backend="numba",
+        )["posterior"].to_dataset()  # fmt: skip
+        for form in ("latent", "marginal")
+    ]
+    names = ["density", "slowness", "gravity_discrepancy", "arrivals_discrepancy"]
+    errors = [az.mcse(run[names], method="mean") for run in runs]
+    for name in names:
+        difference = runs[0][name].mean(("chain", "draw")) - runs[1][name].mean(("chain", "draw"))
+        z = difference / np.sqrt(errors[0][name] ** 2 + errors[1][name] ** 2)
+        assert np.abs(z).max() < 4.5
+        ratio = runs[0][name].std(("chain", "draw")) / runs[1][name].std(("chain", "draw"))
+        np.testing.assert_allclose(ratio, 1.0, atol=0.08)
+
+
+@pytest.fixture(scope="module")
+def sensor_model():
+    """One compiled density of the two-sensor problem serves all its settings."""
+    return lambda *settings: bj.sample(
+        two_sensors(*settings), draws=1500, tune=300, chains=2, random_seed=3, progress=False,
+        backend="interpreted", prior_draws=10,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signs", [(1.0, 1.0), (1.0, -1.0)], ids=["aligned", "opposed"])
+@pytest.mark.parametrize("correlation", [-0.9, 0.0, 0.5, 0.9])
+def test_two_sensors_have_the_posterior_sd_of_the_closed_form(sensor_model, signs, correlation):
+    h1, h2, k1, k2, r1, r2 = signs[0], 2.0 * signs[1], 0.5, 0.8, 0.1, 0.2
+    tree = sensor_model(h1, h2, k1, k2, r1, r2, correlation)
+    a, b, c = k1**2 + r1**2, k2**2 + r2**2, correlation * k1 * k2
+    information = (b * h1**2 + a * h2**2 - 2 * c * h1 * h2) / (a * b - c**2)
+    exact = (1.0 + information) ** -0.5
+    theta = tree["posterior"].to_dataset()[["theta"]]
+    error = az.mcse(theta, method="sd")["theta"].item()
+    assert abs(theta["theta"].std(ddof=1).item() - exact) < 4.5 * error
+
+
+def test_plain_pymc_samples_the_model_unchanged():
+    """Both forms of the coordinates have the same posterior (seed 2, 4.5 Monte Carlo errors)."""
+    problem = two_sensors(1.0, 2.0, 0.5, 0.8, 0.1, 0.2, 0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = pm.sample(
+            model=bj.build_model(problem), draws=1000, tune=500, chains=2, random_seed=2, progressbar=False
+        )
+    ours = bj.sample(problem, draws=1000, tune=300, chains=2, random_seed=2, progress=False)
+    both = [t["posterior"].to_dataset()[["theta"]] for t in (plain, ours)]
+    errors = [az.mcse(t, method="mean")["theta"].item() for t in both]
+    gap = abs(both[0]["theta"].mean().item() - both[1]["theta"].mean().item())
+    assert gap < 4.5 * np.hypot(*errors)
+
+
+def test_student_t_and_poisson_noise_sample():
+    """A level seen by counts and by heavy-tailed data, against quadrature (seed 4)."""
+    from scipy import stats
+
+    rng = np.random.default_rng(4)
+    counts = xr.DataArray(rng.poisson(7.0, size=12), dims="bin")
+    values = xr.DataArray(7.0 + rng.standard_t(4, size=10), dims="t")
+    problem = bj.JointProblem(
+        latents=[bj.Parameter("level", bj.Prior(pm.LogNormal, mu=2.0, sigma=0.5))],
+        modalities=[
+            bj.Modality("counts", counts, bj.linear_map(np.ones((12, 1)), "level"), bj.PoissonNoise()),
+            bj.Modality(
+                "values", values, bj.linear_map(np.ones((10, 1)), "level"), bj.StudentTNoise(sd=1.0, nu=4)
+            ),
+        ],
+    )
+    tree = bj.sample(
+        problem, draws=1500, tune=400, chains=2, random_seed=4, progress=False, backend="interpreted"
+    )
+    level = np.linspace(3.0, 12.0, 4001)
+    density = stats.lognorm.logpdf(level, 0.5, scale=np.exp(2.0))
+    density += stats.poisson.logpmf(counts.values[:, None], level).sum(0)
+    density += stats.t.logpdf(values.values[:, None], 4, level).sum(0)
+    weight = np.exp(density - density.max())
+    weight /= weight.sum()
+    exact = np.sum(weight * level)
+    posterior = tree["posterior"].to_dataset()[["level"]]
+    error = az.mcse(posterior, method="mean")["level"].item()
+    assert abs(posterior["level"].mean().item() - exact) < 4.5 * error
+    assert tree["posterior_predictive"]["counts"].min() >= 0
+
+
+def test_coupled_prior_is_drawn_with_its_coupling():
+    """The cross-gradient must lower the structural misfit of prior draws (seed 6)."""
+    grid = bj.Grid(depth=np.arange(4.0), x=np.arange(5.0))
+    fields = [bj.GaussianField(n, grid, sd=1.0, length_scale=1.5) for n in ("first", "second")]
+    data = xr.DataArray(np.zeros(3), dims="t")
+    forward = bj.linear_map(np.eye(3, 20), "first")
+    second = bj.linear_map(np.eye(3, 20), "second")
+    noise = bj.GaussianNoise(sd=1.0)
+
+    def misfit(weight):
+        problem = bj.JointProblem(
+            latents=fields,
+            modalities=[
+                bj.Modality("a", data, forward, noise),
+                bj.Modality("b", data.rename(t="s"), second, noise),
+            ],
+            couplings=[bj.CrossGradient("first", "second", weight=weight)],
+        )
+        tree = bj.sample(
+            problem, draws=100, tune=200, chains=2, random_seed=6, progress=False, backend="numba",
+            prior_draws=400,
+        )  # fmt: skip
+        prior = tree["prior"]
+        gradients = [np.gradient(prior[n].values, axis=(2, 3)) for n in ("first", "second")]
+        cross = gradients[0][0] * gradients[1][1] - gradients[0][1] * gradients[1][0]
+        assert "cross_gradient_first_second" in tree["log_prior"]
+        return float(np.mean(cross**2))
+
+    assert misfit(20.0) < 0.5 * misfit(1e-6)
+
+
+def test_bad_settings_raise():
+    problem = two_sensors(1.0, 2.0, 0.5, 0.8, 0.1, 0.2, 0.5)
+    with pytest.raises(ValueError, match="draws must be a positive whole number"):
+        bj.sample(problem, draws=0)
+    with pytest.raises(ValueError, match="backend 'torch' is unknown"):
+        bj.sample(problem, backend="torch")
+
+
+def test_tree_is_written_and_read_again(tmp_path):
+    problem = two_sensors(1.0, 2.0, 0.5, 0.8, 0.1, 0.2, 0.5)
+    tree = bj.sample(
+        problem, draws=50, tune=50, chains=1, random_seed=1, progress=False, backend="interpreted",
+        store=tmp_path / "run.zarr",
+    )  # fmt: skip
+    again = xr.open_datatree(tmp_path / "run.zarr", engine="zarr", consolidated=False)
+    xr.testing.assert_identical(
+        again["posterior"].to_dataset().load(), tree["posterior"].to_dataset()
+    )
+
+
+def test_tempering_multiplies_the_log_likelihood():
+    """Power 1/4 doubles the sd of a well-measured level (seed 8); stored densities stay untempered."""
+    data = xr.DataArray(np.zeros(16), dims="t")
+
+    def level(power):
+        problem = bj.JointProblem(
+            latents=[bj.Parameter("level", bj.Prior(pm.Normal, mu=0, sigma=100.0))],
+            modalities=[
+                bj.Modality(
+                    "line", data, bj.linear_map(np.ones((16, 1)), "level"), bj.GaussianNoise(sd=1.0), power=power
+                )
+            ],
+        )
+        return bj.sample(
+            problem, draws=2000, tune=300, chains=2, random_seed=8, progress=False, backend="interpreted"
+        )
+
+    tempered = level(0.25)
+    sd = tempered["posterior"]["level"].std(ddof=1).item()
+    error = az.mcse(tempered["posterior"].to_dataset()[["level"]], method="sd")["level"].item()
+    assert abs(sd - 0.5) < 4.5 * error
+    draw = tempered["posterior"]["level"].isel(chain=0, draw=0).item()
+    exact = -0.5 * 16 * (draw**2 + np.log(2 * np.pi))
+    joint = tempered["log_likelihood_joint"]["joint"].isel(chain=0, draw=0).item()
+    assert joint == pytest.approx(exact)
