@@ -32,7 +32,7 @@ class ModelBuild:
     unknowns: list[Unknown] = field(default_factory=list)
     outputs: dict[int, Any] = field(default_factory=dict)  # of forward maps, by identity
     responses: dict[str, Any] = field(default_factory=dict)  # shape of the data
-    noise: dict[str, dict[str, Any]] = field(default_factory=dict)  # terms, shape of the data
+    noise: dict[str, Any] = field(default_factory=dict)  # terms, shape of the data
     factors: dict[str, Any] = field(default_factory=dict)  # (basis, scale) of the discrepancy
     residuals: dict[str, Any] = field(default_factory=dict)  # of couplings: log p = -|r|^2 / 2
     log_priors: dict[str, Any] = field(default_factory=dict)  # one scalar each
@@ -91,15 +91,15 @@ class ModelBuild:
             count += 1
             unused = f"{name}_{count}"
         self.matrices[unused] = array
-        return pm.Data(unused, array)
+        return pm.Data(unused, array, model=self.model)
 
 
 def _require_shape(name: str, prior: Prior, shape: tuple[int, ...]) -> None:
     given = prior.dist().type.shape
     if None not in given and not _broadcasts(given, shape):
         raise ValueError(
-            f"{name!r}: its prior has shape {given}, the unknown {shape}; a vector needs coords= with "
-            "one label for each element"
+            f"{name!r}: its prior has shape {given}, the unknown {shape}; a vector needs coords= "
+            "with one label for each element"
         )
 
 

@@ -1,8 +1,8 @@
 """How graphs are compiled, and how a model's variables become one flat vector.
 
-Two ways to compile: ``INTERPRETED`` starts within a second without a compiler and costs a few
-hundred microseconds a call, so it serves whatever is called up to some thousand times; ``NUMBA``
-takes its time to compile (cached on disk) and serves the sampler.
+``INTERPRETED`` starts within seconds without a compiler and costs a few hundred microseconds a call, so
+it serves whatever is called up to some thousand times; ``UNOPTIMISED`` starts at once and serves checks;
+``NUMBA`` takes its time to compile (cached on disk) and serves the sampler.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,17 @@ from pytensor.compile.mode import Mode
 from pytensor.graph.replace import graph_replace
 from pytensor.link.vm import VMLinker
 
-# Fused elementwise operations need a compiler; unfused ones are NumPy calls.
-INTERPRETED = Mode(
-    linker=VMLinker(allow_gc=False, use_cloop=False, c_thunks=False), optimizer="fast_run"
-).excluding("fusion", "BlasOpt", "blas", "cxx_only")
+
+
+def _interpreted(optimizer: str) -> Mode:
+    linker = VMLinker(allow_gc=False, use_cloop=False, c_thunks=False)
+    return Mode(linker=linker, optimizer=optimizer)
+
+
+# Fused elementwise operations need a compiler; unfused ones are NumPy calls.  Working in place saves
+# little memory here, and its checks dominate the compilation of large graphs.
+INTERPRETED = _interpreted("fast_run").excluding("fusion", "inplace", "BlasOpt", "blas", "cxx_only")
+UNOPTIMISED = _interpreted("merge")  # for a handful of calls
 NUMBA = "NUMBA"
 
 

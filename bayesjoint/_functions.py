@@ -75,7 +75,7 @@ class ModelFunctions:
 
     @cached_property
     def density(self):
-        """The interpreted log-density with gradient."""
+        """The log-density with gradient; interpreted, unless a compiled one is put in its place."""
         return self.log_density()
 
     @cached_property

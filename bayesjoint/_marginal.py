@@ -18,7 +18,12 @@ from bayesjoint._build import ModelBuild
 from bayesjoint.discrepancy import Factor, build_matrix
 
 
-def add_observed(build: ModelBuild, modalities: Mapping[str, Any], factors: Sequence[Factor], means: Mapping[str, Any]) -> None:
+def add_observed(
+    build: ModelBuild,
+    modalities: Mapping[str, Any],
+    factors: Sequence[Factor],
+    means: Mapping[str, Any],
+) -> None:
     """Add the observed variables of all modalities that share integrated-out discrepancies."""
     scale = pt.concatenate([factor.scale for factor in factors])
     rank = sum(factor.rank for factor in factors)
@@ -27,9 +32,19 @@ def add_observed(build: ModelBuild, modalities: Mapping[str, Any], factors: Sequ
         modality, terms = modalities[name], build.noise[name]
         basis, gram = _basis_and_gram(build, name, terms, factors)
         observed = pm.CustomDist(
-            name, mean, terms.sd, basis, scale, gram, precision, information,
-            logp=log_density, random=draw, signature=_signature(modality.data.ndim),
-            observed=modality.observed_data(), dims=modality.data.dims,
+            name,
+            mean,
+            terms.sd,
+            basis,
+            scale,
+            gram,
+            precision,
+            information,
+            logp=log_density,
+            random=draw,
+            signature=_signature(modality.data.ndim),
+            observed=modality.observed_data(),
+            dims=modality.data.dims,
         )
         residual = (observed - mean).ravel()
         information = information + _projected(residual, terms.sd, basis, scale)
@@ -63,7 +78,9 @@ def _basis_and_gram(build: ModelBuild, name: str, terms: Any, factors: Sequence[
     if all(isinstance(basis, np.ndarray) for basis in bases):
         constant = np.concatenate(bases, axis=1)
         basis = build_matrix(build, f"{name}_discrepancy_basis", constant)
-        gram = build_matrix(build, f"{name}_discrepancy_gram", constant.T @ (weight[:, None] * constant))
+        gram = build_matrix(
+            build, f"{name}_discrepancy_gram", constant.T @ (weight[:, None] * constant)
+        )
     else:
         basis = pt.concatenate([pt.as_tensor(b) for b in bases], axis=1)
         gram = basis.T @ (weight[:, None] * basis)

@@ -5,16 +5,21 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
+from scipy.stats import norm, qmc
 
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._information import LocalInformation, local_information
 from bayesjoint._kernels.spectra import solve_posterior
 
 DECREMENT = 1e-9  # of log density left to gain, by the quadratic model
+STALLED = 1e-6  # nats gained by a round at which the search ends
 ROUNDS = 6
 SCORING_STEPS = 15
 QUASI_NEWTON_STEPS = 300
-RESTARTS = 3
+CONVERGED = 0.02  # nats left to gain at which the maximum counts as reached
+CLIMBED = 3  # starts that are followed to the top
+SAME_MODE = 0.1  # nats between what counts as different maxima
+NEGLIGIBLE = 30.0  # nats below the highest start at which a start is dropped
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,25 +33,46 @@ class Mode:
     information : LocalInformation
         At the point, with its split over modalities.
     converged : bool
+    lower_modes : tuple of float
+        Log densities of other maxima that were found.
     """
 
     point: np.ndarray
     log_density: float
     information: LocalInformation
     converged: bool
+    lower_modes: tuple[float, ...] = ()
 
 
-def maximum_a_posteriori(functions: ModelFunctions, seed: int = 0) -> Mode:
-    """Return the maximum a posteriori, from the prior median, else also from prior draws."""
-    rng = np.random.default_rng(seed)
-    best = _climb(functions, functions.initial.copy())
-    for _ in range(RESTARTS):
-        if best[2]:
-            break
-        start = functions.initial + rng.standard_normal(functions.size)
-        best = max(best, _climb(functions, start), key=lambda run: (run[2], run[1]))
-    point, value, converged = best
-    return Mode(point, value, local_information(functions, point), converged)
+def maximum_a_posteriori(functions: ModelFunctions, starts: int = 1) -> Mode:
+    """Return the highest maximum of the posterior found from several starts.
+
+    The first start is the prior median, the others cover the prior evenly (a scrambled Sobol
+    sequence, seed 0).  Each goes uphill by a quasi-Newton search; the best few are climbed to the top.
+    """
+    points = [functions.initial.copy(), *_even_starts(functions, starts - 1)]
+    if len(points) > 1:
+        points = [_quasi_newton(functions, point, np.eye(point.size)) for point in points]
+        heights = np.array([_height(functions, point) for point in points])
+        order = np.argsort(-heights)[:CLIMBED]
+        points = [points[i] for i in order if heights[i] > heights.max() - NEGLIGIBLE]
+    runs = [_climb(functions, point) for point in points]
+    point, value, converged = max(runs, key=lambda run: (np.isfinite(run[1]), run[1]))
+    others = sorted((run[1] for run in runs if value - run[1] > SAME_MODE), reverse=True)
+    return Mode(point, value, local_information(functions, point), converged, tuple(others))
+
+
+def _even_starts(functions: ModelFunctions, count: int) -> np.ndarray:
+    if count < 1:
+        return np.zeros((0, functions.size))
+    sobol = qmc.Sobol(functions.size, scramble=True, rng=np.random.default_rng(0))
+    covered = sobol.random_base2(int(np.ceil(np.log2(count))))[:count]
+    return functions.initial + norm.ppf(np.clip(covered, 1e-6, 1 - 1e-6))
+
+
+def _height(functions: ModelFunctions, point: np.ndarray) -> float:
+    value = float(functions.density(point)[0])
+    return value if np.isfinite(value) else -np.inf
 
 
 def sampled_precision(functions: ModelFunctions, point: np.ndarray) -> np.ndarray:
@@ -107,31 +133,31 @@ def _climb(functions: ModelFunctions, point: np.ndarray) -> tuple[np.ndarray, fl
     Fisher scoring converges in a few steps where the model fits; where it does not, curvature and
     information differ, and a quasi-Newton search in coordinates scaled by the information goes on.
     """
-    value = -np.inf
+    value, left = -np.inf, np.inf
     for _ in range(ROUNDS):
-        point, value, precision, converged = _score(functions, point)
-        if converged or precision is None:
-            return point, value, converged
+        before = value
+        point, value, precision, left = _score(functions, point)
+        if precision is None or left < DECREMENT or value - before < STALLED:
+            break
         point = _quasi_newton(functions, point, precision)
-    return point, value, False
+    return point, value, left < CONVERGED
 
 
 def _score(functions: ModelFunctions, point: np.ndarray):
-    """Return (point, log density, precision, converged) after some steps of Fisher scoring."""
+    """Return (point, log density, precision, gain left) after some steps of Fisher scoring."""
     value, gradient = functions.density(point)
-    precision = None
+    precision, left = None, np.inf
     for _ in range(SCORING_STEPS):
         if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
-            return point, -np.inf, None, False
+            return point, -np.inf, None, np.inf
         precision = sampled_precision(functions, point)
         step = solve_posterior(precision, gradient)
-        if 0.5 * float(step @ gradient) < DECREMENT:
-            return point, float(value), precision, True
-        moved = _line_search(functions, point, value, gradient, step)
+        left = 0.5 * float(step @ gradient)
+        moved = None if left < DECREMENT else _line_search(functions, point, value, gradient, step)
         if moved is None:
             break
         point, value, gradient = moved
-    return point, float(value), precision, False
+    return point, float(value), precision, left
 
 
 def _quasi_newton(functions: ModelFunctions, point: np.ndarray, precision: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """NUTS in preconditioned coordinates, run by nutpie."""
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,33 +94,6 @@ def run(
         raise
     seconds = time.perf_counter() - start
     return _finished(tree, coordinates, seconds, tune)
-
-
-def thread_safe(function: Any) -> Callable:
-    """Return a thread-safe callable ``x -> (density, gradient)`` of a compiled density.
-
-    A compiled function keeps its inputs in storage that chains would share.  The function that Numba
-    made does not; without it a lock keeps chains apart.  Shared data keep the values of now.
-    """
-    shared = [np.copy(storage.value) for storage in function.input_storage[1:]]
-    compiled = getattr(function.vm, "jit_fn", None)
-    if compiled is not None:
-
-        def direct(x):
-            value, gradient = compiled(x, *shared)
-            return float(value), gradient
-
-        return direct
-    lock = threading.Lock()
-
-    def locked(x):
-        with lock:
-            for storage, value in zip(function.input_storage[1:], shared, strict=True):
-                storage.value = value
-            value, gradient = function(x)
-            return float(value), np.array(gradient)
-
-    return locked
 
 
 def _model(density: Callable, coordinates: Coordinates):

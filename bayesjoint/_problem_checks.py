@@ -2,6 +2,7 @@
 
 import warnings
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytensor.tensor as pt
 
 from bayesjoint import _validate
 from bayesjoint._build import ModelBuild
-from bayesjoint._compile import INTERPRETED
+from bayesjoint._compile import UNOPTIMISED
 
 if TYPE_CHECKING:
     from bayesjoint.problem import JointProblem
@@ -39,21 +40,32 @@ def check(problem: "JointProblem") -> None:
 
 
 def _check_names(problem: "JointProblem") -> None:
+    for kind, parts in (("latents", problem.latents), ("modalities", problem.modalities)):
+        for part in parts:
+            if not hasattr(part, "name"):
+                raise ValueError(f"JointProblem: {kind} must be made by bj classes, {part!r} given")
     names = [part.name for part in (*problem.latents, *problem.modalities)]
     _validate.require_unique("JointProblem", names)
+    _validate.require_unique("JointProblem: couplings", [c.name for c in problem.couplings])
     _validate.require_unique("JointProblem: discrepancies", [d.name for d in problem.discrepancies])
     dims = {dim for part in problem.latents for dim in part.dims}
     dims |= {dim for modality in problem.modalities for dim in modality.data.dims}
     clash = sorted(dims & set(names))
     if clash:
         raise ValueError(
-            f"{clash[0]!r} is both a dimension and the name of a latent or modality; rename one of them"
+            f"{clash[0]!r} is both a dimension and the name of a latent or modality; rename one "
+            "of them"
         )
-    taken = sorted(dims & RESERVED)
+    taken = sorted((dims | set(names)) & RESERVED)
     if taken:
-        raise ValueError(f"the dimension {taken[0]!r} is used by the reports; rename it in the data or the grid")
+        raise ValueError(
+            f"the name {taken[0]!r} is used by the reports; rename that dimension, latent or "
+            "modality"
+        )
     if not problem.latents:
-        raise ValueError("JointProblem: there are no latents; give at least one GaussianField or Parameter")
+        raise ValueError(
+            "JointProblem: there are no latents; give at least one GaussianField or Parameter"
+        )
 
 
 def _check_reach(problem: "JointProblem") -> None:
@@ -61,18 +73,21 @@ def _check_reach(problem: "JointProblem") -> None:
     reached: set[str] = set()
     for modality in problem.modalities:
         if not modality.forward.latents:
-            raise ValueError(f"modality {modality.name!r}: its map {modality.forward.name!r} reads no latent")
+            raise ValueError(
+                f"modality {modality.name!r}: its map {modality.forward.name!r} reads no latent"
+            )
         for name in modality.forward.latents:
             if name not in known:
                 raise ValueError(
-                    f"modality {modality.name!r}: its map {modality.forward.name!r} reads the latent {name!r}, which "
-                    f"is not in the problem; there are {sorted(known)}"
+                    f"modality {modality.name!r}: its map {modality.forward.name!r} reads the "
+                    f"latent {name!r}, which is not in the problem; there are {sorted(known)}"
                 )
         reached |= set(modality.forward.latents)
     unreached = sorted(known - reached)
     if unreached and problem.modalities:
         warnings.warn(
-            f"no modality reaches {unreached}: what is reported of them is the prior only, with its couplings",
+            f"no modality reaches {unreached}: what is reported of them is the prior only, with "
+            "its couplings",
             UserWarning,
             stacklevel=5,
         )
@@ -88,8 +103,8 @@ def _check_coords(problem: "JointProblem") -> None:
             other, known = seen.setdefault(dim, (owner, values))
             if not np.array_equal(known, values):
                 raise ValueError(
-                    f"{other} and {owner} share the dimension {dim!r} with different coordinates; rename it in "
-                    f"one of them, as in data.rename({dim}='{dim}_2'), or align them"
+                    f"{other} and {owner} share the dimension {dim!r} with different coordinates; "
+                    f"rename it in one of them, as in data.rename({dim}='{dim}_2'), or align them"
                 )
 
 
@@ -97,8 +112,10 @@ def _check_units(problem: "JointProblem") -> None:
     for modality in problem.modalities:
         forward = modality.forward
         for name, units in forward.input_units.items():
-            if name not in problem.latent:
-                raise ValueError(f"map {forward.name!r}: input_units names {name!r}, which it does not read")
+            if name not in forward.latents:
+                raise ValueError(
+                    f"map {forward.name!r}: input_units names {name!r}, which it does not read"
+                )
             if not _validate.same_units(problem.latent[name].units, units):
                 raise ValueError(
                     f"map {forward.name!r}: expects {name!r} in {units!r}, the latent is in "
@@ -110,7 +127,8 @@ def _check_coupling(problem: "JointProblem", coupling: Any) -> None:
     missing = [name for name in coupling.latents if name not in problem.latent]
     if missing:
         raise ValueError(
-            f"{coupling.name}: there is no latent {missing[0]!r}; there are {sorted(problem.latent)}"
+            f"{coupling.name}: there is no latent {missing[0]!r}; there are "
+            f"{sorted(problem.latent)}"
         )
     coupling.check(problem.latent)
 
@@ -123,10 +141,18 @@ def _check_responses(problem: "JointProblem") -> None:
         values = [[draw[name] for name in forward.latents] for draw in draws]
         signature = tuple(np.shape(v) for v in values[0])
         if _checked_maps.get(forward) != signature:
-            forward.check(values)
+            _check_map(forward, values)
             _checked_maps[forward] = signature
     if problem.modalities:
-        _check_shapes(problem, draws[0])
+        _check_shapes(problem, draws)
+
+
+def _check_map(forward: Any, draws: list[list[np.ndarray]]) -> None:
+    try:
+        forward.check(draws)
+    except Exception as error:
+        error.add_note(f"raised while the map {forward.name!r} was checked at prior draws")
+        raise
 
 
 def prior_values(problem: "JointProblem", count: int) -> list[dict[str, np.ndarray]]:
@@ -134,7 +160,7 @@ def prior_values(problem: "JointProblem", count: int) -> list[dict[str, np.ndarr
     build = _latents_only(problem)
     free = [build.model[v.name] for v in build.model.free_RVs]
     outputs = [build.values[name] for name in problem.latent]
-    function = pytensor.function(free, outputs, mode=INTERPRETED, on_unused_input="ignore")
+    function = pytensor.function(free, outputs, mode=UNOPTIMISED, on_unused_input="ignore")
     rng = np.random.default_rng(0)
     whites = {u.variable for u in build.unknowns if u.white}
     draws = []
@@ -147,7 +173,7 @@ def prior_values(problem: "JointProblem", count: int) -> list[dict[str, np.ndarr
 def _draw(variable: Any, white: bool, rng: np.random.Generator) -> np.ndarray:
     if white:
         return rng.standard_normal(variable.type.shape)
-    return pm.draw(variable, random_seed=int(rng.integers(2**31)), mode=INTERPRETED)
+    return pm.draw(variable, random_seed=int(rng.integers(2**31)), mode=UNOPTIMISED)
 
 
 def _latents_only(problem: "JointProblem") -> ModelBuild:
@@ -158,23 +184,54 @@ def _latents_only(problem: "JointProblem") -> ModelBuild:
     return build
 
 
-def _check_shapes(problem: "JointProblem", draw: dict[str, np.ndarray]) -> None:
-    """Evaluate every predicted data set once; its size must be that of the data."""
+def _check_shapes(problem: "JointProblem", draws: list[dict[str, np.ndarray]]) -> None:
+    """Evaluate every predicted data set; its size must be that of the data."""
     scratch = ModelBuild(pm.Model())
-    with scratch.model:
-        scratch.values.update({name: pt.constant(value) for name, value in draw.items()})
-        outputs = [m.operator.apply(scratch, m.forward.output(scratch)) for m in problem.modalities]
-    for modality, output in zip(problem.modalities, outputs, strict=True):
-        owner = f"modality {modality.name!r}"
-        try:
-            value = np.asarray(pytensor.function([], output, mode=INTERPRETED)())
-        except ValueError as error:
-            raise ValueError(f"{owner}: the observation operator does not fit the forward map: {error}") from error
-        if value.size != modality.data.size or (value.ndim > 1 and value.shape != modality.data.shape):
-            raise ValueError(
-                f"{owner}: {value.shape} predicted values for data of shape {modality.data.shape}; they must agree "
-                f"(dims {modality.data.dims})"
-            )
-        if not np.all(np.isfinite(value)):
-            raise ValueError(f"{owner}: the predicted data are not finite at a prior draw; narrow the priors or mend the map")
+    inputs = {name: pt.tensor(name, shape=np.shape(value)) for name, value in draws[0].items()}
+    scratch.values.update(inputs)
+    for modality in problem.modalities:
+        with scratch.model:
+            predict = _predictor(modality, scratch, inputs)
+            # Unknown scales must not clash with latents.
+            modality.noise.terms(scratch, modality.name, modality.data)
+        # Counts need a positive expectation, so one draw is not enough.
+        for draw in draws[:1] if modality.noise.has_scale else draws:
+            _check_predicted(modality, predict(draw))
 
+
+def _check_predicted(modality: Any, value: np.ndarray) -> None:
+    owner, shape = f"modality {modality.name!r}", modality.data.shape
+    if value.size != modality.data.size or (value.ndim > 1 and value.shape != shape):
+        raise ValueError(
+            f"{owner}: {value.shape} predicted values for data of shape {shape}; they must agree "
+            f"(dims {modality.data.dims})"
+        )
+    if not np.all(np.isfinite(value)):
+        raise ValueError(
+            f"{owner}: the predicted data are not finite at a prior draw; narrow the priors or "
+            "mend the map"
+        )
+    modality.noise.check_response(owner, value)
+
+
+def _predictor(modality: Any, scratch: ModelBuild, inputs: dict[str, Any]) -> Callable:
+    """Return the function from a draw of the latents to the predicted data."""
+    output = modality.forward.output(scratch)
+    seen = pt.tensor("output", dtype=output.type.dtype, shape=(None,) * output.type.ndim)
+    names = modality.forward.latents
+    forward = pytensor.function(
+        [inputs[n] for n in names], output, mode=UNOPTIMISED, on_unused_input="ignore"
+    )
+
+    def predict(draw: dict[str, np.ndarray]) -> np.ndarray:
+        value = forward(*(draw[n] for n in names))
+        try:
+            response = modality.operator.apply(scratch, seen)
+            return np.asarray(pytensor.function([seen], response, mode=UNOPTIMISED)(value))
+        except (ValueError, TypeError, IndexError) as error:
+            raise ValueError(
+                f"modality {modality.name!r}: observe does not fit the output of the map "
+                f"{modality.forward.name!r}, shape {value.shape}: {str(error).splitlines()[0]}"
+            ) from error
+
+    return predict

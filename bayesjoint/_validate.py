@@ -10,8 +10,8 @@ def require_name(kind: str, name: Any) -> None:
     """Raise unless ``name`` is a usable identifier."""
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(
-            f"{kind} {name!r}: the name must be a word of letters, digits and underscores; "
-            "it becomes a variable of the model"
+            f"{kind} {name!r}: the name must be a word of letters, digits and underscores; it "
+            "becomes a variable of the model"
         )
 
 
@@ -42,7 +42,8 @@ def require_scalar(owner: str, setting: str, value: Any) -> None:
 
     if value is not None and not isinstance(value, Prior) and np.ndim(value) != 0:
         raise ValueError(
-            f"{owner}: {setting} must be one number or a prior, an array of shape {np.shape(value)} given"
+            f"{owner}: {setting} must be one number or a prior, an array of shape "
+            f"{np.shape(value)} given"
         )
 
 

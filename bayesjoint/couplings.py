@@ -58,15 +58,19 @@ class CrossGradient:
 
     def __post_init__(self) -> None:
         owner = f"CrossGradient({self.first!r}, {self.second!r})"
-        _validate.require_given(owner, "weight", self.weight, "try a few and compare bj.resolution and bj.leakage")
+        _validate.require_given(
+            owner, "weight", self.weight, "try a few and compare bj.resolution and bj.leakage"
+        )
         if isinstance(self.weight, Prior):
             raise ValueError(
-                f"{owner}: an unknown weight needs the normaliser of the coupled prior, which depends on "
-                "it; a bare prior over the weight gives a wrong posterior. Fix the weight"
+                f"{owner}: an unknown weight needs the normaliser of the coupled prior, which "
+                "depends on it; a bare prior over the weight gives a wrong posterior. Give a number"
             )
         _validate.require_positive(owner, "weight", self.weight)
         if self.form not in FORMS:
-            raise ValueError(f"{owner}: the form {self.form!r} is unknown; use one of {sorted(FORMS)}")
+            raise ValueError(
+                f"{owner}: the form {self.form!r} is unknown; use one of {sorted(FORMS)}"
+            )
         if self.first == self.second:
             raise ValueError(f"{owner}: two different fields are needed")
 
@@ -83,21 +87,30 @@ class CrossGradient:
     def check(self, latents: Mapping[str, Any]) -> None:
         """Raise unless both fields are known, lie on one grid and have fixed priors."""
         fields = [latents[name] for name in self.latents]
-        grids = [getattr(field, "grid", None) for field in fields]
+        grids: list[Any] = [getattr(field, "grid", None) for field in fields]
         if None in grids or not _same_grid(*grids):
             raise ValueError(f"{self.name}: both latents must be fields on the same grid")
         if len(grids[0].dims) < 2:
-            raise ValueError(f"{self.name}: a cross-gradient needs two or three dimensions; in one it is zero")
+            raise ValueError(
+                f"{self.name}: a cross-gradient needs two or three dimensions; in one it is zero"
+            )
         if min(grids[0].shape) < 2:
             raise ValueError(f"{self.name}: the grid needs two cells or more along each dimension")
         if self.mask is not None and np.shape(self.mask) != grids[0].shape:
-            raise ValueError(f"{self.name}: the mask has shape {np.shape(self.mask)}, the grid {grids[0].shape}")
+            raise ValueError(
+                f"{self.name}: the mask has shape {np.shape(self.mask)}, the grid {grids[0].shape}"
+            )
         for field in fields:
-            unknown = [key for key, value in field.hyperparameters.items() if isinstance(value, Prior) and key != "mean"]
+            unknown = [
+                key
+                for key, value in field.hyperparameters.items()
+                if isinstance(value, Prior) and key != "mean"
+            ]
             if unknown:
                 raise ValueError(
-                    f"{self.name}: {' and '.join(unknown)} of {field.name!r} is unknown, and the normaliser of the "
-                    "coupled prior depends on it; without that the posterior is wrong. Give numbers"
+                    f"{self.name}: {' and '.join(unknown)} of {field.name!r} is unknown, and the "
+                    "normaliser of the coupled prior depends on it; without that the posterior "
+                    "is wrong. Give numbers"
                 )
 
     def add_to_model(self, build: ModelBuild, latents: Mapping[str, Any]) -> None:
@@ -118,7 +131,10 @@ class CrossGradient:
             ]
             for scaled in (build.values[name] / _typical_sd(latents[name]) for name in self.latents)
         )
-        cross = [first[i] * second[j] - first[j] * second[i] for i, j in combinations(range(len(first)), 2)]
+        cross = [
+            first[i] * second[j] - first[j] * second[i]
+            for i, j in combinations(range(len(first)), 2)
+        ]
         share = grid.volumes / grid.volumes.sum()
         if self.mask is not None:
             share = share * np.asarray(self.mask, dtype=float)

@@ -17,7 +17,7 @@ from scipy import sparse
 
 from bayesjoint import _derivatives
 from bayesjoint._build import ModelBuild
-from bayesjoint._compile import INTERPRETED
+from bayesjoint._compile import UNOPTIMISED
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,8 @@ class LinearMap(ForwardMap):
             if matrix.shape[1] != np.size(value):
                 raise ValueError(
                     f"map {self.name!r}: the matrix for {latent!r} has {matrix.shape[1]} columns, "
-                    f"the latent {np.size(value)} elements {np.shape(value)}; one column each, in C order"
+                    f"the latent {np.size(value)} elements {np.shape(value)}; one column each, in "
+                    "C order"
                 )
             if abs(matrix).max() == 0:
                 raise _derivatives.zero_block(self.name, latent)
@@ -95,12 +96,19 @@ class PytensorMap(ForwardMap):
 
     def check(self, draws: list[list[np.ndarray]]) -> None:
         """Compare the pull-back with finite differences at each draw."""
-        inputs = [pt.tensor(name, shape=np.shape(v)) for name, v in zip(self.latents, draws[0], strict=True)]
+        inputs = [
+            pt.tensor(name, shape=np.shape(v))
+            for name, v in zip(self.latents, draws[0], strict=True)
+        ]
         output = pt.as_tensor(self.function(*inputs)).ravel()
-        function = pytensor.function(inputs, output, mode=INTERPRETED, on_unused_input="ignore")
+        function = pytensor.function(inputs, output, mode=UNOPTIMISED, on_unused_input="ignore")
         cotangent = pt.vector("cotangent")
-        pulled = pullback(output, inputs, cotangent, disconnected_inputs="ignore", return_disconnected="zero")
-        vjp = pytensor.function([*inputs, cotangent], pulled, mode=INTERPRETED, on_unused_input="ignore")
+        pulled = pullback(
+            output, inputs, cotangent, disconnected_inputs="ignore", return_disconnected="zero"
+        )
+        vjp = pytensor.function(
+            [*inputs, cotangent], pulled, mode=UNOPTIMISED, on_unused_input="ignore"
+        )
         _derivatives.check(
             self.name,
             self.latents,
@@ -117,6 +125,7 @@ class NumpyMap(ForwardMap):
     function: Callable
     jvp: Callable
     vjp: Callable
+    differences: _derivatives.CentralDifferences | None = None
 
     def apply(self, build: ModelBuild, *values):
         """Return the output of the black box as a tensor with a derivative."""
@@ -124,6 +133,8 @@ class NumpyMap(ForwardMap):
 
     def check(self, draws: list[list[np.ndarray]]) -> None:
         """Compare both actions with finite differences and with each other at each draw."""
+        if self.differences is not None:
+            self.differences.learn(draws)
         _derivatives.check(
             self.name,
             self.latents,
@@ -148,7 +159,8 @@ def linear_map(
     Parameters
     ----------
     matrix : array or sparse matrix, shape (data, cells), or mapping of latent to such
-        Cells in C order.  A large dense matrix travels as data of the model, a sparse one stays sparse.
+        Cells in C order.  A large dense matrix travels as data of the model, a sparse one stays
+        sparse.
     latent : str
         Name of the latent, when one matrix is given.
     name, input_units, output_units, coords
@@ -171,17 +183,23 @@ def linear_map(
     >>> bj.linear_map(np.ones((4, 10)), "density").latents
     ('density',)
     """
-    matrices = matrix if isinstance(matrix, Mapping) else {latent: matrix}
-    if None in matrices:
+    if latent is None and not isinstance(matrix, Mapping):
         raise ValueError('linear_map: name the latent, as in bj.linear_map(G, "density")')
-    checked = {key: _matrix(key, value) for key, value in matrices.items()}
+    matrices = matrix if isinstance(matrix, Mapping) else {latent: matrix}
+    checked = {str(key): _matrix(str(key), value) for key, value in matrices.items()}
     rows = {value.shape[0] for value in checked.values()}
     if len(rows) != 1:
-        raise ValueError(f"linear_map: the matrices have {sorted(rows)} rows; all must predict the same data")
+        raise ValueError(
+            f"linear_map: the matrices have {sorted(rows)} rows; all must predict the same data"
+        )
     names = tuple(checked)
     return LinearMap(
-        names, name or f"linear_{'_'.join(names)}", _units(names, input_units), output_units,
-        _coords(coords), tuple(checked.values()),
+        names,
+        name or f"linear_{'_'.join(names)}",
+        _units(names, input_units),
+        output_units,
+        _coords(coords),
+        tuple(checked.values()),
     )
 
 
@@ -216,13 +234,15 @@ def pytensor_map(
     Examples
     --------
     >>> import bayesjoint as bj
-    >>> decay = bj.pytensor_map(lambda amplitude, rate: amplitude / rate, ["amplitude", "rate"], name="decay")
+    >>> decay = bj.pytensor_map(lambda a, rate: a / rate, ["amplitude", "rate"], name="decay")
     >>> decay.latents
     ('amplitude', 'rate')
     """
     names = (latents,) if isinstance(latents, str) else tuple(latents)
-    label = name or getattr(function, "__name__", "map")
-    return PytensorMap(names, label, _units(names, input_units), output_units, _coords(coords), function)
+    label = name or str(getattr(function, "__name__", "map"))
+    return PytensorMap(
+        names, label, _units(names, input_units), output_units, _coords(coords), function
+    )
 
 
 def numpy_map(
@@ -250,7 +270,8 @@ def numpy_map(
         ``jacobian(*values)`` -> one matrix (data, latent size in C order) for each latent, a bare
         matrix for one latent.
     jvp, vjp : callable, optional
-        Instead: ``jvp(values, tangents) -> array`` and ``vjp(values, cotangent) -> list of arrays``.
+        Instead: ``jvp(values, tangents) -> array`` and ``vjp(values, cotangent) -> list`` of one
+        array for each latent, in its shape.
     finite_differences : bool
         Central differences instead of a derivative, on request only: they cost two evaluations for
         each element of each latent and lose half the digits.
@@ -271,30 +292,46 @@ def numpy_map(
     --------
     >>> import numpy as np
     >>> import bayesjoint as bj
-    >>> square = bj.numpy_map(lambda v: v**2, "speed", jacobian=lambda v: np.diag(2 * v), name="square")
+    >>> square = bj.numpy_map(
+    ...     lambda v: v**2, "speed", jacobian=lambda v: np.diag(2 * v), name="square"
+    ... )
     >>> square.name
     'square'
     """
     names = (latents,) if isinstance(latents, str) else tuple(latents)
-    label = name or getattr(function, "__name__", "map")
-    if finite_differences:
-        jacobian = _derivatives.central_differences(function)
+    label = name or str(getattr(function, "__name__", "map"))
+    differences = _derivatives.CentralDifferences(function) if finite_differences else None
+    jacobian = differences or jacobian
     if jacobian is not None:
-        jvp, vjp = _derivatives.actions(jacobian, label, names)
+        actions = _derivatives.JacobianActions(jacobian, label, names)
+        jvp, vjp = actions.jvp, actions.vjp
     if jvp is None or vjp is None:
         raise ValueError(
-            f"map {label!r}: a derivative is needed; give jacobian=, or jvp= and vjp=, "
-            "or ask for finite_differences=True"
+            f"map {label!r}: a derivative is needed; give jacobian=, or jvp= and vjp=, or ask for "
+            "finite_differences=True"
         )
     return NumpyMap(
-        names, label, _units(names, input_units), output_units, _coords(coords), function, jvp, vjp
+        names,
+        label,
+        _units(names, input_units),
+        output_units,
+        _coords(coords),
+        function,
+        jvp,
+        vjp,
+        differences,
     )
 
 
 def _matrix(latent: str, matrix: Any) -> Any:
-    matrix = sparse.csr_array(matrix) if sparse.issparse(matrix) else np.asarray(matrix, dtype=float)
+    matrix = (
+        sparse.csr_array(matrix) if sparse.issparse(matrix) else np.asarray(matrix, dtype=float)
+    )
     if matrix.ndim != 2:
-        raise ValueError(f"linear_map: the matrix for {latent!r} has shape {matrix.shape}; (data, cells) is needed")
+        raise ValueError(
+            f"linear_map: the matrix for {latent!r} has shape {matrix.shape}; (data, cells) is "
+            "needed"
+        )
     entries = matrix.data if sparse.issparse(matrix) else matrix
     if not np.all(np.isfinite(entries)):
         raise ValueError(f"linear_map: the matrix for {latent!r} is not finite")
@@ -317,4 +354,8 @@ def _units(names: tuple[str, ...], units: Any) -> dict[str, str]:
 
 
 def _coords(coords: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
-    return {name: np.asarray(values, dtype=float) for name, values in (coords or {}).items()}
+    arrays = {name: np.asarray(values, dtype=float) for name, values in (coords or {}).items()}
+    if len({array.shape for array in arrays.values()}) > 1:
+        shapes = {name: array.shape for name, array in arrays.items()}
+        raise ValueError(f"coords {shapes}: each needs one value for each row of the output")
+    return arrays

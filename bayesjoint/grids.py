@@ -41,7 +41,11 @@ class Grid:
     def __init__(self, **centres: Any) -> None:
         if not 1 <= len(centres) <= 3:
             raise ValueError(f"Grid: one to three dimensions are needed, {len(centres)} given")
-        units = {name: axis.attrs.get("units", "") for name, axis in centres.items() if hasattr(axis, "attrs")}
+        units = {
+            name: axis.attrs.get("units", "")
+            for name, axis in centres.items()
+            if hasattr(axis, "attrs")
+        }
         arrays = {name: _axis(name, axis) for name, axis in centres.items()}
         object.__setattr__(self, "centres", MappingProxyType(arrays))
         object.__setattr__(self, "units", MappingProxyType(units))
@@ -97,9 +101,14 @@ def _axis(name: str, axis: Any) -> np.ndarray:
     _validate.require_name("Grid dimension", name)
     array = np.array(axis, dtype=float)
     if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"Grid: {name!r} must be a one-dimensional array of cell centres, shape {array.shape} given")
+        raise ValueError(
+            f"Grid: {name!r} must be a one-dimensional array of cell centres, shape {array.shape} "
+            "given"
+        )
     if not np.all(np.isfinite(array)) or not np.all(np.diff(array) > 0):
-        raise ValueError(f"Grid: the cell centres {name!r} must be finite and strictly increasing; sort them")
+        raise ValueError(
+            f"Grid: the cell centres {name!r} must be finite and strictly increasing; sort them"
+        )
     array.setflags(write=False)
     return array
 

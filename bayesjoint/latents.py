@@ -42,7 +42,8 @@ class Parameter:
     >>> import pymc as pm
     >>> bj.Parameter("depth", bj.Prior(pm.LogNormal, mu=7.9, sigma=0.3), units="m").shape
     ()
-    >>> bj.Parameter("gain", bj.Prior(pm.Normal, mu=1, sigma=0.1), coords={"channel": ["a", "b"]}).shape
+    >>> gain = bj.Prior(pm.Normal, mu=1, sigma=0.1)
+    >>> bj.Parameter("gain", gain, coords={"channel": ["a", "b"]}).shape
     (2,)
     """
 
@@ -56,8 +57,8 @@ class Parameter:
         _validate.require_name("Parameter", self.name)
         if not isinstance(self.prior, Prior):
             raise ValueError(
-                f"Parameter {self.name!r}: {self.prior!r} is not a prior; "
-                "write bj.Prior(pm.Normal, mu=..., sigma=...)"
+                f"Parameter {self.name!r}: {self.prior!r} is not a prior; write "
+                "bj.Prior(pm.Normal, mu=..., sigma=...)"
             )
 
     @property
@@ -148,7 +149,9 @@ class GaussianField:
         _validate.require_name("GaussianField", self.name)
         owner = f"GaussianField {self.name!r}"
         if not isinstance(self.grid, Grid):
-            raise ValueError(f"{owner}: the grid must be a bj.Grid, {type(self.grid).__name__} given")
+            raise ValueError(
+                f"{owner}: the grid must be a bj.Grid, {type(self.grid).__name__} given"
+            )
         if self.precision is not None:
             self._check_precision(owner)
         else:

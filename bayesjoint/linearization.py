@@ -8,17 +8,23 @@ import pymc as pm
 import xarray as xr
 
 from bayesjoint import _mode
+from bayesjoint._density import CompiledDensity, default_backend
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._information import LocalInformation, local_information
 from bayesjoint._kernels.spectra import generalised_pairs, information_gain
 from bayesjoint._latent_space import LatentSpace
+from bayesjoint.forward import LinearMap
+from bayesjoint.latents import GaussianField
+from bayesjoint.noise import CorrelatedNoise, GaussianNoise
 from bayesjoint.problem import JointProblem
 
 DENSE_LIMIT = 4_000
 DRAWS = 20
 
 
-def linearize(problem: JointProblem, at: Any = None) -> xr.DataTree:
+def linearize(
+    problem: JointProblem, at: Any = None, *, starts: int | None = None, backend: str | None = None
+) -> xr.DataTree:
     """Return the likelihood-informed spectrum of a problem in the group ``linearization``.
 
     Parameters
@@ -28,6 +34,11 @@ def linearize(problem: JointProblem, at: Any = None) -> xr.DataTree:
         Where: the maximum a posteriori (of the white coordinates, default); values of all latents and
         hyperparameters by name; or a sampled posterior, of which 20 draws are taken along a new
         dimension ``point``, whose spread shows how nonlinear the problem is.
+    starts : int, optional
+        Starts of the search for the maximum.  Default: 1 where all maps are linear, else 16, spread
+        evenly over the prior.
+    backend : {"numba", "interpreted"}, optional
+        How the log-density is compiled; see `sample`.  Default: interpreted for a single start.
 
     Returns
     -------
@@ -60,18 +71,30 @@ def linearize(problem: JointProblem, at: Any = None) -> xr.DataTree:
     >>> float(tree["linearization/eigenvalues"][0])
     4.0
     """
-    return xr.DataTree.from_dict({"linearization": linearization_of(ModelFunctions(problem), at)[0]})
+    functions = ModelFunctions(problem)
+    starts = default_starts(problem) if starts is None else starts
+    if at is None and (backend or ("interpreted" if starts == 1 else default_backend(problem))) == "numba":
+        functions.density = CompiledDensity(functions, "numba")
+    return xr.DataTree.from_dict({"linearization": linearization_of(functions, at, starts)[0]})
 
 
-def linearization_of(functions: ModelFunctions, at: Any = None) -> tuple[xr.Dataset, _mode.Mode | None]:
+def default_starts(problem: JointProblem) -> int:
+    """Return how many starts the search for the maximum takes: few maps have one maximum."""
+    return 1 if all(isinstance(m.forward, LinearMap) for m in problem.modalities) else 16
+
+
+def linearization_of(
+    functions: ModelFunctions, at: Any = None, starts: int = 1
+) -> tuple[xr.Dataset, _mode.Mode | None]:
     """Return the dataset of the group, and the mode when the point is the maximum a posteriori."""
     space = LatentSpace(functions)
     if space.size > DENSE_LIMIT:
         raise ValueError(f"linearize: {space.size} unknowns; matrices are dense here, up to {DENSE_LIMIT}")
     if at is None:
-        mode = _mode.maximum_a_posteriori(functions)
+        mode = _mode.maximum_a_posteriori(functions, starts)
         dataset = _at_point(functions, space, mode.point, mode.information)
-        return dataset.assign_attrs(at="map", converged=int(mode.converged)), mode
+        found = {"converged": int(mode.converged), "lower_modes": list(mode.lower_modes)}
+        return dataset.assign_attrs(at="map", starts=starts, **found), mode
     if isinstance(at, xr.DataTree):
         points = space.points_of_draws(at["posterior"].to_dataset(), DRAWS)
         sets = [_at_point(functions, space, p, local_information(functions, p)) for p in points]
@@ -155,10 +178,6 @@ def _attrs(functions: ModelFunctions, space: LatentSpace) -> dict[str, Any]:
 
 def _is_linear(problem: JointProblem, space: LatentSpace) -> bool:
     """Return whether the posterior is Gaussian: linear maps, Gaussian noise and priors, no hyperparameters."""
-    from bayesjoint.forward import LinearMap
-    from bayesjoint.latents import GaussianField
-    from bayesjoint.noise import CorrelatedNoise, GaussianNoise
-
     latents = all(isinstance(latent, GaussianField) or latent.prior.distribution is pm.Normal for latent in problem.latents)
     maps = all(isinstance(m.forward, LinearMap) and m.operator.is_linear for m in problem.modalities)
     noise = all(isinstance(m.noise, (GaussianNoise, CorrelatedNoise)) for m in problem.modalities)

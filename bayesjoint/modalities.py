@@ -33,7 +33,8 @@ class Modality:
     observe : matrix, sparse matrix, function of a tensor, or list of such, optional
         Observation operator on the output of the forward map; a list composes, first to last.
     power : float
-        Exponent of the likelihood.  Other than 1 the posterior is tempered, and every report says so.
+        Exponent of the likelihood.  Other than 1 the posterior is tempered, and every report says
+        so.
 
     Raises
     ------
@@ -71,12 +72,15 @@ class Modality:
             raise ValueError(f"{owner}: there are no data")
         if not isinstance(self.forward, ForwardMap):
             raise ValueError(
-                f"{owner}: the forward map is a {type(self.forward).__name__}; "
-                "make one with bj.linear_map, bj.pytensor_map or bj.numpy_map"
+                f"{owner}: the forward map is a {type(self.forward).__name__}; make one with "
+                "bj.linear_map, bj.pytensor_map or bj.numpy_map"
             )
         if not isinstance(self.noise, Noise):
-            raise ValueError(f"{owner}: the noise must be one of bj.GaussianNoise, StudentTNoise, PoissonNoise, CorrelatedNoise")
-        _validate.require_finite(owner, self.data.values, self.data.dims)
+            raise ValueError(
+                f"{owner}: the noise must be one of bj.GaussianNoise, StudentTNoise, "
+                "PoissonNoise, CorrelatedNoise"
+            )
+        _validate.require_finite(owner, self.data.values, tuple(map(str, self.data.dims)))
         _validate.require_positive(owner, "power", self.power)
         self.noise.check(owner, self.data)
         _ = self.operator
@@ -99,7 +103,9 @@ class Modality:
     def coords(self) -> dict[str, np.ndarray]:
         """Coordinates of the dimensions; a dimension without any is numbered."""
         return {
-            dim: self.data[dim].values if dim in self.data.coords else np.arange(self.data.sizes[dim])
+            str(dim): self.data[dim].values
+            if dim in self.data.coords
+            else np.arange(self.data.sizes[dim])
             for dim in self.data.dims
         }
 
@@ -116,7 +122,7 @@ class Modality:
         build.noise[self.name] = self.noise.terms(build, self.name, self.data)
 
     def add_observed(self, build: ModelBuild, discrepancy=None) -> None:
-        """Add the observed variable, given the tensor of the sampled discrepancy if there is one."""
+        """Add the observed variable, given the tensor of the sampled discrepancy if any."""
         terms: NoiseTerms = build.noise[self.name]
         mean = build.responses[self.name]
         if discrepancy is not None:

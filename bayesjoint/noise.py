@@ -41,14 +41,23 @@ class Noise:
     def check(self, owner: str, data: Any) -> None:
         """Raise when the noise does not fit the data."""
 
+    def check_response(self, owner: str, response: np.ndarray) -> None:
+        """Raise when the noise cannot act on a response predicted at a prior draw."""
+
     def terms(self, build: ModelBuild, name: str, data: Any) -> NoiseTerms:
         """Return the terms, adding an unknown scale to the model."""
         sd, scale = getattr(self, "sd", 1.0), getattr(self, "scale", 1.0)
         if isinstance(sd, Prior):
-            tensor = build.unknown(f"{name}_sd", sd, of_errors=True, units=data.attrs.get("units", ""))
+            tensor = build.unknown(
+                f"{name}_sd", sd, of_errors=True, units=data.attrs.get("units", "")
+            )
             return NoiseTerms(np.ones(data.shape), tensor)
         stated = np.broadcast_to(_values_like(sd, data), data.shape).astype(float)
         return NoiseTerms(stated, build.unknown(f"{name}_scale", scale, of_errors=True))
+
+    def observe(self, name: str, mean, terms: NoiseTerms, observed, dims):
+        """Add the observed variable."""
+        raise TypeError(f"{type(self).__name__} does not say how data are observed")
 
     def variance(self, response, terms: NoiseTerms):
         """Return the variance that carries the Fisher information on the response."""
@@ -128,13 +137,18 @@ class StudentTNoise(Noise):
 
     _: KW_ONLY
     sd: Any = None
-    nu: float | None = None
+    nu: Any = None
     scale: float | Prior = 1.0
 
     def __post_init__(self) -> None:
         _check_scale(self, "StudentTNoise")
-        _validate.require_given("StudentTNoise", "nu", self.nu, "4 is heavy-tailed, 30 nearly Gaussian")
+        _validate.require_given(
+            "StudentTNoise", "nu", self.nu, "4 is heavy-tailed, 30 nearly Gaussian"
+        )
+        if isinstance(self.nu, Prior):
+            raise ValueError("StudentTNoise: nu must be a number; give the scale a prior instead")
         _validate.require_positive("StudentTNoise", "nu", self.nu)
+        _validate.require_scalar("StudentTNoise", "nu", self.nu)
 
     @property
     def scale_information(self) -> float:  # type: ignore[override]
@@ -179,6 +193,14 @@ class PoissonNoise(Noise):
         values = np.asarray(data.values)
         if np.any(values < 0) or np.any(values != np.round(values)):
             raise ValueError(f"{owner}: PoissonNoise needs counts, whole numbers of zero or more")
+
+    def check_response(self, owner: str, response: np.ndarray) -> None:
+        """Raise unless the expected counts are positive."""
+        if np.any(response <= 0):
+            raise ValueError(
+                f"{owner}: PoissonNoise needs a positive expectation, {response.min():g} is "
+                "predicted at a prior draw; let the map return a rate, as in pt.exp(log_rate)"
+            )
 
     def variance(self, response, terms: NoiseTerms):
         """Return the expectation."""
@@ -229,6 +251,7 @@ class CorrelatedNoise(Noise):
             "CorrelatedNoise", "covariance", self.covariance, "give the covariance of the data"
         )
         _validate.require_positive("CorrelatedNoise", "scale", self.scale)
+        _validate.require_scalar("CorrelatedNoise", "scale", self.scale)
         _ = self.correlation_factor
 
     @cached_property
@@ -243,40 +266,56 @@ class CorrelatedNoise(Noise):
                 f"{owner}: the covariance has {self.correlation_factor.shape[0]} rows, there are "
                 f"{data.size} data"
             )
+        if data.ndim != 1:
+            raise ValueError(f"{owner}: CorrelatedNoise needs data of one dimension; stack them")
 
     def observe(self, name: str, mean, terms: NoiseTerms, observed, dims):
         """Add the observed variable."""
-        if mean.ndim != 1:
-            raise ValueError(f"modality {name!r}: CorrelatedNoise needs data of one dimension; stack them")
         chol = terms.scale * pt.constant(self.correlation_factor)
         return pm.MvNormal(name, mu=mean, chol=chol, observed=observed, dims=dims)
 
     def draw(self, rng: np.random.Generator, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
         """Return replicated data; ``sd`` is the scale."""
-        return mean + sd * (self.correlation_factor @ rng.standard_normal(mean.size)).reshape(mean.shape)
+        return mean + sd * (self.correlation_factor @ rng.standard_normal(mean.size)).reshape(
+            mean.shape
+        )
 
 
 def _check_scale(noise: Any, owner: str) -> None:
-    _validate.require_given(owner, "sd", noise.sd, "give it in the units of the data, or a prior over it")
+    _validate.require_given(
+        owner, "sd", noise.sd, "give it in the units of the data, or a prior over it"
+    )
     _validate.require_positive(owner, "sd", noise.sd)
     _validate.require_positive(owner, "scale", noise.scale)
+    _validate.require_scalar(owner, "scale", noise.scale)
     if isinstance(noise.sd, Prior) and isinstance(noise.scale, Prior):
-        raise ValueError(f"{owner}: sd and scale are both unknown; only their product can be known, give one")
+        raise ValueError(
+            f"{owner}: sd and scale are both unknown; only their product can be known, give one"
+        )
 
 
 def _check_sd(owner: str, sd: Any, data: Any) -> None:
     if isinstance(sd, Prior):
         return
     try:
-        np.broadcast_to(_values_like(sd, data), data.shape)
+        values = np.broadcast_to(_values_like(sd, data), data.shape)
     except ValueError:
         raise ValueError(
-            f"{owner}: the noise sd has shape {np.shape(sd)}, the data {data.shape}; "
-            "give one number, or one for each datum"
+            f"{owner}: the noise sd has shape {np.shape(sd)}, the data {data.shape}; give one "
+            "number, or one for each datum"
         ) from None
+    if not np.all(np.isfinite(values)):
+        raise ValueError(
+            f"{owner}: {np.sum(~np.isfinite(values))} of {data.size} data have no noise sd at "
+            "their coordinates; give sd the coordinates of the data"
+        )
 
 
 def _values_like(values: Any, data: Any) -> np.ndarray:
-    if hasattr(values, "dims") and set(values.dims) <= set(data.dims):
-        values = values.broadcast_like(data).transpose(*data.dims)
-    return np.asarray(getattr(values, "values", values), dtype=float)
+    """Return values in the order of the data: labelled ones go by their labels."""
+    if not hasattr(values, "dims"):
+        return np.asarray(values, dtype=float)
+    if not set(values.dims) <= set(data.dims):
+        raise ValueError(f"the dims {values.dims} are not among those of the data, {data.dims}")
+    labelled = values.reindex_like(data.drop_vars(set(data.coords) - set(data.dims)))
+    return labelled.broadcast_like(data).transpose(*data.dims).values.astype(float)

@@ -58,8 +58,8 @@ class ObservationOperator:
         for step in self.steps:
             if step.shape[1] != columns.shape[0]:
                 raise ValueError(
-                    f"modality {self.owner!r}: observe has {step.shape[1]} columns, the forward map "
-                    f"{columns.shape[0]} outputs"
+                    f"modality {self.owner!r}: observe has {step.shape[1]} columns, the forward "
+                    f"map {columns.shape[0]} outputs"
                 )
             columns = step @ columns
         return np.asarray(columns)
@@ -71,7 +71,7 @@ def _step(step: Any, owner: str) -> Callable | np.ndarray | Any:
     matrix = sparse.csr_array(step) if sparse.issparse(step) else np.asarray(step, dtype=float)
     if matrix.ndim != 2:
         raise ValueError(
-            f"modality {owner!r}: observe must be a matrix, a sparse matrix, a function of a tensor or a "
-            f"list of these; an array of shape {matrix.shape} was given"
+            f"modality {owner!r}: observe must be a matrix, a sparse matrix, a function of a "
+            f"tensor or a list of these; an array of shape {matrix.shape} was given"
         )
     return matrix

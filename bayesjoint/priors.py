@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pytensor
 import pytensor.tensor as pt
 from pymc.distributions.distribution import support_point
 from pymc.logprob.utils import ParameterValueError
+from pytensor.gradient import disconnected_grad
 
 from bayesjoint._compile import INTERPRETED
 
@@ -34,11 +35,11 @@ class Prior:
 
     Notes
     -----
-    A quantity with this prior is sampled as ``m = quantile(Phi(z))`` with ``z ~ N(0, 1)``, in a form
-    that stays accurate in the tails for the normal, log-normal, half-normal, exponential and
-    uniform distributions, and through PyMC's own ``icdf`` for others (its upper tail loses digits
-    from z = 6 on and ends at z = 8.2).  Distributions without one (Dirichlet, LKJ ...) stay in PyMC's
-    unconstrained coordinates.
+    A quantity with this prior is sampled as ``m = quantile(Phi(z))`` with ``z ~ N(0, 1)``, in a
+    form that stays accurate in the tails for the normal, truncated normal, log-normal, half-normal,
+    exponential and uniform distributions, and through PyMC's own ``icdf`` for others (its upper tail loses digits
+    from z = 6 on and ends at z = 8.1).  Distributions without one (Dirichlet, LKJ ...) stay in
+    PyMC's unconstrained coordinates.
 
     Examples
     --------
@@ -48,7 +49,7 @@ class Prior:
     Prior(LogNormal, mu=0.0, sigma=0.5)
     """
 
-    distribution: type
+    distribution: Any
     parameters: dict[str, Any]
 
     def __init__(self, distribution: type, **parameters: Any) -> None:
@@ -56,16 +57,27 @@ class Prior:
         object.__setattr__(self, "parameters", parameters)
         if not hasattr(distribution, "dist"):
             raise ValueError(
-                f"Prior: {distribution!r} is not a PyMC distribution class; "
-                "write bj.Prior(pm.Normal, mu=0, sigma=1)"
+                f"Prior: {distribution!r} is not a PyMC distribution class; write "
+                "bj.Prior(pm.Normal, mu=0, sigma=1)"
             )
+        self._check_names()
         try:
             variable = self.dist()
         except Exception as error:
             raise ValueError(f"{self!r}: PyMC refuses these parameters: {error}") from error
         if variable.type.dtype.startswith(("int", "uint", "bool")):
-            raise ValueError(f"{self!r}: a discrete distribution has no derivative; use a continuous one")
+            raise ValueError(
+                f"{self!r}: a discrete distribution has no derivative; use a continuous one"
+            )
         self._check_parameters(variable)
+
+    def _check_names(self) -> None:
+        """Raise for a name that PyMC would silently ignore."""
+        taken = signature(self.distribution.dist).parameters.values()
+        known = [parameter.name for parameter in taken if parameter.kind in _NAMED]
+        unknown = [name for name in self.parameters if name not in known]
+        if known and unknown:
+            raise ValueError(f"{self!r}: there is no parameter {unknown[0]!r}; there are {known}")
 
     def _check_parameters(self, variable: Any) -> None:
         for key, value in self.parameters.items():
@@ -85,7 +97,7 @@ class Prior:
 
     def dist(self, **settings: Any):
         """Return the distribution as an unnamed PyMC variable."""
-        return self.distribution.dist(**self.parameters, **settings)
+        return self.distribution.dist(**self._numbers(), **settings)
 
     @cached_property
     def is_white(self) -> bool:
@@ -96,9 +108,21 @@ class Prior:
         """Return the tensor of the quantity, given the tensor of its white variable."""
         rule = self._rule()
         if rule is not None:
-            return rule(white, **{key: _plain(value) for key, value in self.parameters.items()})
+            return rule(white, **self._numbers())
+        # The derivative comes from the densities, dm/dz = phi(z) / p(m): that of a quantile function
+        # is costly, and undefined at the median of Student's t.
+        fixed = disconnected_grad(white)
+        value = disconnected_grad(self._quantile(fixed))
+        density = pm.logp(self.dist(), value)  # -inf where rounding leaves the support
+        slope = pt.exp(-0.5 * (fixed**2 + np.log(2 * np.pi)) - pt.maximum(density, -1e3))
+        return value + disconnected_grad(slope) * (white - fixed)
+
+    def _quantile(self, white: Any):
         # Below one, so that the far tail (z > 8) stays finite.
-        return pm.icdf(self.dist(), pt.minimum(_normal_cdf(white), np.nextafter(1.0, 0.0)))
+        return pm.icdf(self.dist(), pt.minimum(_normal_cdf(white), 1.0 - np.finfo(float).eps))
+
+    def _numbers(self) -> dict[str, Any]:
+        return {key: _double(value) for key, value in self.parameters.items()}
 
     def _rule(self) -> Callable | None:
         """Return the map that is accurate in the tails, where it knows the parameters given."""
@@ -111,7 +135,13 @@ class Prior:
         return pm.logp(self.dist(shape=value.type.shape), value).sum()
 
 
-def _plain(value: Any) -> Any:
+_NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+
+
+def _double(value: Any) -> Any:
+    """Return plain numbers in double precision; PyTensor would take 0.5 in single."""
+    if isinstance(value, float):
+        return np.float64(value)
     return np.asarray(value, dtype=float) if isinstance(value, (list, tuple)) else value
 
 
@@ -153,10 +183,21 @@ def _uniform(white, lower=0.0, upper=1.0):
     return lower + (upper - lower) * _normal_cdf(white)
 
 
+def _truncated_normal(white, mu=0.0, sigma=1.0, lower=-np.inf, upper=np.inf):
+    # Below the median from the left tail, above it from the right, each accurate there.
+    low, high = (lower - mu) / sigma, (upper - mu) / sigma
+    left = _normal_cdf(low) + (_normal_cdf(high) - _normal_cdf(low)) * _normal_cdf(white)
+    right = _normal_cdf(-high) + (_normal_cdf(-low) - _normal_cdf(-high)) * _normal_cdf(-white)
+    from_left = -pt.erfcinv(2.0 * pt.minimum(left, 0.5))
+    from_right = pt.erfcinv(2.0 * pt.minimum(right, 0.5))
+    return mu + sigma * np.sqrt(2.0) * pt.switch(left < right, from_left, from_right)
+
+
 _QUANTILES: dict[type, Callable] = {
     pm.Normal: _normal,
     pm.LogNormal: _log_normal,
     pm.HalfNormal: _half_normal,
     pm.Exponential: _exponential,
     pm.Uniform: _uniform,
+    pm.TruncatedNormal: _truncated_normal,
 }

@@ -34,8 +34,9 @@ class JointProblem:
     Raises
     ------
     ValueError
-        When names clash, a map names an unknown latent, units or coordinates disagree, a modality reaches
-        no latent, a response does not fit its data, or a derivative is wrong (checked on three prior draws).
+        When names clash, a map names an unknown latent, units or coordinates disagree, a modality
+        reaches no latent, a response does not fit its data, or a derivative is wrong (checked on
+        three prior draws).
 
     Warns
     -----
@@ -50,8 +51,8 @@ class JointProblem:
     >>> import bayesjoint as bj
     >>> slope = bj.Parameter("slope", bj.Prior(pm.Normal, mu=0, sigma=1))
     >>> line = bj.Modality(
-    ...     "line", xr.DataArray([1.0, 2.1], dims="x"), bj.linear_map(np.array([[1.0], [2.0]]), "slope"),
-    ...     bj.GaussianNoise(sd=0.1),
+    ...     "line", xr.DataArray([1.0, 2.1], dims="x"),
+    ...     bj.linear_map(np.array([[1.0], [2.0]]), "slope"), bj.GaussianNoise(sd=0.1),
     ... )
     >>> problem = bj.JointProblem(latents=[slope], modalities=[line])
     >>> [v.name for v in bj.build_model(problem).observed_RVs]
@@ -85,7 +86,11 @@ class JointProblem:
         """The discrepancies, none or several."""
         if self.discrepancy is None:
             return ()
-        return (self.discrepancy,) if isinstance(self.discrepancy, JointDiscrepancy) else tuple(self.discrepancy)
+        return (
+            (self.discrepancy,)
+            if isinstance(self.discrepancy, JointDiscrepancy)
+            else tuple(self.discrepancy)
+        )
 
     def replace(self, **changes: Any) -> "JointProblem":
         """Return the problem with some of its parts replaced."""
@@ -95,10 +100,15 @@ class JointProblem:
         """Return the problem with the data of the modalities named in ``data`` replaced."""
         unknown = set(data.data_vars) - set(self.modality)
         if unknown:
-            raise ValueError(f"there is no modality {sorted(unknown)}; there are {sorted(self.modality)}")
+            raise ValueError(
+                f"there is no modality {sorted(map(str, unknown))}; there are "
+                f"{sorted(self.modality)}"
+            )
         return self.replace(
             modalities=[
-                replace(m, data=m.data.copy(data=data[m.name].transpose(*m.data.dims).values)) if m.name in data else m
+                replace(m, data=m.data.copy(data=data[m.name].transpose(*m.data.dims).values))
+                if m.name in data
+                else m
                 for m in self.modalities
             ]
         )
@@ -106,22 +116,27 @@ class JointProblem:
     def without(self, *names: str) -> "JointProblem":
         """Return the problem without some modalities; latents only they reach keep their prior."""
         self._require_modalities(names)
-        return self._with_modalities([m for m in self.modalities if m.name not in names], self.latents)
+        return self._with_modalities(
+            [m for m in self.modalities if m.name not in names], self.latents
+        )
 
     def without_data(self) -> "JointProblem":
         """Return the problem without any data: its posterior is the coupled prior."""
         return self._with_modalities([], self.latents)
 
     def separate(self) -> dict[str, "JointProblem"]:
-        """Return one problem a modality, each with the latents it reaches and the couplings among them."""
+        """Return one problem a modality, with the latents it reaches and the couplings of these."""
         return {
             modality.name: self._with_modalities(
-                [modality], [latent for latent in self.latents if latent.name in modality.forward.latents]
+                [modality],
+                [latent for latent in self.latents if latent.name in modality.forward.latents],
             )
             for modality in self.modalities
         }
 
-    def _with_modalities(self, modalities: list[Modality], latents: Sequence[Any]) -> "JointProblem":
+    def _with_modalities(
+        self, modalities: list[Modality], latents: Sequence[Any]
+    ) -> "JointProblem":
         kept = {modality.name: modality for modality in modalities}
         names = {latent.name for latent in latents}
         restricted = [d.restricted(kept) for d in self.discrepancies]
@@ -161,8 +176,9 @@ def build_model(problem: JointProblem) -> pm.Model:
     Returns
     -------
     pm.Model
-        With, for a field ``density`` and a modality ``gravity``: ``density_white`` (free), ``density``,
-        ``gravity_response``, ``gravity_discrepancy`` where it is sampled, and ``gravity`` (observed).
+        With, for a field ``density`` and a modality ``gravity``: ``density_white`` (free),
+        ``density``, ``gravity_response``, ``gravity_discrepancy`` where it is sampled, and
+        ``gravity`` (observed).
 
     Examples
     --------
@@ -200,7 +216,9 @@ def _add_observed(made: ModelBuild, problem: JointProblem) -> None:
             integrated.append(factor)
             continue
         for name, tensor in discrepancy.sample(made, factor).items():
-            sampled[name] = sampled.get(name, 0.0) + tensor.reshape(problem.modality[name].data.shape)
+            sampled[name] = sampled.get(name, 0.0) + tensor.reshape(
+                problem.modality[name].data.shape
+            )
     for name, tensor in sampled.items():
         pm.Deterministic(f"{name}_discrepancy", tensor, dims=problem.modality[name].data.dims)
     joint = [m.name for m in problem.modalities if any(m.name in f.bases for f in integrated)]

@@ -1,7 +1,6 @@
 """NUTS preconditioned with the likelihood-informed spectrum, and the tree of results."""
 
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,13 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint import _mode, _nuts
-from bayesjoint._compile import INTERPRETED, NUMBA
+from bayesjoint._density import CompiledDensity
 from bayesjoint._draws import DrawTable
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._progress import progress_bar
-from bayesjoint.forward import NumpyMap
-from bayesjoint.linearization import linearization_of
+from bayesjoint.linearization import default_starts, linearization_of
 from bayesjoint.problem import JointProblem
 
-BACKENDS = {"numba": NUMBA, "interpreted": INTERPRETED}
 PRIOR_DRAWS = 500
 
 
@@ -101,12 +98,12 @@ def sample(
     functions = ModelFunctions(problem)
     integrated = _with_discrepancy_integrated_out(problem)
     reference = functions if integrated is problem else ModelFunctions(integrated)
-    linearization, mode = linearization_of(reference)
-    density = _density(functions, backend)
+    density = functions.density = CompiledDensity(functions, backend)
+    linearization, mode = linearization_of(reference, starts=default_starts(problem))
     coordinates = _coordinates(functions, reference, mode)
     with progress_bar(progress, "sampling", chains, draws + tune) as callback:
         run = _nuts.run(
-            density.call, coordinates, draws=draws, tune=tune, chains=chains, cores=cores,
+            density, coordinates, draws=draws, tune=tune, chains=chains, cores=cores,
             seed=_seed(rng), target_accept=target_accept, progress=callback,
         )  # fmt: skip
     prior = _prior_points(functions, density, rng, prior_draws)
@@ -115,33 +112,6 @@ def sample(
     if store is not None:
         tree.to_zarr(Path(store), mode="w", consolidated=False)
     return tree
-
-
-class _Density:
-    """The compiled log-density, and the switch that turns the data off."""
-
-    def __init__(self, functions: ModelFunctions, mode: Any) -> None:
-        self._functions = functions
-        self._compiled = functions.log_density(mode)
-        self.call = _nuts.thread_safe(self._compiled)
-        self.call(functions.initial)  # Numba compiles at the first call
-
-    def without_data(self) -> Callable:
-        """Return the log-density of the coupled prior."""
-        self._functions.likelihood_weight.set_value(0.0)
-        try:
-            return _nuts.thread_safe(self._compiled)
-        finally:
-            self._functions.likelihood_weight.set_value(1.0)
-
-
-def _density(functions: ModelFunctions, backend: str | None) -> _Density:
-    if backend is None:
-        black_box = any(isinstance(m.forward, NumpyMap) for m in functions.problem.modalities)
-        backend = "interpreted" if black_box else "numba"
-    if backend not in BACKENDS:
-        raise ValueError(f"sample: backend {backend!r} is unknown; use one of {sorted(BACKENDS)}")
-    return _Density(functions, BACKENDS[backend])
 
 
 def _with_discrepancy_integrated_out(problem: JointProblem) -> JointProblem:
@@ -177,10 +147,10 @@ def _with_discrepancy(functions: ModelFunctions, reference: ModelFunctions, poin
 
 def prior_points(functions: ModelFunctions, rng: np.random.Generator, count: int) -> np.ndarray:
     """Return draws of the coupled prior in flat coordinates, shape (chain, draw, n)."""
-    return _prior_points(functions, _Density(functions, INTERPRETED), rng, count)
+    return _prior_points(functions, CompiledDensity(functions, "interpreted"), rng, count)
 
 
-def _prior_points(functions: ModelFunctions, density: _Density, rng: np.random.Generator, count: int) -> np.ndarray:
+def _prior_points(functions: ModelFunctions, density: CompiledDensity, rng: np.random.Generator, count: int) -> np.ndarray:
     """Return draws of the coupled prior, shape (chain, draw, n)."""
     if not functions.problem.couplings and all(u.white for u in functions.build.unknowns):
         return rng.standard_normal((1, count, functions.size))

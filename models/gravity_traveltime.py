@@ -29,18 +29,41 @@ from scipy.special import xlogy
 import bayesjoint as bj
 
 WIDTH, DEPTH = 1_200.0, 800.0  # of the section; the boreholes are its sides
-STATION_HEIGHT = 1.0
+STATION_HEIGHT = 1.0  # of the sensor above ground
 MILLIGAL = 1e-5  # m/s²
-MEAN_SLOWNESS = 2.5e-4  # 4 km/s
-SIMULATION_CELLS = (180, 120)  # along x and depth
+TINY = 1e-6
 SURVEY_FILE = "survey.nc"
+SEEN = {"gravity": "density", "arrivals": "slowness"}
 UNITS = {"density": "kg/m3", "slowness": "s/m", "gravity": "mGal", "arrivals": "s"}
+
+# Prior: 4 km/s, give or take 8 percent, over a few hundred metres.
+MEAN = {"density": 0.0, "slowness": 2.5e-4}
+SD = {"density": 120.0, "slowness": 2e-5}
+LENGTH_SCALE = 250.0
+
+# Truth: blocks 300 m wide and 100 m deep; a fault in the middle drops layers and sill by 100 m.
+SECTION = """
+    upper  upper  upper  upper
+    upper  upper  upper  upper
+    middle middle middle upper
+    middle sill   middle middle
+    middle sill   sill   middle
+    middle middle sill   middle
+    lower  middle middle middle
+    lower  lower  lower  lower
+"""
+ROCKS = {  # both properties change at the same places, by amounts that no one relation ties together
+    "density": {"upper": -120.0, "middle": 0.0, "lower": 60.0, "sill": 250.0},
+    "slowness": {"upper": 2.7e-4, "middle": 2.5e-4, "lower": 2.45e-4, "sill": 2.2e-4},
+}
 
 
 # --- physics -----------------------------------------------------------------------------------
 
 
-def prism_gravity(station_x: np.ndarray, x_edges: np.ndarray, depth_edges: np.ndarray) -> np.ndarray:
+def prism_gravity(
+    station_x: np.ndarray, x_edges: np.ndarray, depth_edges: np.ndarray
+) -> np.ndarray:
     """Return the attraction of each cell, infinite along strike, for unit density contrast.
 
     Parameters
@@ -76,7 +99,9 @@ def prism_gravity(station_x: np.ndarray, x_edges: np.ndarray, depth_edges: np.nd
     array([[0.00419]])
     """
     if np.min(depth_edges) < 0:
-        raise ValueError(f"prism_gravity: a face lies {-np.min(depth_edges):g} m above the stations")
+        raise ValueError(
+            f"prism_gravity: a face lies {-np.min(depth_edges):g} m above the stations"
+        )
     x = np.asarray(x_edges) - np.asarray(station_x)[:, None, None]  # (station, 1, x face)
     z = np.asarray(depth_edges)[:, None]  # (depth face, 1)
     corners = xlogy(x, x**2 + z**2) / 2 + z * np.arctan2(x, z)
@@ -106,7 +131,7 @@ def ray_lengths(
     Notes
     -----
     The lengths are exact: a ray ``start + t (end - start)`` is cut at every face it crosses, and each
-    piece belongs to the cell that holds its middle.
+    piece belongs to the cell that holds its middle.  A piece along a face is shared by its two cells.
 
     Examples
     --------
@@ -118,10 +143,12 @@ def ray_lengths(
     lengths = np.zeros((len(starts), len(depth_edges) - 1, len(x_edges) - 1))
     for ray, (start, end) in enumerate(zip(starts, ends, strict=True)):
         cuts = _cuts(start, end, (x_edges, depth_edges))
+        pieces = np.diff(cuts) * np.linalg.norm(end - start)
         middles = start + (cuts[1:, None] + cuts[:-1, None]) / 2 * (end - start)
-        column = _cell_of(middles[:, 0], x_edges)
-        row = _cell_of(middles[:, 1], depth_edges)
-        np.add.at(lengths[ray], (row, column), np.diff(cuts) * np.linalg.norm(end - start))
+        for side in (-TINY, TINY):  # the same cell twice, unless the ray runs along a face
+            columns = _cell_of(middles[:, 0] + side, x_edges)
+            rows = _cell_of(middles[:, 1] + side, depth_edges)
+            np.add.at(lengths[ray], (rows, columns), pieces / 2)
     return lengths.reshape(len(starts), -1)
 
 
@@ -140,20 +167,19 @@ def _cell_of(positions: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.clip(np.searchsorted(edges, positions, side="right") - 1, 0, len(edges) - 2)
 
 
-# --- the section: grid, truth, survey ------------------------------------------------------------
+# --- the section: grid and truth -----------------------------------------------------------------
 
 
 def section_grid(nx: int, nz: int) -> bj.Grid:
-    """Return a grid of even cells over the section, dims (depth, x)."""
-    return bj.Grid(depth=_centres(_faces(DEPTH, nz)), x=_centres(_faces(WIDTH, nx)))
+    """Return the grid of `nx` by `nz` even cells over the section, dims (depth, x)."""
+    return bj.Grid(depth=_middles(0.0, DEPTH, nz), x=_middles(0.0, WIDTH, nx))
 
 
-def truth(grid: bj.Grid, samples: int = 8) -> xr.Dataset:
+def truth(grid: bj.Grid, samples: int = 12) -> xr.Dataset:
     """Return the true density contrast and slowness, averaged over the cells of a grid.
 
-    Defined in metres, so that it is one section on every grid: layers at 250 and 550 m, and a slab,
-    110 m thick, that dips by 30 degrees to the right.  Both properties jump at the same places, and
-    by amounts that no single relation ties together.
+    The truth is made of blocks in metres, and so is the same on every grid; grids whose cells divide
+    the blocks (12 by 8, 16 by 16, and finer) hold it exactly.
 
     Parameters
     ----------
@@ -167,31 +193,30 @@ def truth(grid: bj.Grid, samples: int = 8) -> xr.Dataset:
     Dataset
         ``density`` (kg/m³) and ``slowness`` (s/m) on the grid.
     """
-    inside = (np.arange(samples) + 0.5) / samples - 0.5
-    depth, x = (
-        (centres[:, None] + widths[:, None] * inside).ravel()
-        for centres, widths in zip(grid.centres.values(), grid.widths, strict=True)
+    blocks = np.array([row.split() for row in SECTION.split("\n") if row])
+    inside, extent = _middles(-0.5, 0.5, samples), (DEPTH, WIDTH)
+    rows, columns = (  # block of each point
+        ((centres[:, None] + widths[:, None] * inside).ravel() / size * count).astype(int)
+        for centres, widths, size, count in zip(
+            grid.centres.values(), grid.widths, extent, blocks.shape, strict=True
+        )
     )
-    fields = {}
-    for name, values in _properties(x, depth[:, None]).items():
-        cells = values.reshape(grid.shape[0], samples, grid.shape[1], samples).mean(axis=(1, 3))
-        fields[name] = (grid.dims, cells, {"units": UNITS[name]})
-    return xr.Dataset(fields, coords=dict(grid.centres))
+    rocks = blocks[np.ix_(rows, columns)].reshape(grid.shape[0], samples, grid.shape[1], samples)
+    fields = {
+        name: sum(value * np.mean(rocks == rock, axis=(1, 3)) for rock, value in values.items())
+        for name, values in ROCKS.items()
+    }
+    return xr.Dataset(
+        {name: (grid.dims, field, {"units": UNITS[name]}) for name, field in fields.items()},
+        coords=dict(grid.centres),
+    )
 
 
-def _properties(x: np.ndarray, depth: np.ndarray) -> dict[str, np.ndarray]:
-    """Return both properties at points."""
-    dip = np.radians(30.0)
-    across = (depth - 400.0) * np.cos(dip) - (x - 600.0) * np.sin(dip)
-    along = (depth - 400.0) * np.sin(dip) + (x - 600.0) * np.cos(dip)
-    slab = (np.abs(across) < 55.0) & (np.abs(along) < 300.0)
-    rock = [slab, depth < 250.0, depth < 550.0, True]
-    density = np.select(rock, [250.0, -120.0, 0.0, 60.0] + np.zeros_like(across)[..., None])
-    return {"density": density, "slowness": density}
+# --- the survey ----------------------------------------------------------------------------------
 
 
 def survey(stations: int, shots: int) -> xr.Dataset:
-    """Return where is measured: zeros for data, and the coordinates that `problem_of` reads.
+    """Return a survey without data: zeros, and the coordinates of what is measured.
 
     Parameters
     ----------
@@ -203,16 +228,159 @@ def survey(stations: int, shots: int) -> xr.Dataset:
     Returns
     -------
     Dataset
-        ``gravity`` (station; coordinate ``station_x``) and ``arrivals`` (ray; coordinates
-        ``shot_depth`` and ``receiver_depth``).
+        ``gravity`` in mGal (station; coordinate ``station_x``, m) and ``arrivals`` in s (ray;
+        coordinates ``shot_depth`` and ``receiver_depth``, m).
     """
-    depths = _centres(_faces(DEPTH, shots))
-    shot, receiver = (at.ravel() for at in np.meshgrid(depths, depths, indexing="ij"))
+    depths = _middles(0.0, DEPTH, shots)
+    shot, receiver = np.meshgrid(depths, depths, indexing="ij")
     return xr.Dataset(
         {"gravity": ("station", np.zeros(stations)), "arrivals": ("ray", np.zeros(shots**2))},
         coords={
-            "station_x": ("station", _centres(_faces(WIDTH, stations))),
-            "shot_depth": ("ray", shot),
-            "receiver_depth": ("ray", receiver),
+            "station_x": ("station", _middles(0.0, WIDTH, stations)),
+            "shot_depth": ("ray", shot.ravel()),
+            "receiver_depth": ("ray", receiver.ravel()),
         },
     )
+
+
+def forward_matrices(survey: xr.Dataset, grid: bj.Grid) -> dict[str, np.ndarray]:
+    """Return the matrix of each data set, (datum, cell), cells in the order (depth, x)."""
+    depth_edges, x_edges = (
+        np.append(centres - widths / 2, centres[-1] + widths[-1] / 2)
+        for centres, widths in zip(grid.centres.values(), grid.widths, strict=True)
+    )
+    starts = np.stack([np.zeros(survey.sizes["ray"]), survey.shot_depth], axis=1)
+    ends = np.stack([np.full(survey.sizes["ray"], WIDTH), survey.receiver_depth], axis=1)
+    return {
+        "gravity": prism_gravity(survey.station_x.values, x_edges, depth_edges + STATION_HEIGHT),
+        "arrivals": ray_lengths(starts, ends, x_edges, depth_edges),
+    }
+
+
+def simulate(stations: int, shots: int, noise: float, seed: int) -> xr.Dataset:
+    """Return a survey of the truth, with noise.
+
+    Both matrices are exact for the blocks that the truth is made of, so that the data are free of
+    discretisation and do not depend on the grid of the inversion.
+
+    Parameters
+    ----------
+    stations, shots : int
+        As in `survey`.
+    noise : float
+        Its sd, as a fraction of the root mean square of the signal: what the truth adds to the data
+        of the prior mean.
+    seed : int
+        Of the noise.
+
+    Returns
+    -------
+    Dataset
+        As from `survey`, with the attrs ``units`` and ``noise_sd`` (in these units).
+    """
+    made, blocks, rng = survey(stations, shots), section_grid(12, 8), np.random.default_rng(seed)
+    rocks, matrices = truth(blocks), forward_matrices(made, blocks)
+    for name, latent in SEEN.items():
+        signal = matrices[name] @ (rocks[latent].values.ravel() - MEAN[latent])
+        sd = noise * np.sqrt(np.mean(signal**2))
+        values = matrices[name].sum(axis=1) * MEAN[latent] + signal + rng.normal(0, sd, signal.size)
+        attrs = {"units": UNITS[name], "noise_sd": sd}
+        made[name] = (made[name].dims, values, attrs)
+    return made
+
+
+def load(data: Path) -> xr.Dataset:
+    """Return the survey in the file ``survey.nc`` of a folder, in the form that `simulate` makes.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, or it lacks something.
+    """
+    file = Path(data) / SURVEY_FILE
+    if not file.is_file():
+        raise ValueError(
+            f"gravity_traveltime: {data} has no {SURVEY_FILE}; leave data out to simulate"
+        )
+    made = xr.load_dataset(file)
+    missing = sorted(set(survey(1, 1).variables) - set(made.variables))
+    if missing:
+        raise ValueError(f"gravity_traveltime: {file} has no {', '.join(missing)}")
+    bare = [name for name in SEEN if "noise_sd" not in made[name].attrs]
+    if bare:
+        raise ValueError(
+            f"gravity_traveltime: {' and '.join(bare)} in {file} need the attr noise_sd"
+        )
+    return made
+
+
+# --- problem -------------------------------------------------------------------------------------
+
+
+def problem(
+    data: Path | None = None,
+    *,
+    nx: int = 12,
+    nz: int = 8,
+    coupling: float = 10.0,
+    stations: int = 40,
+    shots: int = 8,
+    noise: float = 0.03,
+    seed: int = 1,
+) -> bj.JointProblem:
+    """Return the joint problem of density and slowness.
+
+    Parameters
+    ----------
+    data : Path, optional
+        Folder with a survey, as in `load`; simulated by default.
+    nx, nz : int
+        Cells along x and depth.
+    coupling : float
+        Weight of the cross-gradient; 0 leaves the fields independent.
+    stations, shots, noise, seed
+        Of the simulation, as in `simulate`; the data do not depend on `nx` and `nz`.
+
+    Raises
+    ------
+    ValueError
+        If there is no survey in `data`, or a setting makes no sense.
+    """
+    made = simulate(stations, shots, noise, seed) if data is None else load(data)
+    return problem_of(made, nx=nx, nz=nz, coupling=coupling)
+
+
+def problem_of(
+    survey: xr.Dataset, *, nx: int = 12, nz: int = 8, coupling: float = 10.0
+) -> bj.JointProblem:
+    """Return the joint problem of a survey in the form that `simulate` returns it."""
+    grid = section_grid(nx, nz)
+    modalities = [
+        bj.Modality(
+            name,
+            survey[name],
+            bj.linear_map(matrix, SEEN[name], output_units=UNITS[name]),
+            bj.GaussianNoise(sd=survey[name].attrs["noise_sd"]),
+        )
+        for name, matrix in forward_matrices(survey, grid).items()
+    ]
+    return bj.JointProblem(
+        latents=[
+            bj.GaussianField(
+                latent,
+                grid,
+                mean=MEAN[latent],
+                sd=SD[latent],
+                length_scale=LENGTH_SCALE,
+                units=UNITS[latent],
+            )
+            for latent in MEAN
+        ],
+        modalities=modalities,
+        couplings=[bj.CrossGradient(*MEAN, weight=coupling)] if coupling else [],
+    )
+
+
+def _middles(start: float, stop: float, count: int) -> np.ndarray:
+    """Return the middles of `count` even parts."""
+    return start + (stop - start) * (np.arange(count) + 0.5) / count

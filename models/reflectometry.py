@@ -74,6 +74,9 @@ class _Complex:
         size = other.norm()
         return self * _Complex(other.real / size, -other.imag / size)
 
+    def __getitem__(self, rows: int | slice) -> "_Complex":
+        return _Complex(self.real[rows], self.imag[rows])
+
     def norm(self) -> Any:
         """Return the squared modulus."""
         return self.real**2 + self.imag**2
@@ -99,14 +102,15 @@ def wavevector(squared: Any, loss: Any) -> _Complex:
 def reflectivity(
     q: np.ndarray, sld: Sequence, thickness: Sequence, roughness: Sequence, loss: Sequence = ()
 ) -> pt.TensorVariable:
-    """Return the specular reflectivity at each q, in the shape of `q`.
+    """Return the specular reflectivity at each q.
 
     Parameters
     ----------
-    q : array
+    q : array, shape (n,)
         Momentum transfer, 1/Å.
     sld, loss : sequence
-        Real and (optional) imaginary SLD of fronting, layers and backing, 1e-6/Å².
+        Real and (optional) imaginary SLD of fronting, layers and backing, 1e-6/Å²; the fronting
+        must not absorb.
     thickness, roughness : sequence
         Thickness of each layer and root-mean-square roughness of each interface, Å.
 
@@ -131,27 +135,28 @@ def reflectivity(
     --------
     >>> bare_wafer = reflectivity(np.array([0.005, 0.1]), [2.07, 6.36], [], [3.0])
     >>> bare_wafer.eval().round(6)
-    array([1.0e+00, 1.1e-04])
+    array([1.0e+00, 2.7e-05])
     """
     if len(thickness) != len(sld) - 2 or len(roughness) != len(sld) - 1:
         raise ValueError(
             f"reflectivity: {len(sld)} media need {len(sld) - 2} thicknesses and {len(sld) - 1} "
             f"roughnesses, got {len(thickness)} and {len(roughness)}"
         )
-    unit, loss = 4 * np.pi * SLD_UNIT, loss or [0.0] * len(sld)
-    # Numbers are those of the notes.  The fronting is the reference: its k is real.
-    k = [_Complex(pt.as_tensor(q) / 2)] + [
-        wavevector(q**2 / 4 - unit * (rho - sld[0]), unit * (LEAST_LOSS + pt.abs(lost)))
-        for rho, lost in zip(sld[1:], loss[1:], strict=True)
-    ]  # 1
-    down, up = _Complex(1.0), _Complex(0.0)  # M_00 and M_10 of what lies below
-    for j in reversed(range(len(roughness))):
-        damping = (k[j] * k[j + 1] * _Complex(-2 * roughness[j] ** 2)).exp()
-        fresnel = (k[j] - k[j + 1]) / (k[j] + k[j + 1]) * damping  # 2
-        down, up = down + fresnel * up, fresnel * down + up  # 3, but for its phase
-        if j > 0:
-            up = up * (k[j] * _Complex(0.0, -2 * thickness[j - 1])).exp()
+    density, losses, sigma = _column(sld), _column(loss or [0.0] * len(sld)), _column(roughness)
+    unit = 4 * np.pi * SLD_UNIT
+    # Numbers are those of the notes; k is (medium, q), fresnel (interface, q).
+    k = wavevector(q**2 / 4 - unit * (density - density[0]), unit * (losses + LEAST_LOSS))  # 1
+    damping = (k[:-1] * k[1:] * _Complex(-2 * sigma**2)).exp()
+    fresnel = (k[:-1] - k[1:]) / (k[:-1] + k[1:]) * damping  # 2
+    down, up = _Complex(1.0), fresnel[-1]  # M_00 and M_10 below the last layer
+    for j in reversed(range(len(thickness))):
+        up = up * (k[j + 1] * _Complex(0.0, -2 * thickness[j])).exp()
+        down, up = down + fresnel[j] * up, fresnel[j] * down + up  # 3
     return up.norm() / down.norm()  # 4
+
+
+def _column(values: Sequence) -> pt.TensorVariable:
+    return pt.stack([pt.as_tensor(value) for value in values])[:, None]  # broadcasts along q
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,14 +185,16 @@ def resolution_operator(
 
     Each datum sees the mean of the curve over a Gaussian in q, of full width at half maximum
     `resolution` times q.  Rows sum to one, so that scale and background pass unchanged.  The data
-    share the nodes.  They are even in log q, 0.8 sd of the resolution apart: there the trapezoidal
-    rule is exact to 1e-6 for the fringes of a film of some hundred Å.  Around the critical `edge`
-    (1/Å), where the curve has a kink, they are ten times denser.
+    share the nodes.  They are even in log q, 0.8 sd of the resolution apart, which is all that the
+    trapezoidal rule needs for a Gaussian times fringes wider than it, and ten times denser around
+    the critical `edge` (1/Å), where the curve has a kink.  The rule errs by less than 1e-3 at the
+    edge and 1e-4 elsewhere; stated errors are above 6e-3.
     """
     sd = resolution * SD_OF_FWHM
     start, stop = np.log([q.min(), q.max()]) + np.array([-6, 6]) * sd
     log_q = np.linspace(start, stop, 20_000)
-    density = 1 / (0.8 * sd) + np.exp(-(((log_q - np.log(edge)) / 0.08) ** 2)) / (0.08 * sd)
+    near_edge = np.exp(-(((log_q - np.log(edge)) / (4 * sd)) ** 2))
+    density = (1 + 10 * near_edge) / (0.8 * sd)
     count = np.cumsum(density) * (log_q[1] - log_q[0])
     log_nodes = np.interp(np.arange(1, count[-1]), count, log_q)
     nodes = np.exp(log_nodes)
@@ -236,10 +243,12 @@ def _read_curve(file: Path, dim: str) -> xr.Dataset:
 
 def film_and_wafer() -> list[bj.Parameter]:
     """Return what the contrasts share: a spun film of hydrocarbon on a polished wafer."""
+    # the SLD of hydrocarbon polymers lies between -0.3 (polyethylene) and 1.4 (polystyrene)
+    hydrocarbon = bj.Prior(pm.Normal, mu=0.5, sigma=0.6)
     return [
         bj.Parameter("film_thickness", _around(200.0, 0.1), units="Å"),
         bj.Parameter("film_roughness", _around(5.0, 0.5), units="Å"),
-        bj.Parameter("film_sld", bj.Prior(pm.Normal, mu=1.0, sigma=1.0), units="1e-6/Å²"),
+        bj.Parameter("film_sld", hydrocarbon, units="1e-6/Å²"),
         bj.Parameter("hydration", bj.Prior(pm.HalfNormal, sigma=0.1)),
         bj.Parameter("oxide_thickness", _around(10.0, 0.4), units="Å"),
         bj.Parameter("wafer_roughness", _around(3.5, 0.3), units="Å"),
@@ -273,7 +282,7 @@ def modality(
     edge = np.sqrt(16 * np.pi * abs(contrast.solvent_sld - SILICON_SLD) * SLD_UNIT)
     nodes, smearing = resolution_operator(q, resolution, edge)
     units = {latent.name: latent.units for latent in latents}
-    data = np.log10(curve.reflectivity).assign_attrs(units="1", long_name="log10 reflectivity")
+    data = np.log10(curve.reflectivity).assign_attrs(long_name="log10 reflectivity")
     relative_sd = (curve.sd / curve.reflectivity).values
     return bj.Modality(
         contrast.name,
@@ -325,7 +334,7 @@ def problem(
         raise ValueError(
             f"reflectometry: errors={errors!r} is unknown; use scaled, discrepancy or stated"
         )
-    scale = _around(2.0, 0.7) if errors == "scaled" else 1.0
+    scale = _around(1.5, 0.5) if errors == "scaled" else 1.0
     curves, shared = load_contrasts(data), film_and_wafer()
     own = {contrast.name: solvent_and_beam(contrast) for contrast in CONTRASTS}
     return bj.JointProblem(

@@ -23,7 +23,7 @@ A. Solin and S. Särkkä, Stat. Comput. 30 (2020) 419, doi 10.1007/s11222-019-09
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,6 @@ FOLDER = "campi_flegrei"
 ADDRESS = "https://github.com/EliTras/VSM_test"
 FILES = {"gnss": "GPS_data.txt", "ascending": "obs_sar1.txt", "descending": "obs_sar2.txt"}
 TRACKS = ("ascending", "descending")
-COMPONENTS = ["east", "north", "up"]
 PLANE = ("easting", "northing")
 POISSON_RATIO = 0.25
 POWERS = {"gnss": 5 / 6, "ascending": 1 / 6, "descending": 1 / 6}  # of the reference
@@ -94,31 +93,14 @@ def mogi_displacement(
     return pt.stack([east, north, up], axis=1) * (strength / cubed)[:, None]
 
 
-@dataclass(frozen=True, eq=False)
-class SurfaceDisplacement:
-    """The forward map of a point source to fixed points of the surface."""
-
-    easting: np.ndarray
-    northing: np.ndarray
-
-    def __call__(self, x, y, depth, volume_change) -> pt.TensorVariable:
-        """Return the displacement, shape (point, component), m."""
-        return mogi_displacement(self.easting, self.northing, x, y, depth, volume_change)
-
-
 # --- data --------------------------------------------------------------------------------------
 
 
 def data_folder(data: Path | None = None) -> Path:
-    """Return the folder of the three files.
+    """Return the folder of the three files: `data`, or its sub-folder ``campi_flegrei``.
 
-    Looked for in `data` and ``data/campi_flegrei``; without `data` in the folder that
-    ``BAYESJOINT_DATA`` names and in ``shared/data`` beside the repository.
-
-    Raises
-    ------
-    ValueError
-        If it is nowhere; the message says what is missing and where to get it.
+    Without `data` they are looked for in the folder that ``BAYESJOINT_DATA`` names, else in
+    ``shared/data`` beside the repository.  Raises ValueError when they are not there.
     """
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     root = Path(data or os.environ.get("BAYESJOINT_DATA") or beside)
@@ -132,31 +114,20 @@ def data_folder(data: Path | None = None) -> Path:
 
 
 def load(data: Path | None = None) -> dict[str, xr.Dataset]:
-    """Return the displacements, their stated errors and the lines of sight, by modality.
+    """Return displacements, stated errors and lines of sight by modality; `data` as above.
 
-    Parameters
-    ----------
-    data : Path, optional
-        As in `data_folder`.
-
-    Returns
-    -------
-    dict of str to Dataset
-        ``displacement`` and ``sd`` in m: of ``gnss`` on (station, component), of each track on
-        its pixels; ``look`` (point, datum of the point, axis), unit vectors in which it is
-        seen; coordinates ``easting`` and ``northing`` of the points, m.
-
-    Raises
-    ------
-    ValueError
-        If a file is missing or not as described.
+    Each data set has ``displacement`` and ``sd`` in m, of GNSS on (station, component), of a track
+    on its pixels; ``look`` (point, datum of the point, axis), unit vectors in which it is seen;
+    and the coordinates ``easting`` and ``northing`` of its points, m.  Raises ValueError if a file
+    is missing or not as described.
     """
     folder = data_folder(data)
     table = _table(folder / FILES["gnss"], columns=8, header=1)
     gnss = _dataset(table, "station", ("station", "component"), slice(2, 5), slice(5, 8))
     looks = np.broadcast_to(np.eye(3), (len(table), 3, 3))
     gnss = gnss.assign(look=(("station", "component", "axis"), looks))
-    sets = {"gnss": gnss.assign_coords(station=np.arange(1, len(table) + 1), component=COMPONENTS)}
+    gnss = gnss.assign_coords(station=np.arange(1, len(table) + 1))
+    sets = {"gnss": gnss.assign_coords(component=["east", "north", "up"])}
     for track in TRACKS:
         table, pixel = _table(folder / FILES[track], columns=7), f"{track}_pixel"
         scene = _dataset(table, pixel, (pixel,), 2, 3)
@@ -210,15 +181,11 @@ def observation_operators(scenes: Mapping[str, xr.Dataset]) -> dict[str, sparse.
 
 def source() -> list[bj.Parameter]:
     """Return the source: uniform over the ranges of the reference."""
-    ranges = {
-        "x": (422e3, 432e3, "m"),
-        "y": (4_515e3, 4_525e3, "m"),
-        "depth": (2e3, 7e3, "m"),
-        "volume_change": (1e6, 2e7, "m3"),
-    }
     return [
-        bj.Parameter(name, bj.Prior(pm.Uniform, lower=low, upper=high), units=units)
-        for name, (low, high, units) in ranges.items()
+        bj.Parameter("x", bj.Prior(pm.Uniform, lower=422e3, upper=432e3), units="m"),
+        bj.Parameter("y", bj.Prior(pm.Uniform, lower=4_515e3, upper=4_525e3), units="m"),
+        bj.Parameter("depth", bj.Prior(pm.Uniform, lower=2e3, upper=7e3), units="m"),
+        bj.Parameter("volume_change", bj.Prior(pm.Uniform, lower=1e6, upper=2e7), units="m3"),
     ]
 
 
@@ -291,7 +258,7 @@ def problem(
 def problem_of(
     scenes: Mapping[str, xr.Dataset], *, errors: str = "correlated", rank: int = 200
 ) -> bj.JointProblem:
-    """Return the joint problem of data sets in the form that `load` returns them."""
+    """Return the joint problem of data sets such as `load` returns, options as in `problem`."""
     if errors not in ("correlated", "independent"):
         raise ValueError(
             f"volcano_deformation: errors={errors!r} is unknown; use correlated or independent"
@@ -299,7 +266,7 @@ def problem_of(
     latents, correlated = source(), errors == "correlated"
     points = {axis: np.concatenate([s[axis].values for s in scenes.values()]) for axis in PLANE}
     displacement = bj.pytensor_map(
-        SurfaceDisplacement(**points),
+        partial(mogi_displacement, points["easting"], points["northing"]),
         [latent.name for latent in latents],
         name="displacement",
         input_units={latent.name: latent.units for latent in latents},

@@ -40,7 +40,7 @@ class ErrorCovariance:
     @cached_property
     def _low_rank(self) -> tuple[np.ndarray, np.ndarray]:
         """Return orthonormal columns Q and squared singular values of the scaled factor."""
-        left, singular, _ = np.linalg.svd(self._scaled, full_matrices=False)
+        left, singular, _ = np.linalg.svd(np.asarray(self._scaled), full_matrices=False)
         return left, singular**2
 
     def whiten(self, array: np.ndarray) -> np.ndarray:
@@ -137,10 +137,12 @@ def covariance_information(
     for i in range(count):
         change = np.diag(variance_changes[i])
         if factor_changes is not None:
-            outer = factor_changes[i] @ errors.factor.T
+            outer = factor_changes[i] @ np.asarray(errors.factor).T
             change = change + outer + outer.T
         products.append(inverse @ change)
-    return 0.5 * np.stack([[np.sum(a * b.T, axis=1) for b in products] for a in products]).transpose(2, 0, 1)
+    return 0.5 * np.stack(
+        [[np.sum(a * b.T, axis=1) for b in products] for a in products]
+    ).transpose(2, 0, 1)
 
 
 def _structured_information(errors, variance_changes, factor_changes) -> np.ndarray:

@@ -58,6 +58,9 @@ def apply_along_axes(matrices, array, tensordot, moveaxis):
     return array
 
 
+CLOSED_FORMS = (0.5, 1.5, 2.5)
+
+
 def matern_correlation(distance, smoothness: float, xp=np):
     """Return the Matérn correlation at a distance in units of the length scale.
 
@@ -70,7 +73,7 @@ def matern_correlation(distance, smoothness: float, xp=np):
         return (1.0 + root) * xp.exp(-root)
     if smoothness == 2.5:
         return (1.0 + root + root**2 / 3.0) * xp.exp(-root)
-    raise ValueError(f"smoothness {smoothness} has no closed form; use 0.5, 1.5 or 2.5")
+    raise ValueError(f"smoothness {smoothness} has no closed form; use one of {CLOSED_FORMS}")
 
 
 def distances(points: np.ndarray) -> np.ndarray:

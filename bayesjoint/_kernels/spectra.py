@@ -4,7 +4,9 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve, eigh, solve_triangular
 
 
-def generalised_pairs(information: np.ndarray, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def generalised_pairs(
+    information: np.ndarray, precision: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return pairs ``H v = lambda P v`` with ``V^T P V = I``, eigenvalues descending.
 
     Parameters

@@ -183,5 +183,5 @@ def variance_of_cells(ds: xr.Dataset) -> xr.DataArray:
     learned = (ds["physical_vectors"] ** 2 * shrinkage(ds)).sum("mode")
     prior = ds["prior_sd"] ** 2
     # Differences of nearly equal numbers: round-off must not give a negative variance.
-    variance = np.maximum(prior - learned, 1e-12 * prior)
+    variance = xr.apply_ufunc(np.maximum, prior - learned, 1e-12 * prior)
     return variance.mean("point") if "point" in variance.dims else variance
