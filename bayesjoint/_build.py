@@ -34,6 +34,7 @@ class ModelBuild:
     responses: dict[str, Any] = field(default_factory=dict)  # shape of the data
     noise: dict[str, Any] = field(default_factory=dict)  # terms, shape of the data
     factors: dict[str, Any] = field(default_factory=dict)  # (basis, scale) of the discrepancy
+    joint_densities: dict[tuple[str, ...], Any] = field(default_factory=dict)  # of modalities
     residuals: dict[str, Any] = field(default_factory=dict)  # of couplings: log p = -|r|^2 / 2
     log_priors: dict[str, Any] = field(default_factory=dict)  # one scalar each
     matrices: dict[str, np.ndarray] = field(default_factory=dict)  # data of the model

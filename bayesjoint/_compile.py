@@ -5,12 +5,16 @@ it serves whatever is called up to some thousand times; ``UNOPTIMISED`` starts a
 ``NUMBA`` takes its time to compile (cached on disk) and serves the sampler.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from typing import Any
 
 import numpy as np
+import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.mode import Mode
-from pytensor.graph.replace import graph_replace
+from pytensor.graph.replace import graph_replace, vectorize_graph
+from pytensor.graph.traversal import apply_ancestors
 from pytensor.link.vm import VMLinker
 
 
@@ -41,3 +45,61 @@ def flatten(outputs: Sequence, variables: Sequence, shapes: Sequence[tuple[int, 
         parts[variable] = pt.specify_shape(part, shape).astype(variable.type.dtype)
         start += size
     return flat, graph_replace(list(outputs), parts, strict=False)
+
+
+CHUNK = 2_000_000  # numbers that one output of a batch may hold
+
+
+def over_rows(
+    graphs: Sequence, variable: Any, fixed: Sequence = ()
+) -> Callable[..., list[np.ndarray]]:
+    """Return a function that evaluates graphs for every row of a matrix put in place of a vector.
+
+    Called as ``function(matrix, *values of fixed)``; each result has the rows as its first axis.
+    Graphs with sparse products or black boxes, which know no batches, are evaluated row by row.
+    """
+    graphs = list(graphs)
+    if _knows_no_batches(graphs):
+        single = pytensor.function(
+            [variable, *fixed], graphs, mode=INTERPRETED, on_unused_input="ignore"
+        )
+
+        def by_row(matrix, *values):
+            rows = [single(row, *values) for row in matrix]
+            return [np.stack(column) for column in zip(*rows, strict=True)]
+
+        return by_row
+    batch = pt.matrix("batch", shape=(None, variable.type.shape[0]))
+    wide = vectorize_graph(graphs, {variable: batch})
+    together = pytensor.function(
+        [batch, *fixed], wide, mode=INTERPRETED, on_unused_input="ignore"
+    )
+
+    def by_chunk(matrix, *values):
+        sizes = [np.size(value) for value in together(matrix[:1], *values)]
+        step = max(1, CHUNK // max([1, *sizes]))
+        parts = [
+            _with_rows(together(matrix[i : i + step], *values), graphs, len(matrix[i : i + step]))
+            for i in range(0, len(matrix), step)
+        ]
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    return by_chunk
+
+
+def _knows_no_batches(graphs: Sequence) -> bool:
+    return any(
+        getattr(node.op, "knows_no_batches", False)
+        or type(node.op).__module__.startswith("pytensor.sparse")
+        for node in apply_ancestors(graphs)
+    )
+
+
+def _with_rows(values: list, graphs: Sequence, rows: int) -> list[np.ndarray]:
+    """Return values with rows in front, also those that do not depend on the row."""
+    return [
+        np.asarray(value)
+        if np.ndim(value) == graph.ndim + 1
+        else np.broadcast_to(value, (rows, *np.shape(value)))
+        for value, graph in zip(values, graphs, strict=True)
+    ]

@@ -21,6 +21,7 @@ class BlackBox(Op):
     """A user's function with the actions of its Jacobian."""
 
     __props__ = ()
+    knows_no_batches = True
     default_output = 0
 
     def __init__(self, function: Callable, jvp: Callable, vjp: Callable) -> None:
@@ -47,6 +48,7 @@ class _Pullback(Op):
     """Vector-Jacobian product of a black box; linear in its cotangent."""
 
     __props__ = ()
+    knows_no_batches = True
 
     def __init__(self, box: BlackBox) -> None:
         self.box = box
@@ -75,6 +77,7 @@ class _Pushforward(Op):
     """Jacobian-vector product of a black box; linear in its tangents."""
 
     __props__ = ()
+    knows_no_batches = True
 
     def __init__(self, box: BlackBox) -> None:
         self.box = box
@@ -292,11 +295,15 @@ def _columns(function, values, index, spread: np.ndarray, most: int | None = Non
 
 def _worst_entry(case: _Case, function, vjp) -> ValueError:
     expected = _columns(function, case.values, case.index, case.spread, most=MOST_ELEMENTS)
-    pulled = [_as_list(vjp(case.values, w), len(case.values)) for w in np.eye(expected.shape[0])]
-    given = np.stack([np.ravel(p[case.index]) for p in pulled])
-    if not np.any(given):
+    rows = []
+    for datum in range(expected.shape[0]):
+        unit = np.zeros(expected.shape[0])
+        unit[datum] = 1.0
+        pulled = _as_list(vjp(case.values, unit), len(case.values))[case.index]
+        rows.append(np.ravel(pulled)[: expected.shape[1]])
+    given = np.stack(rows)  # (datum, element)
+    if not np.any(given) and given.shape[1] == case.values[case.index].size:
         return zero_block(case.name, case.latent)
-    given = given[:, : expected.shape[1]]
     row, column = np.unravel_index(np.argmax(np.abs(given - expected)), expected.shape)
     start = f"map {case.name!r}: the derivative with respect to {case.latent!r} is wrong; "
     if abs(given[row, column] - expected[row, column]) <= TOLERANCE * np.abs(expected).max():

@@ -13,7 +13,7 @@ from bayesjoint._latent_space import LatentSpace
 class DrawTable:
     """Evaluates everything that is reported at each draw of a run.
 
-    Draws are evaluated one after the other: graphs may hold sparse products and black boxes.
+    Draws are evaluated in batches where the graphs allow it.
     """
 
     def __init__(self, functions: ModelFunctions, points: np.ndarray) -> None:
@@ -29,9 +29,8 @@ class DrawTable:
         responses = [build.responses[m.name] for m in modalities]
         sds = [build.noise[m.name].sd for m in modalities]
         priors = list(build.log_priors.values())
-        evaluate = self.functions.compile([*values, *responses, *sds, *priors])
-        rows = [evaluate(point) for point in self.points]
-        columns = [np.stack(column) for column in zip(*rows, strict=True)] if rows else []
+        evaluate = self.functions.over_draws([*values, *responses, *sds, *priors])
+        columns = evaluate(self.points)
         self.values = dict(zip(self.space.names, columns, strict=False))
         rest = columns[len(values) :]
         self.responses = {m.name: rest.pop(0) for m in modalities}
@@ -132,10 +131,9 @@ class DrawTable:
             mean, variance, gap = self._unrotated_conditional(errors, row)
             jacobian = self._rotation_jacobian()
         pointwise = -0.5 * (gap**2 / variance + np.log(2 * np.pi * variance))
-        rows = np.arange(residual.size)
         blocks = [
-            errors.rows(rows[where]).log_density(residual[where]) + jacobian[where].sum()
-            for where in functions.data_slices.values()
+            errors.part([index]).log_density(residual[where]) + jacobian[where].sum()
+            for index, where in enumerate(functions.data_slices.values())
         ]
         return pointwise, np.array([*blocks, errors.log_density(residual) + jacobian.sum()])
 

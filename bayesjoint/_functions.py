@@ -9,7 +9,7 @@ import pytensor.tensor as pt
 from pytensor.gradient import pullback, pushforward
 
 from bayesjoint._build import ModelBuild
-from bayesjoint._compile import INTERPRETED, flatten
+from bayesjoint._compile import INTERPRETED, flatten, over_rows
 from bayesjoint._kernels.errors import ErrorCovariance
 from bayesjoint.problem import JointProblem, build
 
@@ -44,6 +44,8 @@ class ModelFunctions:
         self.data_slices = dict(zip(problem.modality, _slices(sizes), strict=True))
         self.data = np.concatenate([np.ravel(m.data.values).astype(float) for m in problem.modalities] or [np.zeros(0)])
         self.likelihood_weight = pytensor.shared(1.0, name="likelihood_weight")
+        self._constant_blocks: dict[str, np.ndarray] = {}
+        self._stated_grams: dict[tuple[str, ...], list[np.ndarray]] = {}
 
     # ---- graphs -------------------------------------------------------------------------------
 
@@ -66,12 +68,19 @@ class ModelFunctions:
         model = self.build.model
         prior = model.logp(vars=model.free_RVs)
         prior += sum(model.replace_rvs_by_values([p for p in model.potentials if not _tempers(p)]))
-        likelihood = model.logp(vars=model.observed_RVs) if model.observed_RVs else pt.zeros(())
+        likelihood = self._log_likelihood()
         likelihood += sum(model.replace_rvs_by_values([p for p in model.potentials if _tempers(p)]))
         total = prior + self.likelihood_weight * likelihood
         inputs, (graph,) = flatten([total], self.variables, self.shapes)
         gradient = pt.grad(graph, inputs)
         return pytensor.function([inputs], [graph, gradient], mode=mode)
+
+    def _log_likelihood(self):
+        """Return the graph of the log-likelihood; modalities with one covariance enter together."""
+        model, together = self.build.model, self.build.joint_densities
+        single = [v for v in model.observed_RVs if not any(v.name in names for names in together)]
+        total = model.logp(vars=single) if single else pt.zeros(())
+        return total + sum(model.replace_rvs_by_values(list(together.values())))
 
     @cached_property
     def density(self):
@@ -95,36 +104,44 @@ class ModelFunctions:
 
     @cached_property
     def jvp(self):
-        """The compiled Jacobian-vector product of `outputs`."""
+        """The Jacobian times each row of a matrix of tangents, ``(tangents, point) -> (row, output)``."""
         inputs, stacked = self._stacked
-        tangent = pt.vector("tangent")
+        tangent = pt.vector("tangent", shape=(self.size,))
         pushed = pushforward(stacked, inputs, tangent, disconnected_outputs="ignore")
-        return pytensor.function([inputs, tangent], pushed, mode=INTERPRETED, on_unused_input="ignore")
+        return over_rows([pushed], tangent, [inputs])
 
     @cached_property
     def vjp(self):
-        """The compiled vector-Jacobian product of `outputs`."""
+        """Each row of a matrix of cotangents times the Jacobian, ``(cotangents, point) -> (row, n)``."""
         inputs, stacked = self._stacked
-        cotangent = pt.vector("cotangent")
-        pulled = pullback(stacked, inputs, cotangent, disconnected_inputs="ignore", return_disconnected="zero")
-        return pytensor.function([inputs, cotangent], pulled, mode=INTERPRETED, on_unused_input="ignore")
+        cotangent = pt.vector("cotangent", shape=(self.output_size,))
+        pulled = pullback(
+            stacked, inputs, cotangent, disconnected_inputs="ignore", return_disconnected="zero"
+        )
+        return over_rows([pulled], cotangent, [inputs])
+
+    def over_draws(self, outputs: list):
+        """Return the function ``rows of flat vectors -> outputs``, rows in front."""
+        inputs, graphs = self.flat(outputs)
+        return over_rows(graphs, inputs)
 
     # ---- numbers ------------------------------------------------------------------------------
 
+    @cached_property
+    def output_size(self) -> int:
+        """Number of data and coupling residuals."""
+        return int(self.outputs(self.initial).size)
+
     def jacobian(self, point: np.ndarray) -> np.ndarray:
         """Return the Jacobian of `outputs`, shape (data + residuals, free variables)."""
-        rows = self.outputs(point).size
-        if rows == 0:
-            return np.zeros((0, self.size))
         active = self._active_columns()
-        if active.size <= rows:
-            jacobian = np.zeros((rows, self.size))
-            for column in active:
-                tangent = np.zeros(self.size)
-                tangent[column] = 1.0
-                jacobian[:, column] = self.jvp(point, tangent)
-            return jacobian
-        return np.stack([self.vjp(point, row) for row in np.eye(rows)])
+        if self.output_size == 0 or active.size == 0:
+            return np.zeros((self.output_size, self.size))
+        if active.size > self.output_size:
+            return self.vjp(np.eye(self.output_size), point)[0]
+        jacobian = np.zeros((self.output_size, self.size))
+        jacobian[:, active] = self.jvp(np.eye(self.size)[active], point)[0].T
+        return jacobian
 
     def _active_columns(self) -> np.ndarray:
         """Return the free variables on which responses may depend: not those of the errors."""
@@ -161,38 +178,87 @@ class ModelFunctions:
             Leave out the discrepancies that are sampled.
         """
         variance, blocks = self._error_blocks(point)
+        sizes = tuple(m.data.size for m in self.problem.modalities)
         if power:
             powers = [np.full(m.data.size, m.power) for m in self.problem.modalities]
             variance = variance / np.concatenate([*powers, np.zeros(0)])
-        kept = [b for name, b in blocks.items() if self.build.factors[name].marginal or not integrated]
+        kept = [n for n in blocks if self.build.factors[n].marginal or not integrated]
         if not kept:
-            return ErrorCovariance(variance)
-        return ErrorCovariance(variance, self.rotate(np.concatenate(kept, axis=1)))
+            return ErrorCovariance(variance, sizes=sizes)
+        bases = np.concatenate([blocks[n][0] for n in kept], axis=1)
+        scale = np.concatenate([blocks[n][1] for n in kept])
+        grams = self._grams(tuple(kept), bases, scale, variance)
+        return ErrorCovariance(variance, self.rotate(bases * scale), sizes, grams)
+
+    def _grams(self, names, bases, scale, variance) -> tuple[np.ndarray, ...] | None:
+        """Return ``B_k^T D_k^-1 B_k`` of each modality from products over the data made once.
+
+        Possible where bases are constant and every variance is one factor times a stated one.
+        """
+        constant = all(
+            isinstance(b, np.ndarray) for n in names for b in self.build.factors[n].bases.values()
+        )
+        if not constant or not all(m.noise.gaussian for m in self.problem.modalities):
+            return None
+        if names not in self._stated_grams:
+            weights = [1.0 / self.build.noise[m].stated.ravel() ** 2 for m in self.data_slices]
+            self._stated_grams[names] = [
+                bases[where].T @ (weight[:, None] * bases[where])
+                for where, weight in zip(self.data_slices.values(), weights, strict=True)
+            ]
+        grams = []
+        for stated, (name, where) in zip(
+            self._stated_grams[names], self.data_slices.items(), strict=True
+        ):
+            ratio = variance[where.start] / self.build.noise[name].stated.flat[0] ** 2
+            grams.append(scale[:, None] * stated * (scale / ratio))
+        return tuple(grams)
 
     def sampled_factors(self, point: np.ndarray) -> dict[str, np.ndarray]:
         """Return the factor of each sampled discrepancy, shape (data, rank), not rotated."""
         blocks = self._error_blocks(point)[1]
-        return {name: b for name, b in blocks.items() if not self.build.factors[name].marginal}
+        return {
+            name: basis * scale
+            for name, (basis, scale) in blocks.items()
+            if not self.build.factors[name].marginal
+        }
 
     def factor(self, point: np.ndarray) -> np.ndarray:
         """Return the factor of all discrepancies together, shape (data, rank), not rotated."""
         blocks = self._error_blocks(point)[1]
-        return np.concatenate([np.zeros((self.data.size, 0)), *blocks.values()], axis=1)
+        columns = [basis * scale for basis, scale in blocks.values()]
+        return np.concatenate([np.zeros((self.data.size, 0)), *columns], axis=1)
 
-    def _error_blocks(self, point: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return independent variances (data,) and the factor of each discrepancy (data, rank)."""
+    def _error_blocks(self, point: np.ndarray) -> tuple[np.ndarray, dict[str, tuple]]:
+        """Return independent variances (data,), and basis (data, rank) and scale of each discrepancy."""
         values = list(self._error_terms(point))
         modalities, factors = self.problem.modalities, self.build.factors
         variances = [np.broadcast_to(values.pop(0), m.data.size) for m in modalities]
         scales = [values.pop(0) for _ in factors]
         blocks = {}
         for (name, factor), scale in zip(factors.items(), scales, strict=True):
-            block = np.zeros((self.data.size, factor.rank))
-            for modality, basis in factor.bases.items():
-                basis = basis if isinstance(basis, np.ndarray) else values.pop(0)
-                block[self.data_slices[modality]] = basis
-            blocks[name] = block * scale
+            if all(isinstance(basis, np.ndarray) for basis in factor.bases.values()):
+                block = self._constant_block(name)
+            else:
+                given = {
+                    modality: basis if isinstance(basis, np.ndarray) else values.pop(0)
+                    for modality, basis in factor.bases.items()
+                }
+                block = self._stack(given, factor.rank)
+            blocks[name] = (block, scale)
         return np.concatenate([*variances, np.zeros(0)]), blocks
+
+    def _constant_block(self, name: str) -> np.ndarray:
+        if name not in self._constant_blocks:
+            factor = self.build.factors[name]
+            self._constant_blocks[name] = self._stack(factor.bases, factor.rank)
+        return self._constant_blocks[name]
+
+    def _stack(self, bases: dict[str, np.ndarray], rank: int) -> np.ndarray:
+        block = np.zeros((self.data.size, rank))
+        for modality, basis in bases.items():
+            block[self.data_slices[modality]] = basis
+        return block
 
     def rotate(self, rows: np.ndarray) -> np.ndarray:
         """Return rows of stacked data with the known correlation of the noise taken out."""

@@ -47,77 +47,98 @@ class LocalInformation:
     jacobian: np.ndarray
 
 
-def local_information(functions: ModelFunctions, point: np.ndarray, split: bool = True) -> LocalInformation:
+def local_information(
+    functions: ModelFunctions, point: np.ndarray, split: bool = True
+) -> LocalInformation:
     """Return the information at a point; ``split=False`` leaves the per-modality parts empty."""
     count = functions.data.size
     full = functions.jacobian(point)
     jacobian, couplings = functions.rotate(full[:count]), full[count:]
     response = functions.outputs(point)[:count]
     errors = functions.errors(point, power=True)
+    changes = _error_changes(functions, point, errors)
     whitened = errors.whiten(jacobian)
-    of_errors = _error_information(functions, point, errors)
-    total = whitened.T @ whitened + of_errors.summed()
+    of_errors = changes.information(errors)
     parts: dict[str, dict[str, np.ndarray]] = {"own": {}, "alone": {}, "without": {}}
     if split:
-        parts = _split(functions, point, errors, jacobian, of_errors)
+        parts = _split(functions, errors, changes, jacobian, of_errors)
     return LocalInformation(
-        whitened, total, parts["own"], parts["alone"], parts["without"], couplings.T @ couplings,
-        errors, functions.rotate(functions.data - response), jacobian,
-    )  # fmt: skip
-
-
-def _split(functions, point, errors, jacobian, of_errors) -> dict[str, dict[str, np.ndarray]]:
-    solved = errors.solve(jacobian)
-    rows = np.arange(jacobian.shape[0])
-    own, alone, without = {}, {}, {}
-    for name, where in functions.data_slices.items():
-        cross = jacobian[where].T @ solved[where]
-        own[name] = (cross + cross.T) / 2 + of_errors.summed(where)
-        alone[name] = _subset(functions, point, errors, jacobian, rows[where])
-        without[name] = _subset(functions, point, errors, jacobian, np.delete(rows, rows[where]))
-    return {"own": own, "alone": alone, "without": without}
-
-
-def _subset(functions, point, errors, jacobian, rows) -> np.ndarray:
-    """Return the information of some of the data, the errors of the others integrated out."""
-    if rows.size == 0:
-        return np.zeros((jacobian.shape[1],) * 2)
-    whitened = errors.rows(rows).whiten(jacobian[rows])
-    return whitened.T @ whitened + _error_information(functions, point, errors, rows).summed()
-
-
-def _error_information(functions, point, errors, rows=None) -> "_ErrorInformation":
-    """Return the Fisher information on unknown scales of the errors, by datum."""
-    columns = _error_columns(functions)
-    rows = np.arange(functions.data.size) if rows is None else rows
-    if columns.size == 0 or rows.size == 0:
-        return _ErrorInformation(np.zeros((rows.size, 0, 0)), columns[:0], functions.size)
-    variances, factors = [], []
-    weight = _scale_weight(functions)[rows]
-    for column in columns:
-        up, down = (functions.errors(_moved(point, column, s), power=True) for s in (STEP, -STEP))
-        variances.append((up.variance - down.variance)[rows] / (2 * STEP) * weight)
-        if errors.factor is not None:
-            factors.append((up.factor - down.factor)[rows] / (2 * STEP))
-    changes = np.stack(factors) if factors else None
-    by_datum = covariance_information(errors.rows(rows), np.stack(variances), changes)
-    return _ErrorInformation(by_datum, columns, functions.size)
+        whitened,
+        whitened.T @ whitened + of_errors,
+        parts["own"],
+        parts["alone"],
+        parts["without"],
+        couplings.T @ couplings,
+        errors,
+        functions.rotate(functions.data - response),
+        jacobian,
+    )
 
 
 @dataclass(frozen=True, eq=False)
-class _ErrorInformation:
-    """Information of each datum, shape (data, p, p), on p of the n coordinates."""
+class _ErrorChanges:
+    """Derivatives of the error covariance to p of the n coordinates."""
 
-    by_datum: np.ndarray
-    columns: np.ndarray
+    columns: np.ndarray  # (p,)
+    variances: np.ndarray  # (p, data)
+    factors: np.ndarray | None  # (p, data, rank)
     size: int
 
-    def summed(self, where: slice = slice(None)) -> np.ndarray:
-        """Return the sum over some of the data, shape (n, n)."""
+    def information(self, errors: ErrorCovariance, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return the Fisher information of all or some of the data, shape (n, n)."""
         total = np.zeros((self.size, self.size))
-        part = self.by_datum[where].sum(axis=0)
-        total[np.ix_(self.columns, self.columns)] = (part + part.T) / 2
+        if self.columns.size and errors.variance.size:
+            rows = slice(None) if rows is None else rows
+            factors = None if self.factors is None else self.factors[:, rows]
+            small = covariance_information(errors, self.variances[:, rows], factors)
+            total[np.ix_(self.columns, self.columns)] = (small + small.T) / 2
         return total
+
+
+def _split(functions, errors, changes, jacobian, of_errors) -> dict[str, dict[str, np.ndarray]]:
+    """Return information of each modality: its share of the total, alone, and of all others.
+
+    Shares of the response's information follow the rows of ``J^T C^-1 J``; those of the errors' follow
+    what each modality says alone.  Both add up; with independent errors they are the only split.
+    """
+    solved = errors.solve(jacobian)
+    count = len(errors.sizes)
+    own, alone, without, of_each = {}, {}, {}, {}
+    for index, (name, where) in enumerate(functions.data_slices.items()):
+        cross = jacobian[where].T @ solved[where]
+        own[name] = (cross + cross.T) / 2
+        of_each[name], alone[name] = _part(errors, changes, jacobian, [index])
+        without[name] = _part(errors, changes, jacobian, [i for i in range(count) if i != index])[1]
+    total = sum(np.diag(part) for part in of_each.values()) if of_each else 1.0
+    for name, part in of_each.items():
+        share = np.divide(np.diag(part), total, out=np.zeros(changes.size), where=total > 0)
+        own[name] += (share[:, None] * of_errors + of_errors * share) / 2
+    return {"own": own, "alone": alone, "without": without}
+
+
+def _part(errors, changes, jacobian, blocks: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return information on the errors, and all information, of some modalities on their own."""
+    part, rows = errors.part(blocks), errors.rows_of(blocks)
+    of_errors = changes.information(part, rows)
+    whitened = part.whiten(jacobian[rows])
+    return of_errors, whitened.T @ whitened + of_errors
+
+
+def _error_changes(functions, point, errors) -> _ErrorChanges:
+    """Return derivatives of the error covariance, by central differences."""
+    columns = _error_columns(functions)
+    size = functions.data.size
+    if columns.size == 0 or size == 0:
+        return _ErrorChanges(columns[:0], np.zeros((0, size)), None, functions.size)
+    variances, factors = [], []
+    for column in columns:
+        up, down = (functions.errors(_moved(point, column, s), power=True) for s in (STEP, -STEP))
+        variances.append((up.variance - down.variance) / (2 * STEP) * _scale_weight(functions))
+        if errors.factor is not None:
+            factors.append((up.factor - down.factor) / (2 * STEP))
+    return _ErrorChanges(
+        columns, np.stack(variances), np.stack(factors) if factors else None, functions.size
+    )
 
 
 def _error_columns(functions: ModelFunctions) -> np.ndarray:

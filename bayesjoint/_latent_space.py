@@ -11,7 +11,7 @@ import xarray as xr
 from pytensor.gradient import pushforward
 from scipy.linalg import block_diag
 
-from bayesjoint._compile import INTERPRETED
+from bayesjoint._compile import INTERPRETED, over_rows
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._mode import prior_precision
 
@@ -59,10 +59,10 @@ class LatentSpace:
     @cached_property
     def _pushed(self):
         inputs, graphs = self._graphs
-        tangent = pt.vector("tangent")
+        tangent = pt.vector("tangent", shape=(self.functions.size,))
         stacked = pt.concatenate([graph.ravel() for graph in graphs])
         pushed = pushforward(stacked, inputs, tangent, disconnected_outputs="ignore")
-        return pytensor.function([inputs, tangent], pushed, mode=INTERPRETED, on_unused_input="ignore")
+        return over_rows([pushed], tangent, [inputs])
 
     def values(self, point: np.ndarray) -> list[np.ndarray]:
         """Return the physical values at a flat point, in the order of ``names``."""
@@ -96,8 +96,8 @@ class LatentSpace:
         blocks = []
         for name in self.names:
             where = self.unknown_slices[name]
-            columns = [self._pushed(point, scaling[:, column]) for column in range(where.start, where.stop)]
-            blocks.append(np.stack(columns, axis=1)[self.cell_slices[name]])
+            pushed = self._pushed(scaling[:, where].T, point)[0].T
+            blocks.append(pushed[self.cell_slices[name]])
         return block_diag(*blocks)
 
     def inverse_transpose(self, factor: np.ndarray) -> np.ndarray:
@@ -131,12 +131,8 @@ class LatentSpace:
             raise ValueError(f"{name!r} is given with shape {np.shape(target)}, {self.value_shapes[index]} is needed")
         for _ in range(NEWTON_STEPS):
             miss = (target - self.values(point)[index]).ravel()
-            columns = []
-            for column in range(flat.start, flat.stop):
-                tangent = np.zeros(self.functions.size)
-                tangent[column] = 1.0
-                columns.append(self._pushed(point, tangent)[cells])
-            step = np.linalg.lstsq(np.stack(columns, axis=1), miss, rcond=None)[0]
+            jacobian = self._pushed(np.eye(self.functions.size)[flat], point)[0].T[cells]
+            step = np.linalg.lstsq(jacobian, miss, rcond=None)[0]
             point = point.copy()
             point[flat] += np.clip(step, -2.0, 2.0) if flat.stop - flat.start == 1 else step
             if np.max(np.abs(step)) < 1e-9:

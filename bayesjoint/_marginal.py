@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from pytensor.tensor.linalg import cholesky, solve_triangular
+from pytensor.compile.builders import OpFromGraph
+from pytensor.gradient import DisconnectedType
+from pytensor.tensor.linalg import cho_solve, cholesky
 
 from bayesjoint._build import ModelBuild
 from bayesjoint.discrepancy import Factor, build_matrix
@@ -27,7 +29,7 @@ def add_observed(
     """Add the observed variables of all modalities that share integrated-out discrepancies."""
     scale = pt.concatenate([factor.scale for factor in factors])
     rank = sum(factor.rank for factor in factors)
-    precision, information = pt.eye(rank), pt.zeros(rank)
+    precision, information, alone = pt.eye(rank), pt.zeros(rank), pt.zeros(())
     for name, mean in means.items():
         modality, terms = modalities[name], build.noise[name]
         basis, gram = _basis_and_gram(build, name, terms, factors)
@@ -49,17 +51,56 @@ def add_observed(
         residual = (observed - mean).ravel()
         information = information + _projected(residual, terms.sd, basis, scale)
         precision = precision + scale[:, None] * gram * scale
+        alone = alone + _independent(residual, terms.sd)
+    determinant, squared = gaussian_terms(precision, information)
+    build.joint_densities[tuple(means)] = alone + 0.5 * (squared - determinant)
 
 
 def log_density(value, mean, sd, basis, scale, gram, precision, information):
     """Return the log-density of one modality given those before it."""
-    residual, variance = (value - mean).ravel(), (sd**2).ravel()
+    residual = (value - mean).ravel()
     after = precision + scale[:, None] * gram * scale
     gained = information + _projected(residual, sd, basis, scale)
-    quadratic = (residual**2 / variance).sum()
-    quadratic += _squared(precision, information) - _squared(after, gained)
-    determinant = pt.log(variance).sum() + _log_det(after) - _log_det(precision)
-    return -0.5 * (quadratic + determinant + residual.shape[0] * np.log(2 * np.pi))
+    determinant, squared = gaussian_terms(precision, information)
+    determinant_after, squared_after = gaussian_terms(after, gained)
+    joint = _independent(residual, sd)
+    return joint + 0.5 * (squared_after - squared - determinant_after + determinant)
+
+
+def gaussian_terms(precision, information):
+    """Return tensors of ``log det A`` and ``b^T A^-1 b``.
+
+    Their gradients, ``A^-1``, ``-x x^T`` and ``2 x`` with ``x = A^-1 b``, cost one inverse; through the
+    Cholesky factor they would cost several times more.
+    """
+    matrix, vector = pt.dmatrix("precision"), pt.dvector("information")
+    lower = cholesky(matrix)
+    determinant = 2.0 * pt.log(pt.diagonal(lower)).sum()
+    squared = vector @ cho_solve((lower, True), vector, b_ndim=1)
+    terms = OpFromGraph(
+        [matrix, vector], [determinant, squared], inline=True, pullback=_pull_back, name="gaussian"
+    )
+    return terms(precision, information)
+
+
+def _pull_back(inputs, outputs, cotangents):
+    precision, information = inputs
+    of_determinant, of_squared = (
+        pt.zeros(()) if isinstance(c.type, DisconnectedType) else c for c in cotangents
+    )
+    lower = cholesky(precision)
+    mean = cho_solve((lower, True), information, b_ndim=1)
+    inverse = cho_solve((lower, True), pt.eye(precision.shape[0]), b_ndim=2)
+    return [
+        of_determinant * inverse - of_squared * mean[:, None] * mean[None, :],
+        2.0 * of_squared * mean,
+    ]
+
+
+def _independent(residual, sd):
+    """Return the log-density of residuals under the independent noise alone."""
+    variance = (sd**2).ravel()
+    return -0.5 * (residual**2 / variance + pt.log(2 * np.pi * variance)).sum()
 
 
 def draw(mean, sd, basis, scale, gram, precision, information, rng=None, size=None):
@@ -89,15 +130,6 @@ def _basis_and_gram(build: ModelBuild, name: str, terms: Any, factors: Sequence[
 
 def _projected(residual, sd, basis, scale):
     return scale * (basis.T @ (residual / (sd**2).ravel()))
-
-
-def _squared(precision, vector):
-    whitened = solve_triangular(cholesky(precision), vector, lower=True)
-    return (whitened**2).sum()
-
-
-def _log_det(precision):
-    return 2.0 * pt.log(pt.diagonal(cholesky(precision))).sum()
 
 
 def _signature(ndim: int) -> str:

@@ -306,7 +306,7 @@ def smooth_discrepancy() -> bj.JointDiscrepancy:
         on="log_q",
         length_scale=_around(0.2, 0.5),
         grid=bj.Grid(log_q=np.linspace(-5.5, -1.0, 90)),
-        rank=36,
+        rank=36,  # waves as short as 0.25 in log q
     )
 
 
@@ -320,8 +320,8 @@ def problem(
     data : Path, optional
         Folder of the three curves; by default those that come with refnx.
     errors : {"scaled", "discrepancy", "stated"}
-        The stated errors are too small.  "scaled" multiplies them by an unknown factor for each
-        contrast, "discrepancy" adds a smooth error of the model, "stated" takes them as they are.
+        The stated errors are too small.  "scaled" multiplies those of each contrast by an unknown
+        ``<contrast>_scale``, "discrepancy" adds a smooth error of the model, "stated" leaves them.
     resolution : float
         Full width at half maximum over q.  The files give none; refnx takes 5 %.
 

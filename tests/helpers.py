@@ -13,6 +13,7 @@ from bayesjoint._build import ModelBuild
 from bayesjoint._compile import INTERPRETED
 from bayesjoint.problem import build
 
+STEP = 1e-5
 STANDARD = bj.Prior(pm.Normal, mu=0.0, sigma=1.0)
 
 
@@ -55,11 +56,17 @@ def log_likelihood(problem: bj.JointProblem) -> Callable:
     return log_density(model, model.observed_RVs)
 
 
-def gradient(model: pm.Model) -> Callable:
-    """Return the gradient of the model's log-density at a flat vector, and the log-density."""
-    function = model.logp_dlogp_function(mode=INTERPRETED, ravel_inputs=True)
-    function.set_extra_values({})
-    return function
+def gradient_and_differences(model: pm.Model, **point: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the model's gradient, and central differences of its log-density, at a point."""
+    start = {v.name: np.zeros(v.type.shape) for v in model.value_vars}
+    point = start | {name: np.asarray(value, dtype=float) for name, value in point.items()}
+    density, found = log_density(model), model.compile_dlogp(mode=INTERPRETED)(point)
+    differences = []
+    for name, value in point.items():
+        for unit in STEP * np.eye(value.size).reshape(-1, *value.shape):
+            up, down = (density(**(point | {name: value + step})) for step in (unit, -unit))
+            differences.append((up - down) / (2 * STEP))
+    return found, np.array(differences)
 
 
 def jacobian_of(made: ModelBuild, output: Any, variable: str, **point: Any) -> np.ndarray:
@@ -82,8 +89,3 @@ def field_covariance(field: bj.GaussianField, **point: Any) -> np.ndarray:
 def correlation_of(covariance: np.ndarray) -> np.ndarray:
     sd = np.sqrt(np.diag(covariance))
     return covariance / np.outer(sd, sd)
-
-
-def central_gradient(function: Callable, x: np.ndarray, step: float = 1e-5) -> np.ndarray:
-    units = np.eye(x.size)
-    return np.array([(function(x + step * u) - function(x - step * u)) / (2 * step) for u in units])

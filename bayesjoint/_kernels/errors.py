@@ -1,10 +1,11 @@
 """The covariance of all errors, ``D + B B^T``: independent variances and a shared factor."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg import cho_solve, eigh, solve_triangular
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,82 +18,109 @@ class ErrorCovariance:
         Independent variances, all positive.
     factor : ndarray, shape (n, r), optional
         Of the discrepancy.
+    sizes : tuple of int
+        Number of data in each block; one block by default.
+    grams : tuple of ndarray, shape (r, r), optional
+        ``B_k^T D_k^-1 B_k`` of each block, where they are known already.
+
+    Notes
+    -----
+    With ``r < n`` only matrices of size r are factorised (Woodbury's identity), else one of size n,
+    which loses no digits when the independent variances are tiny.
     """
 
     variance: np.ndarray
     factor: np.ndarray | None = None
+    sizes: tuple[int, ...] = ()
+    grams: tuple[np.ndarray, ...] | None = None
 
     @cached_property
-    def _scaled(self) -> np.ndarray | None:
-        """Return the factor in units of the independent sd, None when there is none."""
-        if self.factor is None or self.factor.shape[1] == 0 or not np.any(self.factor):
+    def scaled(self) -> np.ndarray | None:
+        """The factor in units of the independent sd, None when there is none."""
+        if self.factor is None or not np.any(self.factor):
             return None
         return self.factor / np.sqrt(self.variance)[:, None]
 
     @cached_property
-    def _dense(self) -> np.ndarray | None:
-        """Return the Cholesky factor of the scaled covariance where the rank is not below n."""
-        scaled = self._scaled
-        if scaled is None or scaled.shape[1] < scaled.shape[0]:
-            return None
-        return np.linalg.cholesky(scaled @ scaled.T + np.eye(scaled.shape[0]))
+    def is_dense(self) -> bool:
+        """Whether the covariance itself is factorised: its rank is not below its size."""
+        return self.scaled is not None and self.scaled.shape[1] >= self.scaled.shape[0]
 
     @cached_property
-    def _low_rank(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return orthonormal columns Q and squared singular values of the scaled factor."""
-        left, singular, _ = np.linalg.svd(np.asarray(self._scaled), full_matrices=False)
-        return left, singular**2
+    def gram(self) -> np.ndarray:
+        """``B^T D^-1 B``, shape (r, r)."""
+        if self.grams is not None:
+            return np.sum(self.grams, axis=0)
+        return self.scaled.T @ self.scaled
+
+    @cached_property
+    def _lower(self) -> np.ndarray:
+        """Cholesky factor of ``I + D^-1/2 B B^T D^-1/2`` when dense, else of ``I + B^T D^-1 B``."""
+        matrix = self.scaled @ self.scaled.T if self.is_dense else self.gram
+        return np.linalg.cholesky(matrix + np.eye(matrix.shape[0]))
+
+    @cached_property
+    def _spectrum(self) -> tuple[np.ndarray, np.ndarray]:
+        """Orthonormal columns Q and squared singular values of the scaled factor."""
+        if self.scaled.size < 1e6:
+            left, singular, _ = np.linalg.svd(self.scaled, full_matrices=False)
+            return left, singular**2
+        strength, right = eigh(self.gram)
+        kept = strength > 1e-12 * strength[-1]
+        return self.scaled @ (right[:, kept] / np.sqrt(strength[kept])), strength[kept]
 
     def whiten(self, array: np.ndarray) -> np.ndarray:
         """Return ``W array`` with ``W^T W`` the inverse covariance, for a vector or columns."""
-        scaled = (array.T / np.sqrt(self.variance)).T
-        if self._scaled is None:
+        scaled = self._scale(array)
+        if self.scaled is None:
             return scaled
-        if self._dense is not None:
-            return solve_triangular(self._dense, scaled, lower=True)
-        left, strength = self._low_rank
-        projected = left.T @ scaled
-        return scaled + left @ ((1.0 / np.sqrt(1.0 + strength) - 1.0) * projected.T).T
+        if self.is_dense:
+            return solve_triangular(self._lower, scaled, lower=True)
+        left, strength = self._spectrum
+        shrink = 1.0 / np.sqrt(1.0 + strength) - 1.0
+        return scaled + left @ (shrink * (left.T @ scaled).T).T
 
     def solve(self, array: np.ndarray) -> np.ndarray:
         """Return the inverse covariance times a vector or columns."""
-        scaled = (array.T / np.sqrt(self.variance)).T
-        if self._scaled is not None:
-            if self._dense is not None:
-                half = solve_triangular(self._dense, scaled, lower=True)
-                scaled = solve_triangular(self._dense, half, lower=True, trans=1)
-            else:
-                left, strength = self._low_rank
-                scaled = scaled - left @ ((strength / (1.0 + strength)) * (left.T @ scaled).T).T
-        return (scaled.T / np.sqrt(self.variance)).T
+        scaled = self._scale(array)
+        if self.is_dense:
+            scaled = cho_solve((self._lower, True), scaled)
+        elif self.scaled is not None:
+            scaled = scaled - self.scaled @ cho_solve((self._lower, True), self.scaled.T @ scaled)
+        return self._scale(scaled)
 
     def log_determinant(self) -> float:
         """Return the log-determinant of the covariance."""
         result = float(np.log(self.variance).sum())
-        if self._scaled is None:
+        if self.scaled is None:
             return result
-        if self._dense is not None:
-            return result + 2.0 * float(np.log(np.diag(self._dense)).sum())
-        return result + float(np.log1p(self._low_rank[1]).sum())
+        return result + 2.0 * float(np.log(np.diag(self._lower)).sum())
 
     def inverse_diagonal(self) -> np.ndarray:
         """Return the diagonal of the inverse covariance."""
-        if self._scaled is None:
+        if self.scaled is None:
             return 1.0 / self.variance
-        if self._dense is not None:
-            inverse = solve_triangular(self._dense, np.eye(self.variance.size), lower=True)
-            return (inverse**2).sum(axis=0) / self.variance
-        left, strength = self._low_rank
-        return (1.0 - (left**2 * (strength / (1.0 + strength))).sum(axis=1)) / self.variance
+        right = np.eye(self.variance.size) if self.is_dense else self.scaled.T
+        half = (solve_triangular(self._lower, right, lower=True) ** 2).sum(axis=0)
+        return (half if self.is_dense else 1.0 - half) / self.variance
 
-    def rows(self, index: np.ndarray) -> "ErrorCovariance":
-        """Return the covariance of some of the data."""
-        factor = None if self.factor is None else self.factor[index]
-        return ErrorCovariance(self.variance[index], factor)
+    def part(self, blocks: Sequence[int]) -> "ErrorCovariance":
+        """Return the covariance of some of the blocks."""
+        rows = self.rows_of(blocks)
+        grams = None if self.grams is None else tuple(self.grams[i] for i in blocks)
+        factor = None if self.factor is None else self.factor[rows]
+        sizes = tuple(self.sizes[i] for i in blocks)
+        return ErrorCovariance(self.variance[rows], factor, sizes, grams)
+
+    def rows_of(self, blocks: Sequence[int]) -> np.ndarray:
+        """Return the indices of the data of some of the blocks."""
+        ends = np.cumsum([0, *self.sizes])
+        rows = [np.arange(ends[i], ends[i + 1]) for i in blocks]
+        return np.concatenate([*rows, np.zeros(0, dtype=int)]).astype(int)
 
     def log_density(self, residual: np.ndarray) -> float:
         """Return the joint Gaussian log-density of the residuals."""
-        quadratic = float(np.sum(self.whiten(residual) ** 2))
+        quadratic = float(residual @ self.solve(residual))
         return -0.5 * (quadratic + self.log_determinant() + residual.size * np.log(2 * np.pi))
 
     def conditional(self, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -104,13 +132,16 @@ class ErrorCovariance:
         diagonal = self.inverse_diagonal()
         return residual - self.solve(residual) / diagonal, 1.0 / diagonal
 
+    def _scale(self, array: np.ndarray) -> np.ndarray:
+        return (array.T / np.sqrt(self.variance)).T
+
 
 def covariance_information(
     errors: ErrorCovariance,
     variance_changes: np.ndarray,
-    factor_changes: np.ndarray | None,
+    factor_changes: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return ``(1/2) tr(C^-1 dC_i C^-1 dC_j)`` split over the data it comes from.
+    """Return the Fisher information ``(1/2) tr(C^-1 dC_i C^-1 dC_j)`` of parameters of the errors.
 
     Parameters
     ----------
@@ -122,56 +153,51 @@ def covariance_information(
 
     Returns
     -------
-    ndarray, shape (n, p, p)
-        Sums over data to the Fisher information of the p parameters.
+    ndarray, shape (p, p)
+
+    Notes
+    -----
+    With ``dC_i = diag(d_i) + E_i B^T + B E_i^T`` and ``P = C^-1`` the trace is
+    ``d_i^T (P * P) d_j + 2 d_i . rows(P E_j * P B) + 2 d_j . rows(P E_i * P B)
+    + 2 <B^T P E_i, (B^T P E_j)^T> + 2 <B^T P B, E_i^T P E_j>``; no product of size data by data is
+    formed when the rank is smaller.
     """
-    count, size = variance_changes.shape
-    if errors._scaled is None and factor_changes is None:
-        relative = variance_changes / errors.variance
-        return 0.5 * np.einsum("in,jn->nij", relative, relative)
-    # C^-1 dC_i = diag(v_i) C^-1-weighted + (C^-1 P_i) Q_i^T with dC = diag + E B^T + B E^T
-    inverse = errors.solve(np.eye(size)) if size <= 2_000 else None
-    if inverse is None:
-        return _structured_information(errors, variance_changes, factor_changes)
-    products = []
-    for i in range(count):
-        change = np.diag(variance_changes[i])
-        if factor_changes is not None:
-            outer = factor_changes[i] @ np.asarray(errors.factor).T
-            change = change + outer + outer.T
-        products.append(inverse @ change)
-    return 0.5 * np.stack(
-        [[np.sum(a * b.T, axis=1) for b in products] for a in products]
-    ).transpose(2, 0, 1)
-
-
-def _structured_information(errors, variance_changes, factor_changes) -> np.ndarray:
-    """Return the same without any matrix of data by data.
-
-    Every ``C^-1 dC_i`` is ``diag(d_i) + A_i E_i^T`` of rank three times that of the factor.
-    """
-    count, size = variance_changes.shape
-    root = np.sqrt(errors.variance)[:, None]
-    left, strength = errors._low_rank
-    shrink = left * np.sqrt(strength / (1.0 + strength)) / root  # C^-1 = 1/D - shrink shrink^T
-    diagonals, lefts, rights = [], [], []
-    for i in range(count):
-        change = variance_changes[i]
-        parts_left, parts_right = [-shrink], [change[:, None] * shrink]
-        if factor_changes is not None and np.any(factor_changes[i]):
-            pair = np.concatenate([factor_changes[i], errors.factor], axis=1)
-            swapped = np.concatenate([errors.factor, factor_changes[i]], axis=1)
-            parts_left.append(errors.solve(pair))
-            parts_right.append(swapped)
-        diagonals.append(change / errors.variance)
-        lefts.append(np.concatenate(parts_left, axis=1))
-        rights.append(np.concatenate(parts_right, axis=1))
-    result = np.empty((size, count, count))
+    count = variance_changes.shape[0]
+    result = _squared_products(errors, variance_changes)
+    if factor_changes is None or errors.factor is None:
+        return 0.5 * result
+    solved = errors.solve(errors.factor)  # P B
+    moved = [errors.solve(change) if np.any(change) else None for change in factor_changes]
+    inner = errors.factor.T @ solved
+    mixed = [None if m is None else errors.factor.T @ m for m in moved]
     for i in range(count):
         for j in range(count):
-            inner = rights[i].T @ lefts[j]
-            row = diagonals[i] * diagonals[j] + diagonals[i] * np.sum(lefts[j] * rights[j], axis=1)
-            row += diagonals[j] * np.sum(lefts[i] * rights[i], axis=1)
-            row += np.sum((lefts[i] @ inner) * rights[j], axis=1)
-            result[:, i, j] = 0.5 * row
+            if moved[j] is not None:
+                result[i, j] += 2.0 * variance_changes[i] @ np.sum(moved[j] * solved, axis=1)
+            if moved[i] is not None:
+                result[i, j] += 2.0 * variance_changes[j] @ np.sum(moved[i] * solved, axis=1)
+            if moved[i] is not None and moved[j] is not None:
+                result[i, j] += 2.0 * np.sum(mixed[i] * mixed[j].T)
+                result[i, j] += 2.0 * np.sum(inner * (factor_changes[i].T @ moved[j]))
+    return 0.5 * result
+
+
+def _squared_products(errors: ErrorCovariance, changes: np.ndarray) -> np.ndarray:
+    """Return ``d_i^T (P * P) d_j`` with the elementwise square of the inverse covariance."""
+    if errors.scaled is None:
+        relative = changes / errors.variance
+        return relative @ relative.T
+    if errors.is_dense:
+        return changes @ errors.solve(np.eye(errors.variance.size)) ** 2 @ changes.T
+    # P = D^-1 - U U^T
+    lower = solve_triangular(errors._lower, errors.scaled.T, lower=True)
+    factor = (lower / np.sqrt(errors.variance)).T
+    relative = changes / errors.variance
+    crossed = (changes * np.sum(factor**2, axis=1)) @ relative.T
+    grams = [factor.T @ (change[:, None] * factor) if np.any(change) else None for change in changes]
+    result = relative @ relative.T - crossed - crossed.T
+    for i, first in enumerate(grams):
+        for j, second in enumerate(grams):
+            if first is not None and second is not None:
+                result[i, j] += np.sum(first * second)
     return result

@@ -6,7 +6,7 @@ product of one-dimensional eigenbases (Lindgren, Rue & Lindström 2011, doi
 """
 
 import numpy as np
-from scipy.linalg import eigh
+from scipy.linalg import eigh_tridiagonal
 from scipy.spatial.distance import cdist
 
 
@@ -29,13 +29,13 @@ def laplacian_eigenbasis(centres: np.ndarray, widths: np.ndarray) -> tuple[np.nd
         One eigenvector a column.
     """
     conductance = 1.0 / np.diff(centres)
-    stiffness = np.zeros((centres.size, centres.size))
-    left = np.arange(centres.size - 1)
-    np.add.at(stiffness, (left, left), conductance)
-    np.add.at(stiffness, (left + 1, left + 1), conductance)
-    stiffness[left, left + 1] = stiffness[left + 1, left] = -conductance
+    diagonal = np.zeros(centres.size)
+    diagonal[:-1] += conductance
+    diagonal[1:] += conductance
     root = np.sqrt(widths)
-    eigenvalues, vectors = eigh(stiffness / np.outer(root, root))
+    # With the widths as weights the operator stays symmetric, and tridiagonal.
+    beside = -conductance / (root[1:] * root[:-1])
+    eigenvalues, vectors = eigh_tridiagonal(diagonal / widths, beside)
     return np.maximum(eigenvalues, 0.0), vectors / root[:, None]
 
 

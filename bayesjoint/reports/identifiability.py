@@ -123,7 +123,7 @@ def _sensitive(fisher: xr.DataArray) -> np.ndarray:
     diagonal = fisher.values.diagonal(
         axis1=fisher.get_axis_num("unknown"), axis2=fisher.get_axis_num("other")
     )
-    return (diagonal > 1e-12).reshape(-1, diagonal.shape[-1]).all(axis=0)
+    return (diagonal > 1e-12).all(axis=tuple(range(diagonal.ndim - 1)))
 
 
 def _collinearity(ds: xr.Dataset, table: list[Row]) -> xr.DataArray:

@@ -1,0 +1,21 @@
+"""Figures: one beside each report, and of posterior and data. They need the extra ``plots``."""
+
+from bayesjoint.plots.checks import plot_compromise, plot_predictive_check
+from bayesjoint.plots.fit import plot_fit
+from bayesjoint.plots.information import plot_information, plot_leakage, plot_spectrum
+from bayesjoint.plots.parameters import plot_identifiability
+from bayesjoint.plots.posterior import plot_posterior
+from bayesjoint.plots.resolution import plot_point_spread, plot_resolution
+
+__all__ = [
+    "plot_compromise",
+    "plot_fit",
+    "plot_identifiability",
+    "plot_information",
+    "plot_leakage",
+    "plot_point_spread",
+    "plot_posterior",
+    "plot_predictive_check",
+    "plot_resolution",
+    "plot_spectrum",
+]

@@ -1,0 +1,128 @@
+"""Where data lie on paper: along a coordinate, one after another, or on a map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from bayesjoint.plots._style import with_units, words
+
+PAIRS = (
+    ("easting", "northing"),
+    ("east", "north"),
+    ("longitude", "latitude"),
+    ("lon", "lat"),
+    ("x", "y"),
+    ("x", "depth"),
+    ("x", "z"),
+)
+FEWEST_ON_A_MAP = 50
+MOST_PANELS = 6
+SPREAD = 100.0  # ratio of the largest to the smallest datum from which the axis is logarithmic
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Data in one panel, along one axis."""
+
+    title: str
+    where: np.ndarray  # position of each datum
+    label: str
+    members: np.ndarray  # position in the flat data
+    continuous: bool  # neighbours on paper are neighbours in fact
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Data as points on a map."""
+
+    across: np.ndarray
+    upright: np.ndarray
+    labels: tuple[str, str]
+    downwards: bool
+    to_scale: bool
+
+
+def chart_of(data: xr.DataArray) -> Chart | None:
+    """Return the map on which the data lie; None when they are few or have no positions."""
+    if data.size < FEWEST_ON_A_MAP:
+        return None
+    for pair in PAIRS:
+        if all(name in data.coords and data[name].ndim > 0 for name in pair):
+            axes = [data[name] for name in pair]
+            if len(set(axes[0].dims) | set(axes[1].dims)) == data.ndim and _spread_out(axes):
+                return _chart(data, axes)
+    return None
+
+
+def _spread_out(axes: list[xr.DataArray]) -> bool:
+    numbers = all(np.issubdtype(axis.dtype, np.number) for axis in axes)
+    return numbers and all(float(np.ptp(axis.values)) > 0 for axis in axes)
+
+
+def _chart(data: xr.DataArray, axes: list[xr.DataArray]) -> Chart:
+    across, upright = (axis.broadcast_like(data).transpose(*data.dims) for axis in axes)
+    stated = [str(axis.attrs.get("units") or "") for axis in axes]
+    labels = [with_units(words(axis.name), unit) for axis, unit in zip(axes, stated, strict=True)]
+    ratio = float(np.ptp(upright.values) / np.ptp(across.values))
+    return Chart(
+        across.values.ravel(),
+        upright.values.ravel(),
+        (labels[0], labels[1]),
+        downwards=axes[1].name == "depth",
+        to_scale=stated[0] == stated[1] and 0.2 < ratio < 5,
+    )
+
+
+def curves_of(data: xr.DataArray) -> list[Curve]:
+    """Return the panels of data: one, or one for each entry of a short last dim."""
+    if data.ndim == 0:
+        return [Curve("", np.zeros(1), "datum", np.zeros(1, dtype=int), continuous=False)]
+    if data.ndim == 1:
+        where, label, continuous = _along(data, str(data.dims[0]))
+        return [Curve("", where, label, np.arange(data.size), continuous)]
+    last = str(data.dims[-1])
+    if data.ndim == 2 and data.sizes[last] <= MOST_PANELS:
+        return [_column(data, last, i) for i in range(data.sizes[last])]
+    label = f"datum ({', '.join(map(words, data.dims))})"
+    return [Curve("", np.arange(data.size), label, np.arange(data.size), continuous=False)]
+
+
+def _column(data: xr.DataArray, last: str, i: int) -> Curve:
+    where, label, continuous = _along(data, str(data.dims[0]))
+    members = np.arange(data.sizes[last] * where.size).reshape(-1, data.sizes[last])[:, i]
+    name = data[last].values[i]
+    title = words(name) if isinstance(name, str) else f"{words(last)} {name:g}"
+    return Curve(title, where, label, members, continuous)
+
+
+def _along(data: xr.DataArray, dim: str) -> tuple[np.ndarray, str, bool]:
+    """Positions along a dim: its own coordinate, else the only other one with numbers in order."""
+    candidates = [data[dim]] if dim in data.coords else []
+    candidates += [coord for coord in data.coords.values() if coord.dims == (dim,)]
+    for coordinate in candidates:
+        if _in_order(coordinate) and not _only_counts(coordinate):
+            units = str(coordinate.attrs.get("units") or "")
+            return coordinate.values, with_units(words(coordinate.name), units), True
+    return np.arange(data.sizes[dim]), words(dim), False
+
+
+def _in_order(coordinate: xr.DataArray) -> bool:
+    values = coordinate.values
+    if not np.issubdtype(values.dtype, np.number) or values.size < 2:
+        return False
+    steps = np.diff(values)
+    return bool((steps > 0).all() or (steps < 0).all())
+
+
+def _only_counts(coordinate: xr.DataArray) -> bool:
+    """Whether a coordinate only numbers the data."""
+    values = coordinate.values
+    return np.issubdtype(values.dtype, np.integer) and bool((np.diff(values) == 1).all())
+
+
+def logarithmic(observed: np.ndarray) -> bool:
+    """Whether data are positive and span orders of magnitude."""
+    return bool(observed.min() > 0 and observed.max() / observed.min() > SPREAD)

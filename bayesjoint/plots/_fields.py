@@ -1,0 +1,156 @@
+"""Drawing a latent on its own dims: profile, image, slice of a volume."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from bayesjoint.plots._style import MUTED, POSTERIOR, grid_lines, with_units, words
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+UPRIGHT = ("depth", "z", "elevation", "altitude", "height", "northing", "north", "y", "lat")
+MOST_STRETCHED = 5.0  # true proportions only up to this ratio of the sides
+
+
+def one_point[T: (xr.Dataset, xr.DataArray)](values: T) -> T:
+    """Average over the points of a tree linearized at draws."""
+    return values.mean("point", keep_attrs=True) if "point" in values.dims else values
+
+
+def points_down(values: xr.DataArray, dim: str) -> bool:
+    """Whether an axis is drawn downwards: named depth, or stated so (CF convention)."""
+    return dim.startswith("depth") or str(values[dim].attrs.get("positive", "")) == "down"
+
+
+def oriented(values: xr.DataArray) -> xr.DataArray:
+    """Transpose a 2-D array to (upright, across)."""
+    dims = [str(dim) for dim in values.dims]
+    for dim in dims:
+        if points_down(values, dim):
+            return values.transpose(dim, ...)
+    for name in UPRIGHT:
+        for dim in dims:
+            if dim.lower().startswith(name) and (len(name) > 1 or len(dim) == 1):
+                return values.transpose(dim, ...)
+    return values
+
+
+def flat_enough(values: xr.DataArray) -> tuple[xr.DataArray, str]:
+    """Cut a volume through the middle of its first dim, and say where; others stay whole."""
+    cuts = []
+    while values.ndim > 2:
+        dim = str(values.dims[0])
+        middle = values.sizes[dim] // 2
+        cuts.append(f"{words(dim)} = {_label(values[dim].values[middle])}")
+        values = values.isel({dim: middle}, drop=True)
+    return values, ", ".join(cuts)
+
+
+def _label(value: object) -> str:
+    return f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value)
+
+
+def is_number(coordinate: xr.DataArray) -> bool:
+    """Whether a coordinate can be drawn on a numerical axis."""
+    return bool(np.issubdtype(coordinate.dtype, np.number))
+
+
+def positions(values: xr.DataArray, dim: str) -> np.ndarray:
+    """Return numbers along a dim; labels become 0, 1, 2 …."""
+    coordinate = values[dim]
+    return coordinate.values.astype(float) if is_number(coordinate) else np.arange(coordinate.size)
+
+
+def cell_edges(centres: np.ndarray) -> np.ndarray:
+    """Edges of cells around centres that may be unevenly spaced."""
+    if centres.size == 1:
+        return centres[0] + np.array([-0.5, 0.5])
+    middles = (centres[1:] + centres[:-1]) / 2
+    return np.concatenate([[2 * centres[0] - middles[0]], middles, [2 * centres[-1] - middles[-1]]])
+
+
+def axis_label(values: xr.DataArray, dim: str) -> str:
+    """Name of a dim with the units of its coordinate."""
+    return with_units(words(dim), str(values[dim].attrs.get("units") or ""))
+
+
+def proportion(values: xr.DataArray) -> float:
+    """Height over width at which an image is drawn: true to scale where that is readable."""
+    upright, across = oriented(values).dims
+    if not _same_measure(values, str(upright), str(across)):
+        return 0.62
+    ratio = float(np.ptp(cell_edges(positions(values, str(upright)))))
+    ratio /= float(np.ptp(cell_edges(positions(values, str(across)))))
+    return ratio if 1 / MOST_STRETCHED <= ratio <= MOST_STRETCHED else 0.62
+
+
+def _same_measure(values: xr.DataArray, first: str, second: str) -> bool:
+    stated = [str(values[dim].attrs.get("units") or "") for dim in (first, second)]
+    numeric = is_number(values[first]) and is_number(values[second])
+    return numeric and stated[0] == stated[1] and "time" not in (first, second)
+
+
+def draw_image(ax: Axes, values: xr.DataArray, label: str, **style: Any) -> None:
+    """Draw a 2-D array as cells with a colour bar; depth points down."""
+    values = oriented(values)
+    upright, across = (str(dim) for dim in values.dims)
+    image = ax.pcolormesh(
+        cell_edges(positions(values, across)),
+        cell_edges(positions(values, upright)),
+        values.values,
+        **style,
+    )
+    ratio = proportion(values)
+    true_scale = _same_measure(values, upright, across) and ratio != 0.62
+    ax.set_aspect("equal" if true_scale else "auto")
+    ax.set(xlabel=axis_label(values, across), ylabel=axis_label(values, upright))
+    if points_down(values, upright):
+        ax.invert_yaxis()
+    _name_ticks(ax, values, across, upright)
+    ax.spines[:].set_visible(False)
+    bar = ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02, shrink=0.94)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.set_label(label)
+
+
+def _name_ticks(ax: Axes, values: xr.DataArray, across: str, upright: str) -> None:
+    if not is_number(values[across]):
+        ax.set_xticks(positions(values, across), [str(v) for v in values[across].values])
+    if not is_number(values[upright]):
+        ax.set_yticks(positions(values, upright), [str(v) for v in values[upright].values])
+
+
+def draw_profile(
+    ax: Axes, values: xr.DataArray, label: str, colour: str = POSTERIOR, **style: Any
+) -> None:
+    """Draw a 1-D array as a line; a depth axis stands upright and points down."""
+    dim = str(values.dims[0])
+    where = positions(values, dim)
+    style = {"color": colour, "lw": 1.6, "marker": "o", "ms": 3} | style
+    if points_down(values, dim):
+        ax.plot(values.values, where, **style)
+        ax.set(xlabel=label, ylabel=axis_label(values, dim))
+        ax.yaxis.set_inverted(True)
+    else:
+        ax.plot(where, values.values, **style)
+        ax.set(xlabel=axis_label(values, dim), ylabel=label)
+    if not is_number(values[dim]):
+        ax.set_xticks(where, [str(v) for v in values[dim].values])
+    grid_lines(ax)
+
+
+def shade_profile(ax: Axes, low: xr.DataArray, high: xr.DataArray, **style: Any) -> None:
+    """Shade between two 1-D arrays, along the same axes as ``draw_profile``."""
+    dim = str(low.dims[0])
+    fill = ax.fill_betweenx if points_down(low, dim) else ax.fill_between
+    fill(positions(low, dim), low.values, high.values, lw=0, **style)
+
+
+def note(ax: Axes, text: str) -> None:
+    """Write a remark into an empty axes."""
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, text, ha="center", va="center", color=MUTED, transform=ax.transAxes)

@@ -1,0 +1,133 @@
+"""The look that all figures share, and the lazy import of matplotlib."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 9.0  # inches: a page's width
+INK, MUTED, FAINT = "#1f2933", "#6b7785", "#e3e7ec"
+POSTERIOR, PRIOR, DATA = "#0072b2", "#b6bec8", "#1f2933"
+# Okabe & Ito (2008): told apart with every kind of colour vision.
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+SEQUENTIAL, WIDTHS, DIVERGING = "viridis", "cividis", "RdBu_r"
+
+RC = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 7.0,
+    "axes.labelsize": 9.0,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "figure.dpi": 110,
+    "text.color": INK,
+}
+
+
+def styled[**P, R](draw: Callable[P, R]) -> Callable[P, R]:
+    """Draw with the shared style; say which extra to install when matplotlib is missing."""
+
+    @functools.wraps(draw)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            import matplotlib
+            import matplotlib.pyplot  # noqa: F401  (notebooks learn how to show figures)
+        except ImportError as missing:
+            raise ImportError(
+                "figures need matplotlib; install the extra: pip install 'bayesjoint[plots]'"
+            ) from missing
+        with matplotlib.rc_context(RC):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """Return a figure that belongs to the caller alone: pyplot neither keeps nor shows it."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", dpi=RC["figure.dpi"])
+
+
+def colours(names: Iterable[str]) -> dict[str, str]:
+    """One colour per name, the same in every figure that lists the names in the same order."""
+    return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
+
+
+def words(name: object) -> str:
+    """Write a name as words."""
+    return str(name).replace("_", " ")
+
+
+def with_units(label: str, units: str) -> str:
+    """Label with units in brackets, exponents raised; without brackets when there are none."""
+    shown = pretty_units(units)
+    return f"{label} [{shown}]" if shown else label
+
+
+def pretty_units(units: str) -> str:
+    """Raise the exponents of units: ``kg/m3`` and ``kg m^-3`` with small figures."""
+    if units in ("", "1"):
+        return ""
+    raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    return re.sub(
+        r"(?<=[A-Za-zµÅΩ])(?:\^|\*\*)?(-?\d+)", lambda m: m.group(1).translate(raised), units
+    )
+
+
+def grid_lines(ax: Axes, axis: Any = "both") -> None:
+    """Draw faint grid lines behind the data."""
+    ax.grid(True, axis=axis)
+
+
+def plain(ax: Axes) -> None:
+    """Leave only the content of an axes: no frame, no ticks."""
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+
+
+def readable_on(colour: Any) -> str:
+    """Black or white, whichever is readable on a colour (red, green, blue, alpha)."""
+    red, green, blue = np.asarray(colour)[:3]
+    return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 0.55 else "white"
+
+
+def short_labels(ax: Axes, labels: list[str], axis: str = "x", longest: int = 14) -> None:
+    """Put names on ticks, turned when they would run into each other."""
+    positions = np.arange(len(labels))
+    if axis == "y":
+        ax.set_yticks(positions, labels)
+        return
+    turned = len(labels) > 1 and max(map(len, labels)) * len(labels) > 4 * longest
+    ax.set_xticks(
+        positions, labels, rotation=35 if turned else 0, ha="right" if turned else "center"
+    )

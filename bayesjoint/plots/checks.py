@@ -1,0 +1,211 @@
+"""Figures that question the fit: predictive check, and what each modality gives up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from bayesjoint.plots._data import Curve, chart_of, curves_of
+from bayesjoint.plots._style import (
+    DIVERGING,
+    FAINT,
+    INK,
+    MUTED,
+    colours,
+    grid_lines,
+    new_figure,
+    short_labels,
+    styled,
+    with_units,
+    words,
+)
+from bayesjoint.plots.fit import draw_bands, draw_chart, draw_data, thinned
+from bayesjoint.reports import _read, compromise, predictive_check
+from bayesjoint.reports.predictive import QUANTITIES, Residuals, residuals
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+EXTREME = 0.025  # p-values nearer to 0 or 1 than this are marked
+QUANTITY_WORDS = {
+    "mean": "mean",
+    "sd": "sd",
+    "largest": "largest |residual|",
+    "autocorrelation": "autocorrelation",
+    "chi2": "χ²",
+}
+
+
+@styled
+def plot_predictive_check(dt: xr.DataTree) -> Figure:
+    """Draw data against what the fitted model would produce, residuals, and p-values.
+
+    Parameters
+    ----------
+    dt : xarray.DataTree
+        From ``bj.sample``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One row per modality. Left: data and central 50 and 90 % of replicated data (noise and
+        discrepancy drawn afresh); many data with positions: a map of standardised residuals.
+        Middle: standardised residuals, with lines at plus and minus 2 (their distribution over
+        the replicated one in grey when there are many). Right: posterior predictive p-values.
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    ValueError
+        As ``bj.predictive_check``.
+
+    Examples
+    --------
+    >>> from bayesjoint.plots import plot_predictive_check
+    >>> from bayesjoint.reports.example import example_tree
+    >>> figure = plot_predictive_check(example_tree())
+    """
+    blocks, report = residuals(dt), predictive_check(dt)
+    fig = new_figure(2.55 * len(blocks))
+    strips = np.atleast_1d(fig.subfigures(len(blocks), 1))
+    colour = colours(blocks)
+    for strip, (name, block) in zip(strips, blocks.items(), strict=True):
+        strip.suptitle(words(name), x=0.01, ha="left", fontsize=10, fontweight="bold")
+        axes = strip.subplots(1, 3, width_ratios=(1.5, 1.2, 0.75))
+        _replicated(axes[0], dt, name, block, colour[name])
+        _residuals(axes[1], dt["observed_data"][name], block, colour[name])
+        _p_values(axes[2], report["p_value"].sel(block=name), colour[name])
+    return fig
+
+
+def _flat(data: xr.DataArray) -> Curve:
+    """All data of a modality in one panel: along their coordinate, or one after another."""
+    panels = curves_of(data)
+    if len(panels) == 1:
+        return panels[0]
+    label = f"datum ({', '.join(map(words, data.dims))})"
+    return Curve("", np.arange(data.size), label, np.arange(data.size), continuous=False)
+
+
+def _replicated(ax: Axes, dt: xr.DataTree, name: str, block: Residuals, colour: str) -> None:
+    data = dt["observed_data"][name]
+    chart = chart_of(data)
+    if chart:
+        middle = np.median(block.observed, axis=0).ravel()
+        style = {"cmap": DIVERGING, "vmin": -4, "vmax": 4}
+        draw_chart(ax, chart, middle, "standardised residuals", "", **style)
+        return
+    curve = _flat(data)
+    draw_bands(ax, thinned(dt["posterior_predictive"][name], data), curve, colour)
+    draw_data(ax, data.values.ravel(), None, curve)
+    ax.set_title("data on replicated data")
+    ax.set(xlabel=curve.label, ylabel=with_units("data", str(data.attrs.get("units") or "")))
+    grid_lines(ax)
+
+
+def _residuals(ax: Axes, data: xr.DataArray, block: Residuals, colour: str) -> None:
+    middle = np.median(block.observed, axis=0).ravel()
+    if chart_of(data):
+        _histogram(ax, middle, block.replicated[:200].ravel(), colour)
+        return
+    curve = _flat(data)
+    for level in (-2.0, 2.0):
+        ax.axhline(level, color=MUTED, lw=0.8, ls="--")
+    ax.axhline(0.0, color=INK, lw=0.7)
+    ax.plot(curve.where, middle, "o", ms=3 if middle.size < 200 else 1.5, color=colour)
+    reach = max(3.0, 1.1 * float(np.abs(middle).max()))
+    ax.set(ylim=(-reach, reach), xlabel=curve.label, title="standardised residuals")
+    grid_lines(ax, "x")
+
+
+def _histogram(ax: Axes, observed: np.ndarray, replicated: np.ndarray, colour: str) -> None:
+    reach = max(4.0, float(np.quantile(np.abs(observed), 0.998)))
+    bins = list(np.linspace(-reach, reach, 41))
+    ax.hist(replicated, bins=bins, density=True, color=FAINT, label="replicated")
+    ax.hist(observed, bins=bins, density=True, histtype="step", color=colour, lw=1.4, label="data")
+    ax.set(title="standardised residuals", yticks=[], xlim=(-reach, reach))
+    ax.spines["left"].set_visible(False)
+    ax.legend(loc="upper right", handlelength=1.2)
+
+
+def _p_values(ax: Axes, p_value: xr.DataArray, colour: str) -> None:
+    values = p_value.sel(quantity=list(QUANTITIES)).values
+    where = np.arange(values.size)
+    for edge in (0.0, 1 - EXTREME):
+        ax.axvspan(edge, edge + EXTREME, color="#d55e00", alpha=0.25, lw=0)
+    ax.hlines(where, 0, 1, color=FAINT, lw=0.8)
+    ax.plot(values, where, "o", color=colour, ms=5.5, clip_on=False, zorder=3)
+    short_labels(ax, [QUANTITY_WORDS[name] for name in QUANTITIES], axis="y")
+    ax.set(xlim=(0, 1), ylim=(values.size - 0.5, -0.5), xlabel="p-value", title="p-values")
+    ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+
+
+@styled
+def plot_compromise(dt: xr.DataTree, separate: Mapping[str, xr.DataTree]) -> Figure:
+    """Draw the misfit of each modality in the joint fit beside its separate fit.
+
+    Parameters
+    ----------
+    dt : xarray.DataTree
+        Joint problem, from ``bj.sample`` or ``bj.linearize``.
+    separate : mapping of modality to xarray.DataTree
+        The same for each modality by itself.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Left: misfit per datum, open in the separate fit, filled in the joint one. Right: misfit
+        plus distance from the prior, which can only grow from separate to joint.
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    ValueError
+        As ``bj.compromise``.
+
+    Examples
+    --------
+    >>> from bayesjoint.plots import plot_compromise
+    >>> from bayesjoint.reports.example import example_tree
+    >>> alone = {name: example_tree(modalities=[name]) for name in ("gravity", "arrivals")}
+    >>> figure = plot_compromise(example_tree(), alone)
+    """
+    report = compromise(dt, separate)
+    names = [str(name) for name in report["modality"].values]
+    colour = colours(_read.modalities(_read.linearization(dt)))
+    fig = new_figure(1.6 + 0.45 * len(names))
+    left, right = fig.subplots(1, 2)
+    each = report["n"]
+    _dumbbells(left, report["chi2_separate"] / each, report["chi2_joint"] / each, names, colour)
+    left.axvline(1.0, color=INK, lw=0.8, ls="--")
+    left.set(title="Misfit per datum", xlabel="χ² / n   (1: as large as the noise)")
+    separately, jointly = report["penalised_separate"], report["penalised_joint"]
+    _dumbbells(right, separately, jointly, names, colour)
+    right.set(title="Misfit plus distance from the prior", xlabel="χ² + ‖z‖²")
+    marks = [("o", "white", "separate fit"), ("o", INK, "joint fit")]
+    handles = [left.plot([], [], m, mfc=f, mec=INK, ls="", label=t)[0] for m, f, t in marks]
+    fig.legend(handles=handles, loc="outside lower left", ncols=2)
+    return fig
+
+
+def _dumbbells(
+    ax: Axes, start: xr.DataArray, end: xr.DataArray, names: list[str], colour: dict[str, str]
+) -> None:
+    for i, name in enumerate(names):
+        before, after = float(start.sel(modality=name)), float(end.sel(modality=name))
+        ax.plot([before, after], [i, i], color=colour[name], lw=2.2, alpha=0.5)
+        ax.plot(before, i, "o", mfc="white", mec=colour[name], mew=1.6, ms=7)
+        ax.plot(after, i, "o", color=colour[name], ms=7)
+    short_labels(ax, [words(name) for name in names], axis="y")
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_xlim(left=0)
+    ax.margins(x=0.1)
+    grid_lines(ax, "x")

@@ -1,0 +1,173 @@
+"""Figure of the fit: data, and the responses that the posterior predicts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from bayesjoint.plots._data import Chart, Curve, chart_of, curves_of, logarithmic
+from bayesjoint.plots._style import (
+    DATA,
+    DIVERGING,
+    POSTERIOR,
+    SEQUENTIAL,
+    colours,
+    grid_lines,
+    new_figure,
+    styled,
+    with_units,
+    words,
+)
+from bayesjoint.reports import _read
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_DRAWS = 500  # enough for the ends of a 90 % band
+MOST_BARS = 150  # intervals of single data that stay readable
+BANDS = ((0.05, 0.95, 0.22), (0.25, 0.75, 0.34))
+
+
+def thinned(draws: xr.DataArray, data: xr.DataArray, most: int = MOST_DRAWS) -> np.ndarray:
+    """Evenly spaced draws, (draw, datum)."""
+    values = draws.transpose("chain", "draw", *data.dims).values.reshape(-1, max(data.size, 1))
+    return values[:: -(-values.shape[0] // most)]
+
+
+@styled
+def plot_fit(dt: xr.DataTree) -> Figure:
+    """Draw the data of every modality with the responses of the posterior.
+
+    Parameters
+    ----------
+    dt : xarray.DataTree
+        From ``bj.sample``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Along a coordinate or an index: data in black with their noise sd where it is known,
+        central 50 and 90 % of the responses in colour (without noise). Many data with positions:
+        maps of the data, of the mean response and of the difference. Units of the data.
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    ValueError
+        When the tree lacks ``posterior`` or ``observed_data``.
+
+    Examples
+    --------
+    >>> from bayesjoint.plots import plot_fit
+    >>> from bayesjoint.reports.example import example_tree
+    >>> figure = plot_fit(example_tree())
+    """
+    posterior, observed = _read.group(dt, "posterior"), _read.group(dt, "observed_data")
+    names = [str(name) for name in observed.data_vars if f"{name}_response" in posterior]
+    heights = [3.1 if chart_of(observed[name]) else 2.5 for name in names]
+    fig = new_figure(max(sum(heights), 1.0))
+    strips = np.atleast_1d(fig.subfigures(max(len(names), 1), 1, height_ratios=heights or None))
+    colour = colours(names)
+    for strip, name in zip(strips, names, strict=False):
+        responses = thinned(posterior[f"{name}_response"], observed[name])
+        chart = chart_of(observed[name])
+        strip.suptitle(words(name), x=0.01, ha="left", fontsize=10, fontweight="bold")
+        if chart:
+            _maps(strip, observed[name], responses, chart)
+        else:
+            _curves(strip, observed[name], responses, noise_sd(dt, name), colour[name])
+    return fig
+
+
+def noise_sd(dt: xr.DataTree, name: str) -> np.ndarray | None:
+    """Known noise sd of a modality, flat; None when it is unknown."""
+    if not _read.has_groups(dt, "constant_data"):
+        return None
+    stored = dt["constant_data"].to_dataset()
+    key = f"{name}_noise_sd"
+    if key not in stored:
+        return None
+    like = dt["observed_data"].to_dataset()[name]
+    return np.asarray(stored[key].broadcast_like(like).transpose(*like.dims).values, float).ravel()
+
+
+def _curves(
+    strip: Figure, data: xr.DataArray, responses: np.ndarray, sd: np.ndarray | None, colour: str
+) -> None:
+    panels = curves_of(data)
+    axes = strip.subplots(1, len(panels), squeeze=False)[0]
+    for ax, curve in zip(axes, panels, strict=True):
+        ax.set_title(curve.title)
+        draw_bands(ax, responses[:, curve.members], curve, colour)
+        draw_data(ax, data.values.ravel()[curve.members], sd, curve)
+        ax.set_xlabel(curve.label)
+        grid_lines(ax)
+    axes[0].set_ylabel(with_units("data", str(data.attrs.get("units") or "")))
+
+
+def draw_bands(ax: Axes, draws: np.ndarray, curve: Curve, colour: str = POSTERIOR) -> None:
+    """Shade central 50 and 90 % of draws (draw, datum); as bars where neighbours are unrelated."""
+    levels = np.quantile(draws, [end for low, high, _ in BANDS for end in (low, high)], axis=0)
+    if not curve.continuous and curve.where.size <= MOST_BARS:
+        for i, (_, _, alpha) in enumerate(BANDS):
+            ax.vlines(curve.where, *levels[2 * i : 2 * i + 2], color=colour, alpha=2 * alpha, lw=4)
+        return
+    order = np.argsort(curve.where)
+    for i, (_, _, alpha) in enumerate(BANDS):
+        low, high = levels[2 * i : 2 * i + 2, order]
+        step = None if curve.continuous else "mid"
+        ax.fill_between(curve.where[order], low, high, color=colour, alpha=alpha, lw=0, step=step)
+    if curve.continuous:
+        middle = np.median(draws, axis=0)[order]
+        ax.plot(curve.where[order], middle, color=colour, lw=1.1)
+
+
+def draw_data(ax: Axes, data: np.ndarray, sd: np.ndarray | None, curve: Curve) -> None:
+    """Draw data as points, with their noise sd where it is known."""
+    size = 3.2 if data.size <= MOST_BARS else 1.4
+    error = None if sd is None else sd[curve.members]
+    ax.errorbar(
+        curve.where, data, yerr=error, fmt="o", ms=size, color=DATA, elinewidth=0.7, zorder=3
+    )
+    if logarithmic(data):
+        ax.set_yscale("log")
+
+
+def _maps(strip: Figure, data: xr.DataArray, responses: np.ndarray, chart: Chart) -> None:
+    observed, mean = data.values.ravel(), responses.mean(axis=0)
+    low, high = np.quantile(np.concatenate([observed, mean]), [0.005, 0.995])
+    reach = float(np.quantile(np.abs(observed - mean), 0.995)) or 1.0
+    units = with_units("", str(data.attrs.get("units") or "")).strip()
+    axes = strip.subplots(1, 3)
+    same = {"cmap": SEQUENTIAL, "vmin": low, "vmax": high}
+    draw_chart(axes[0], chart, observed, "data", units, **same)
+    draw_chart(axes[1], chart, mean, "mean response", units, **same)
+    apart = {"cmap": DIVERGING, "vmin": -reach, "vmax": reach}
+    draw_chart(axes[2], chart, observed - mean, "data minus response", units, **apart)
+    for ax in axes[1:]:
+        ax.set_ylabel("")
+        ax.tick_params(labelleft=False)
+
+
+def draw_chart(
+    ax: Axes, chart: Chart, values: np.ndarray, title: str, label: str, **style: object
+) -> None:
+    """Draw data as coloured points on their map."""
+    size = float(np.clip(9000 / values.size, 1.5, 30))
+    points = ax.scatter(
+        chart.across, chart.upright, c=values, s=size, marker="s", lw=0, rasterized=True,
+        **style,  # type: ignore[arg-type]
+    )  # fmt: skip
+    ax.set_title(title)
+    ax.set(xlabel=chart.labels[0], ylabel=chart.labels[1])
+    ax.set_aspect("equal" if chart.to_scale else "auto")
+    ax.locator_params(nbins=4)
+    if chart.downwards:
+        ax.yaxis.set_inverted(True)
+    bar = ax.figure.colorbar(points, ax=ax, fraction=0.05, pad=0.02, shrink=0.9)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.set_label(label)

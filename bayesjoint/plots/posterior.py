@@ -1,0 +1,211 @@
+"""Figures of the posterior itself: densities of scalars, maps of fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from bayesjoint.plots._fields import (
+    draw_image,
+    draw_profile,
+    flat_enough,
+    note,
+    one_point,
+    shade_profile,
+)
+from bayesjoint.plots._style import (
+    MUTED,
+    POSTERIOR,
+    PRIOR,
+    SEQUENTIAL,
+    WIDTHS,
+    new_figure,
+    styled,
+    with_units,
+    words,
+)
+from bayesjoint.plots.resolution import panel_height
+from bayesjoint.reports import _read
+from bayesjoint.reports._rows import Row, flat_draws, rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = 4
+MOST_SCALARS = 40
+
+
+@styled
+def plot_posterior(dt: xr.DataTree, latents: Sequence[str] | None = None) -> Figure:
+    """Draw the posterior: a density for each scalar, mean and width of each field.
+
+    Parameters
+    ----------
+    dt : xarray.DataTree
+        From ``bj.sample``, or from ``bj.linearize`` for the Gaussian near the point.
+    latents : sequence of str, optional
+        Latents and hyperparameters to draw; default: all of them.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Scalars, and elements of latents of up to 50: density in blue over the prior in grey, with
+        the central 90 % interval as a bar below. Fields: mean and standard deviation, in their
+        units; profiles with their central 50 and 90 % bands. Volumes are cut through the middle.
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    ValueError
+        When a name does not exist, or the tree has no group ``linearization``.
+
+    Examples
+    --------
+    >>> from bayesjoint.plots import plot_posterior
+    >>> from bayesjoint.reports.example import example_tree
+    >>> figure = plot_posterior(example_tree(), ["gain"])
+    """
+    ds = _read.linearization(dt)
+    names = list(latents) if latents is not None else _read.unknowns(ds)
+    _read.require_known(ds, names)
+    table = [row for row in rows(ds) if row.latent in names]
+    fields = [name for name in names if drawn_as_field(ds, name)]
+    scalars = [row for row in table if row.latent not in fields][:MOST_SCALARS]
+    heights = [1.75] * -(-len(scalars) // COLUMNS) + [_height(ds, name) for name in fields]
+    fig = new_figure(max(sum(heights), 1.0))
+    layout = fig.add_gridspec(max(len(heights), 1), 2 * COLUMNS, height_ratios=heights or None)
+    draws = _draws(dt, "posterior", ds), _draws(dt, "prior", ds)
+    for i, row in enumerate(scalars):
+        column = 2 * (i % COLUMNS)
+        ax = fig.add_subplot(layout[i // COLUMNS, column : column + 2])
+        _density(ax, row, ds, *draws)
+    for i, name in enumerate(fields, start=len(heights) - len(fields)):
+        halves = [fig.add_subplot(layout[i, :COLUMNS]), fig.add_subplot(layout[i, COLUMNS:])]
+        _field(halves, name, ds, draws[0])
+    return fig
+
+
+def drawn_as_field(ds: xr.Dataset, name: str) -> bool:
+    """Whether a latent is drawn as a map or profile: on a grid of numbers, or with many elements."""
+    grid = _read.template(ds, name)
+    numeric = all(np.issubdtype(grid[dim].dtype, np.number) for dim in grid.dims)
+    return grid.ndim > 0 and (grid.size > 50 or (numeric and grid.size > 3))
+
+
+def _height(ds: xr.Dataset, name: str) -> float:
+    return panel_height([flat_enough(_read.template(ds, name))[0]], 2)
+
+
+def _draws(dt: xr.DataTree, group: str, ds: xr.Dataset) -> xr.DataArray | None:
+    return flat_draws(dt[group].to_dataset(), ds) if _read.has_groups(dt, group) else None
+
+
+def _density(
+    ax: Axes, row: Row, ds: xr.Dataset, posterior: xr.DataArray | None, prior: xr.DataArray | None
+) -> None:
+    cell = int(row.cells[0])
+    ax.set_title(words(row.label), fontsize=8.5)
+    ax.set_xlabel(with_units("", _read.units(ds, row.latent)).strip(), fontsize=8)
+    if posterior is None:
+        low, high, curve = _gaussian(ds, cell)
+    else:
+        values = posterior.isel(cell=cell).values.ravel()
+        low, high = np.quantile(values, [0.05, 0.95])
+        curve = _smooth(values)
+    if curve is None:
+        note(ax, "constant")
+        return
+    where, density = curve
+    if prior is not None:
+        _prior(ax, where, prior.isel(cell=cell).values.ravel())
+    ax.fill_between(where, density, color=POSTERIOR, alpha=0.3, lw=0)
+    ax.plot(where, density, color=POSTERIOR, lw=1.4)
+    ax.plot([low, high], [-0.05 * density.max()] * 2, color=POSTERIOR, lw=3, solid_capstyle="butt")
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    ax.set_ylim(-0.1 * density.max(), None)
+    ax.locator_params(axis="x", nbins=4)
+    ax.ticklabel_format(axis="x", useOffset=False, scilimits=(-3, 5))
+
+
+def _gaussian(ds: xr.Dataset, cell: int) -> tuple[float, float, tuple[np.ndarray, np.ndarray]]:
+    from scipy.stats import norm
+
+    mean = float(_read.value_of_cells(ds)[cell])
+    sd = float(_read.variance_of_cells(ds)[cell]) ** 0.5
+    where = mean + sd * np.linspace(-4, 4, 161)
+    return mean - 1.645 * sd, mean + 1.645 * sd, (where, norm.pdf(where, mean, sd))
+
+
+def _smooth(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Smooth density over a window somewhat wider than the draws; None when all are equal."""
+    from scipy.stats import gaussian_kde
+
+    low, high = np.quantile(values, [0.002, 0.998])
+    if high - low <= 1e-12 * max(abs(high), abs(low)):
+        return None
+    margin = 0.25 * (high - low)
+    where = np.linspace(low - margin, high + margin, 240)
+    return where, _within(where, values, gaussian_kde(values)(where))
+
+
+def _within(where: np.ndarray, values: np.ndarray, density: np.ndarray) -> np.ndarray:
+    """No density on the far side of zero when no draw is there: smoothing spills over bounds."""
+    if values.min() >= 0:
+        return np.where(where < 0, 0.0, density)
+    return density
+
+
+def _prior(ax: Axes, where: np.ndarray, values: np.ndarray) -> None:
+    from scipy.stats import gaussian_kde
+
+    if np.ptp(values) == 0:
+        return
+    density = _within(where, values, gaussian_kde(values)(where))
+    ax.fill_between(where, density, color=PRIOR, alpha=0.55, lw=0)
+
+
+def _field(axes: list[Axes], name: str, ds: xr.Dataset, draws: xr.DataArray | None) -> None:
+    if draws is None:
+        mean, sd = _read.value_of_cells(ds), _read.variance_of_cells(ds) ** 0.5
+    else:
+        mean, sd = draws.mean(("chain", "draw")), draws.std(("chain", "draw"))
+    centre, where = flat_enough(_read.on_grid(mean, ds, name))
+    width, _ = flat_enough(_read.on_grid(sd, ds, name))
+    units = _read.units(ds, name)
+    kind = "best fit" if draws is None else "posterior mean"
+    axes[0].set_title(f"{words(name)}: {kind}{', ' + where if where else ''}")
+    if centre.ndim == 2:
+        draw_image(axes[0], centre, with_units("", units).strip(), cmap=SEQUENTIAL)
+        axes[1].set_title(f"{words(name)}: posterior sd")
+        draw_image(axes[1], width, with_units("", units).strip(), cmap=WIDTHS, vmin=0)
+        return
+    _bands(axes[0], name, ds, draws, centre, width)
+    draw_profile(axes[0], centre, with_units(words(name), units))
+    prior_sd = _read.on_grid(one_point(ds["prior_sd"]), ds, name)
+    axes[1].set_title(f"{words(name)}: sd, posterior (blue) and prior (grey)")
+    draw_profile(axes[1], prior_sd, "", colour=MUTED)
+    draw_profile(axes[1], width, with_units("sd", units))
+
+
+def _bands(
+    ax: Axes,
+    name: str,
+    ds: xr.Dataset,
+    draws: xr.DataArray | None,
+    centre: xr.DataArray,
+    width: xr.DataArray,
+) -> None:
+    for probability, reach in ((0.9, 1.645), (0.5, 0.674)):
+        if draws is None:
+            low, high = centre - reach * width, centre + reach * width
+        else:
+            ends = [(1 - probability) / 2, (1 + probability) / 2]
+            limits = draws.quantile(ends, ("chain", "draw"))
+            low, high = (_read.on_grid(limits.isel(quantile=i), ds, name) for i in (0, 1))
+        shade_profile(ax, low, high, color=POSTERIOR, alpha=0.2)
