@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
 
 from bayesjoint._compile import INTERPRETED, NUMBA
@@ -47,6 +48,20 @@ class CompiledDensity:
             self._weight.set_value(1.0)
 
 
+def _without_interpreter_lock(compiled: Callable, shared: list) -> Callable:
+    """Return a callable of Numba's function that lets other chains run meanwhile."""
+
+    @numba.njit(nogil=True)
+    def released(point, *shared):
+        return compiled(point, *shared)
+
+    def direct(point):
+        value, gradient = released(point, *shared)
+        return float(value), gradient
+
+    return direct
+
+
 def _thread_safe(function: Any) -> Callable:
     """Return a callable of a compiled function that chains can call at the same time.
 
@@ -56,12 +71,7 @@ def _thread_safe(function: Any) -> Callable:
     shared = [np.copy(storage.value) for storage in function.input_storage[1:]]
     compiled = getattr(function.vm, "jit_fn", None)
     if compiled is not None:
-
-        def direct(point):
-            value, gradient = compiled(point, *shared)
-            return float(value), gradient
-
-        return direct
+        return _without_interpreter_lock(compiled, shared)
     lock = threading.Lock()
 
     def locked(point):

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from nutpie import sample as nutpie_sample
 from nutpie.compiled_pyfunc import from_pyfunc
+from threadpoolctl import threadpool_limits
 
 from bayesjoint._kernels.spectra import preconditioner
 
@@ -79,7 +80,15 @@ def run(
 ) -> Run:
     """Return draws from a log-density with gradient; an interrupt keeps the draws made so far."""
     model = _model(density, coordinates)
-    start = time.perf_counter()
+    # Chains share the processors; each with threads of its own for linear algebra would crowd them.
+    with threadpool_limits(limits=1 if chains > 1 else None):
+        start = time.perf_counter()
+        tree = _collect(model, draws, tune, chains, cores, seed, target_accept, max_depth, progress)
+        seconds = time.perf_counter() - start
+    return _finished(tree, coordinates, seconds, tune)
+
+
+def _collect(model, draws, tune, chains, cores, seed, target_accept, max_depth, progress):
     sampler = nutpie_sample(
         model, draws=draws, tune=tune, chains=chains, cores=cores, seed=seed, save_warmup=False,
         progress_bar=False, progress_callback=progress, progress_rate=500, blocking=False,
@@ -92,8 +101,7 @@ def run(
     except BaseException:
         sampler.cancel()
         raise
-    seconds = time.perf_counter() - start
-    return _finished(tree, coordinates, seconds, tune)
+    return tree
 
 
 def _model(density: Callable, coordinates: Coordinates):

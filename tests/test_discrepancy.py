@@ -18,6 +18,7 @@ from bayesjoint._kernels.matern import matern_correlation
 from bayesjoint.problem import build
 from tests.helpers import (
     STANDARD,
+    correlation_of,
     data,
     evaluator,
     gradient_and_differences,
@@ -439,7 +440,9 @@ def test_reduced_rank_with_unknown_length_scale_and_few_modes():
     factor = jacobian_of(made, output, "discrepancy_white")
     covariance = factor @ factor.T
     exact = scaled("ab", MIXED, common(0.5)) * kernel(points_of("ab", "space"), length)
-    np.testing.assert_allclose(covariance, exact, atol=0.05 * np.diag(exact).max())
+    sds = np.sqrt(np.diag(covariance) / np.diag(exact))
+    np.testing.assert_allclose(sds, 1.0, atol=0.05)  # a margin of one length scale leaves 4 %
+    np.testing.assert_allclose(correlation_of(covariance), correlation_of(exact), atol=0.03)
     unknown = bj.JointDiscrepancy(form="marginal", length_scale=logarithmic(3.0), **fixed)
     found = log_likelihood(problem_of(unknown, "ab"))
     expected = stats.multivariate_normal(cov=covariance + noise_covariance("ab"))

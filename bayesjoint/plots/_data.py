@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint.plots._style import with_units, words
+from bayesjoint.reports import _read
 
 PAIRS = (
     ("easting", "northing"),
@@ -43,6 +44,20 @@ class Chart:
     labels: tuple[str, str]
     downwards: bool
     to_scale: bool
+
+
+def observations(dt: xr.DataTree) -> xr.Dataset:
+    """Return the observed data that have a response, with the coordinates of the responses."""
+    observed = _read.group(dt, "observed_data")
+    responses = _read.group(dt, "posterior")
+    kept = [name for name in observed.data_vars if f"{name}_response" in responses]
+    for name in kept:
+        coords = responses[f"{name}_response"].coords
+        missing = {k: c for k, c in coords.items() if set(c.dims) <= set(observed[name].dims)}
+        observed = observed.assign_coords(
+            {k: c for k, c in missing.items() if c.dims and k not in observed.coords}
+        )
+    return observed[kept]
 
 
 def chart_of(data: xr.DataArray) -> Chart | None:

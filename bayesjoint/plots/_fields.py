@@ -113,7 +113,7 @@ def draw_image(ax: Axes, values: xr.DataArray, label: str, **style: Any) -> None
     _name_ticks(ax, values, across, upright)
     ax.spines[:].set_visible(False)
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02, shrink=0.94)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.set_label(label)
 
 
@@ -130,7 +130,7 @@ def draw_profile(
     """Draw a 1-D array as a line; a depth axis stands upright and points down."""
     dim = str(values.dims[0])
     where = positions(values, dim)
-    style = {"color": colour, "lw": 1.6, "marker": "o", "ms": 3} | style
+    style = {"color": colour, "lw": 1.6, "marker": "o", "ms": 3, **style}
     if points_down(values, dim):
         ax.plot(values.values, where, **style)
         ax.set(xlabel=label, ylabel=axis_label(values, dim))

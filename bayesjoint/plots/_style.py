@@ -20,7 +20,9 @@ POSTERIOR, PRIOR, DATA = "#0072b2", "#b6bec8", "#1f2933"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 SEQUENTIAL, WIDTHS, DIVERGING = "viridis", "cividis", "RdBu_r"
 
-RC = {
+RESOLUTION = 110  # dots per inch on screen
+
+RC: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.0,
@@ -48,7 +50,7 @@ RC = {
     "legend.fontsize": 8.0,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
-    "figure.dpi": 110,
+    "figure.dpi": RESOLUTION,
     "text.color": INK,
 }
 
@@ -75,7 +77,7 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
     """Return a figure that belongs to the caller alone: pyplot neither keeps nor shows it."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained", dpi=RC["figure.dpi"])
+    return Figure(figsize=(width, height), layout="constrained", dpi=RESOLUTION)
 
 
 def colours(names: Iterable[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from bayesjoint.plots._data import Curve, chart_of, curves_of
+from bayesjoint.plots._data import Curve, chart_of, curves_of, observations
 from bayesjoint.plots._style import (
     DIVERGING,
     FAINT,
@@ -72,13 +72,14 @@ def plot_predictive_check(dt: xr.DataTree) -> Figure:
     """
     blocks, report = residuals(dt), predictive_check(dt)
     fig = new_figure(2.55 * len(blocks))
-    strips = np.atleast_1d(fig.subfigures(len(blocks), 1))
+    strips = fig.subfigures(len(blocks), 1, squeeze=False)
     colour = colours(blocks)
-    for strip, (name, block) in zip(strips, blocks.items(), strict=True):
+    observed, predictive = observations(dt), _read.group(dt, "posterior_predictive")
+    for strip, (name, block) in zip(strips.flat, blocks.items(), strict=True):
         strip.suptitle(words(name), x=0.01, ha="left", fontsize=10, fontweight="bold")
         axes = strip.subplots(1, 3, width_ratios=(1.5, 1.2, 0.75))
-        _replicated(axes[0], dt, name, block, colour[name])
-        _residuals(axes[1], dt["observed_data"][name], block, colour[name])
+        _replicated(axes[0], observed[name], predictive[name], block, colour[name])
+        _residuals(axes[1], observed[name], block, colour[name])
         _p_values(axes[2], report["p_value"].sel(block=name), colour[name])
     return fig
 
@@ -92,8 +93,9 @@ def _flat(data: xr.DataArray) -> Curve:
     return Curve("", np.arange(data.size), label, np.arange(data.size), continuous=False)
 
 
-def _replicated(ax: Axes, dt: xr.DataTree, name: str, block: Residuals, colour: str) -> None:
-    data = dt["observed_data"][name]
+def _replicated(
+    ax: Axes, data: xr.DataArray, replicated: xr.DataArray, block: Residuals, colour: str
+) -> None:
     chart = chart_of(data)
     if chart:
         middle = np.median(block.observed, axis=0).ravel()
@@ -101,7 +103,7 @@ def _replicated(ax: Axes, dt: xr.DataTree, name: str, block: Residuals, colour: 
         draw_chart(ax, chart, middle, "standardised residuals", "", **style)
         return
     curve = _flat(data)
-    draw_bands(ax, thinned(dt["posterior_predictive"][name], data), curve, colour)
+    draw_bands(ax, thinned(replicated, data), curve, colour)
     draw_data(ax, data.values.ravel(), None, curve)
     ax.set_title("data on replicated data")
     ax.set(xlabel=curve.label, ylabel=with_units("data", str(data.attrs.get("units") or "")))

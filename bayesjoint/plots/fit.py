@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from bayesjoint.plots._data import Chart, Curve, chart_of, curves_of, logarithmic
+from bayesjoint.plots._data import Chart, Curve, chart_of, curves_of, logarithmic, observations
 from bayesjoint.plots._style import (
     DATA,
     DIVERGING,
@@ -66,13 +66,13 @@ def plot_fit(dt: xr.DataTree) -> Figure:
     >>> from bayesjoint.reports.example import example_tree
     >>> figure = plot_fit(example_tree())
     """
-    posterior, observed = _read.group(dt, "posterior"), _read.group(dt, "observed_data")
-    names = [str(name) for name in observed.data_vars if f"{name}_response" in posterior]
+    posterior, observed = _read.group(dt, "posterior"), observations(dt)
+    names = [str(name) for name in observed.data_vars]
     heights = [3.1 if chart_of(observed[name]) else 2.5 for name in names]
     fig = new_figure(max(sum(heights), 1.0))
-    strips = np.atleast_1d(fig.subfigures(max(len(names), 1), 1, height_ratios=heights or None))
+    strips = fig.subfigures(max(len(names), 1), 1, squeeze=False, height_ratios=heights or None)
     colour = colours(names)
-    for strip, name in zip(strips, names, strict=False):
+    for strip, name in zip(strips.flat, names, strict=False):
         responses = thinned(posterior[f"{name}_response"], observed[name])
         chart = chart_of(observed[name])
         strip.suptitle(words(name), x=0.01, ha="left", fontsize=10, fontweight="bold")
@@ -119,8 +119,7 @@ def draw_bands(ax: Axes, draws: np.ndarray, curve: Curve, colour: str = POSTERIO
     order = np.argsort(curve.where)
     for i, (_, _, alpha) in enumerate(BANDS):
         low, high = levels[2 * i : 2 * i + 2, order]
-        step = None if curve.continuous else "mid"
-        ax.fill_between(curve.where[order], low, high, color=colour, alpha=alpha, lw=0, step=step)
+        ax.fill_between(curve.where[order], low, high, color=colour, alpha=alpha, lw=0)
     if curve.continuous:
         middle = np.median(draws, axis=0)[order]
         ax.plot(curve.where[order], middle, color=colour, lw=1.1)
@@ -169,5 +168,5 @@ def draw_chart(
     if chart.downwards:
         ax.yaxis.set_inverted(True)
     bar = ax.figure.colorbar(points, ax=ax, fraction=0.05, pad=0.02, shrink=0.9)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.set_label(label)

@@ -126,4 +126,4 @@ def _correlation(ax: Axes, report: xr.Dataset, names: np.ndarray) -> None:
     ax.set_title("Posterior correlation")
     if len(names) > FEW:
         bar = ax.figure.colorbar(image, ax=ax, fraction=0.04, pad=0.02)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 COLUMNS = 4
 MOST_SCALARS = 40
 
+# where, density there, ends of the central 90 %
+Density = tuple[np.ndarray, np.ndarray, tuple[float, float]]
+
 
 @styled
 def plot_posterior(dt: xr.DataTree, latents: Sequence[str] | None = None) -> Figure:
@@ -91,7 +94,7 @@ def plot_posterior(dt: xr.DataTree, latents: Sequence[str] | None = None) -> Fig
 
 
 def drawn_as_field(ds: xr.Dataset, name: str) -> bool:
-    """Whether a latent is drawn as a map or profile: on a grid of numbers, or with many elements."""
+    """Whether a latent is drawn as a map or profile: on a grid of numbers, or of many elements."""
     grid = _read.template(ds, name)
     numeric = all(np.issubdtype(grid[dim].dtype, np.number) for dim in grid.dims)
     return grid.ndim > 0 and (grid.size > 50 or (numeric and grid.size > 3))
@@ -111,16 +114,11 @@ def _density(
     cell = int(row.cells[0])
     ax.set_title(words(row.label), fontsize=8.5)
     ax.set_xlabel(with_units("", _read.units(ds, row.latent)).strip(), fontsize=8)
-    if posterior is None:
-        low, high, curve = _gaussian(ds, cell)
-    else:
-        values = posterior.isel(cell=cell).values.ravel()
-        low, high = np.quantile(values, [0.05, 0.95])
-        curve = _smooth(values)
+    curve = _gaussian(ds, cell) if posterior is None else _smooth(posterior.isel(cell=cell).values)
     if curve is None:
         note(ax, "constant")
         return
-    where, density = curve
+    where, density, (low, high) = curve
     if prior is not None:
         _prior(ax, where, prior.isel(cell=cell).values.ravel())
     ax.fill_between(where, density, color=POSTERIOR, alpha=0.3, lw=0)
@@ -133,25 +131,27 @@ def _density(
     ax.ticklabel_format(axis="x", useOffset=False, scilimits=(-3, 5))
 
 
-def _gaussian(ds: xr.Dataset, cell: int) -> tuple[float, float, tuple[np.ndarray, np.ndarray]]:
+def _gaussian(ds: xr.Dataset, cell: int) -> Density:
     from scipy.stats import norm
 
     mean = float(_read.value_of_cells(ds)[cell])
     sd = float(_read.variance_of_cells(ds)[cell]) ** 0.5
     where = mean + sd * np.linspace(-4, 4, 161)
-    return mean - 1.645 * sd, mean + 1.645 * sd, (where, norm.pdf(where, mean, sd))
+    return where, norm.pdf(where, mean, sd), (mean - 1.645 * sd, mean + 1.645 * sd)
 
 
-def _smooth(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def _smooth(draws: np.ndarray) -> Density | None:
     """Smooth density over a window somewhat wider than the draws; None when all are equal."""
     from scipy.stats import gaussian_kde
 
+    values = draws.ravel()
     low, high = np.quantile(values, [0.002, 0.998])
     if high - low <= 1e-12 * max(abs(high), abs(low)):
         return None
     margin = 0.25 * (high - low)
     where = np.linspace(low - margin, high + margin, 240)
-    return where, _within(where, values, gaussian_kde(values)(where))
+    ends = np.quantile(values, [0.05, 0.95])
+    return where, _within(where, values, gaussian_kde(values)(where)), (ends[0], ends[1])
 
 
 def _within(where: np.ndarray, values: np.ndarray, density: np.ndarray) -> np.ndarray:

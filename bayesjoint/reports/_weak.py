@@ -39,8 +39,10 @@ def _known(ds: xr.Dataset, row: Row) -> bool:
 
 
 def _sampled(draws: xr.DataArray, cells: np.ndarray) -> np.ndarray:
-    flat = draws.isel(cell=cells).stack(sample=("chain", "draw")).transpose("cell", "sample")
-    return np.atleast_2d(np.cov(flat.values)) if cells.size else np.zeros((0, 0))
+    if cells.size == 0:
+        return np.zeros((0, 0))
+    flat = draws.isel(cell=cells).transpose("cell", ...).values.reshape(cells.size, -1)
+    return np.atleast_2d(np.cov(flat))
 
 
 def _linear_covariance(ds: xr.Dataset, cells: np.ndarray) -> np.ndarray:
