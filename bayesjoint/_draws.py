@@ -9,6 +9,8 @@ from bayesjoint._functions import ModelFunctions
 from bayesjoint._kernels.errors import ErrorCovariance
 from bayesjoint._latent_space import LatentSpace
 
+MOST_OPERATIONS = 4e11  # on correlated log-likelihoods, about a minute
+
 
 class DrawTable:
     """Evaluates everything that is reported at each draw of a run.
@@ -90,7 +92,16 @@ class DrawTable:
 
         Pointwise values are conditional on all other data where errors are correlated, for
         leave-one-out only.  A sampled discrepancy under noise that is not Gaussian is kept as sampled.
+        Where many correlated data make this long, evenly spaced draws are taken: see ``draw`` and the
+        attribute ``thinned``.
         """
+        step = self._thinning()
+        if step > 1:
+            thin = DrawTable(self.functions, self._shaped_points()[:, ::step])
+            return tuple(
+                group.assign_coords(draw=np.arange(0, self.shape[1], step)).assign_attrs(thinned=step)
+                for group in thin.log_likelihood()
+            )
         functions = self.functions
         pointwise = np.empty((len(self.points), functions.data.size))
         joint = np.empty((len(self.points), len(functions.data_slices) + 1))
@@ -113,6 +124,16 @@ class DrawTable:
         }
         joints = {n: self._array(joint[:, i], (), "", "") for i, n in enumerate([*functions.data_slices, "joint"])}
         return self._dataset(arrays), self._dataset(joints)
+
+    def _thinning(self) -> int:
+        """Return every how many draws correlated log-likelihoods are evaluated."""
+        rank = sum(factor.rank for factor in self.functions.build.factors.values())
+        data = self.functions.data.size
+        operations = len(self.points) * data * min(rank, data) ** 2
+        return max(1, int(np.ceil(operations / MOST_OPERATIONS)))
+
+    def _shaped_points(self) -> np.ndarray:
+        return self.points.reshape(*self.shape, -1)
 
     def log_prior(self) -> xr.Dataset:
         """Return one log-density a draw for each latent, hyperparameter and coupling."""

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from bayesjoint.priors import Prior
+
 
 def require_name(kind: str, name: Any) -> None:
     """Raise unless ``name`` is a usable identifier."""
@@ -23,8 +25,6 @@ def require_given(owner: str, setting: str, value: Any, advice: str) -> None:
 
 def require_positive(owner: str, setting: str, value: Any) -> None:
     """Raise unless every number in ``value`` is finite and above zero (priors pass)."""
-    from bayesjoint.priors import Prior
-
     if value is None or isinstance(value, Prior):
         return
     array = np.asarray(value, dtype=float)
@@ -38,8 +38,6 @@ def require_positive(owner: str, setting: str, value: Any) -> None:
 
 def require_scalar(owner: str, setting: str, value: Any) -> None:
     """Raise unless ``value`` is one number (priors pass)."""
-    from bayesjoint.priors import Prior
-
     if value is not None and not isinstance(value, Prior) and np.ndim(value) != 0:
         raise ValueError(
             f"{owner}: {setting} must be one number or a prior, an array of shape "

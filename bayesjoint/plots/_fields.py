@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from bayesjoint.plots._style import MUTED, POSTERIOR, grid_lines, with_units, words
+from bayesjoint.plots._style import (
+    MUTED,
+    POSTERIOR,
+    grid_lines,
+    pretty_units,
+    scaled_units,
+    with_units,
+    words,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,9 +102,17 @@ def _same_measure(values: xr.DataArray, first: str, second: str) -> bool:
     return numeric and stated[0] == stated[1] and "time" not in (first, second)
 
 
-def draw_image(ax: Axes, values: xr.DataArray, label: str, **style: Any) -> None:
-    """Draw a 2-D array as cells with a colour bar; depth points down."""
-    values = oriented(values)
+def draw_image(
+    ax: Axes, values: xr.DataArray, label: str, units: str = "", reach: float = 0.0, **style: Any
+) -> None:
+    """Draw a 2-D array as cells with a colour bar; depth points down.
+
+    ``reach`` above 0 sets a symmetric colour scale.
+    """
+    factor, units = scaled_units(values.values, units)
+    values = oriented(values) / factor
+    if reach > 0:
+        style = {"vmin": -reach / factor, "vmax": reach / factor, **style}
     upright, across = (str(dim) for dim in values.dims)
     image = ax.pcolormesh(
         cell_edges(positions(values, across)),
@@ -114,7 +130,7 @@ def draw_image(ax: Axes, values: xr.DataArray, label: str, **style: Any) -> None
     ax.spines[:].set_visible(False)
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02, shrink=0.94)
     bar.outline.set_visible(False)
-    bar.set_label(label)
+    bar.set_label(with_units(label, units) if label else pretty_units(units))
 
 
 def _name_ticks(ax: Axes, values: xr.DataArray, across: str, upright: str) -> None:
@@ -125,7 +141,7 @@ def _name_ticks(ax: Axes, values: xr.DataArray, across: str, upright: str) -> No
 
 
 def draw_profile(
-    ax: Axes, values: xr.DataArray, label: str, colour: str = POSTERIOR, **style: Any
+    ax: Axes, values: xr.DataArray, label: str, *, colour: str = POSTERIOR, **style: Any
 ) -> None:
     """Draw a 1-D array as a line; a depth axis stands upright and points down."""
     dim = str(values.dims[0])

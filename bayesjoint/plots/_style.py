@@ -18,7 +18,7 @@ INK, MUTED, FAINT = "#1f2933", "#6b7785", "#e3e7ec"
 POSTERIOR, PRIOR, DATA = "#0072b2", "#b6bec8", "#1f2933"
 # Okabe & Ito (2008): told apart with every kind of colour vision.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-SEQUENTIAL, WIDTHS, DIVERGING = "viridis", "cividis", "RdBu_r"
+SEQUENTIAL, WIDTHS, DIVERGING = "viridis", "YlOrBr", "RdBu_r"
 
 RESOLUTION = 110  # dots per inch on screen
 
@@ -73,11 +73,13 @@ def styled[**P, R](draw: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
-def new_figure(height: float, width: float = WIDTH) -> Figure:
+def new_figure(height: float, width: float = WIDTH, apart: float = 0.02) -> Figure:
     """Return a figure that belongs to the caller alone: pyplot neither keeps nor shows it."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    return Figure(figsize=(width, height), layout="constrained", dpi=RESOLUTION)
+    layout = ConstrainedLayoutEngine(wspace=apart)
+    return Figure(figsize=(width, height), layout=layout, dpi=RESOLUTION)
 
 
 def colours(names: Iterable[str]) -> dict[str, str]:
@@ -104,6 +106,16 @@ def pretty_units(units: str) -> str:
     return re.sub(
         r"(?<=[A-Za-zµÅΩ])(?:\^|\*\*)?(-?\d+)", lambda m: m.group(1).translate(raised), units
     )
+
+
+def scaled_units(values: np.ndarray, units: str) -> tuple[float, str]:
+    """Power of ten by which to divide numbers for an axis, and the units that then hold."""
+    largest = float(np.max(np.abs(values), initial=0.0))
+    if not np.isfinite(largest) or largest == 0 or 1e-2 <= largest < 1e5:
+        return 1.0, units
+    power = 3 * int(np.floor(np.log10(largest) / 3))
+    raised = str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return 10.0**power, f"10{raised} {'' if units == '1' else units}".strip()
 
 
 def grid_lines(ax: Axes, axis: Any = "both") -> None:

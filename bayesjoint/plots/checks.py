@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from bayesjoint.plots._data import Curve, chart_of, curves_of, observations
+from bayesjoint.plots._data import Curve, chart_of, curves_of, logarithmic, observations
 from bayesjoint.plots._style import (
     DIVERGING,
     FAINT,
@@ -17,6 +17,7 @@ from bayesjoint.plots._style import (
     colours,
     grid_lines,
     new_figure,
+    scaled_units,
     short_labels,
     styled,
     with_units,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXTREME = 0.025  # p-values nearer to 0 or 1 than this are marked
+THIN = 0.1  # bands thinner than this share of the data's range are drawn without their median
 QUANTITY_WORDS = {
     "mean": "mean",
     "sd": "sd",
@@ -53,7 +55,8 @@ def plot_predictive_check(dt: xr.DataTree) -> Figure:
     -------
     matplotlib.figure.Figure
         One row per modality. Left: data and central 50 and 90 % of replicated data (noise and
-        discrepancy drawn afresh); many data with positions: a map of standardised residuals.
+        discrepancy drawn afresh), both without the median replication where bands would be too
+        thin to see; many data with positions: a map of standardised residuals.
         Middle: standardised residuals, with lines at plus and minus 2 (their distribution over
         the replicated one in grey when there are many). Right: posterior predictive p-values.
 
@@ -71,7 +74,7 @@ def plot_predictive_check(dt: xr.DataTree) -> Figure:
     >>> figure = plot_predictive_check(example_tree())
     """
     blocks, report = residuals(dt), predictive_check(dt)
-    fig = new_figure(2.55 * len(blocks))
+    fig = new_figure(2.55 * len(blocks), apart=0.05)
     strips = fig.subfigures(len(blocks), 1, squeeze=False)
     colour = colours(blocks)
     observed, predictive = observations(dt), _read.group(dt, "posterior_predictive")
@@ -102,11 +105,19 @@ def _replicated(
         style = {"cmap": DIVERGING, "vmin": -4, "vmax": 4}
         draw_chart(ax, chart, middle, "standardised residuals", "", **style)
         return
-    curve = _flat(data)
-    draw_bands(ax, thinned(replicated, data), curve, colour)
-    draw_data(ax, data.values.ravel(), None, curve)
-    ax.set_title("data on replicated data")
-    ax.set(xlabel=curve.label, ylabel=with_units("data", str(data.attrs.get("units") or "")))
+    curve, observed, draws = _flat(data), data.values.ravel(), thinned(replicated, data)
+    middle = np.median(draws, axis=0)
+    width = float(np.median(np.ptp(np.quantile(draws, [0.05, 0.95], axis=0), axis=0)))
+    thin = width < THIN * np.ptp(observed)
+    if thin:
+        observed, draws = observed - middle, draws - middle
+    factor, units = scaled_units(observed, str(data.attrs.get("units") or ""))
+    draw_bands(ax, draws / factor, curve, colour)
+    draw_data(ax, observed / factor, None, curve)
+    if not thin and logarithmic(observed):
+        ax.set_yscale("log")
+    ax.set_title("data and replicated data" + (", minus median" if thin else ""))
+    ax.set(xlabel=curve.label, ylabel=with_units("data", units))
     grid_lines(ax)
 
 

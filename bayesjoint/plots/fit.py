@@ -16,6 +16,8 @@ from bayesjoint.plots._style import (
     colours,
     grid_lines,
     new_figure,
+    pretty_units,
+    scaled_units,
     styled,
     with_units,
     words,
@@ -24,7 +26,7 @@ from bayesjoint.reports import _read
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 MOST_DRAWS = 500  # enough for the ends of a 90 % band
 MOST_BARS = 150  # intervals of single data that stay readable
@@ -50,8 +52,9 @@ def plot_fit(dt: xr.DataTree) -> Figure:
     -------
     matplotlib.figure.Figure
         Along a coordinate or an index: data in black with their noise sd where it is known,
-        central 50 and 90 % of the responses in colour (without noise). Many data with positions:
-        maps of the data, of the mean response and of the difference. Units of the data.
+        central 50 and 90 % of the responses in colour (without noise); below, both without the
+        median response. Many data with positions: maps of the data, of the mean response and of
+        the difference. Units of the data.
 
     Raises
     ------
@@ -68,7 +71,7 @@ def plot_fit(dt: xr.DataTree) -> Figure:
     """
     posterior, observed = _read.group(dt, "posterior"), observations(dt)
     names = [str(name) for name in observed.data_vars]
-    heights = [3.1 if chart_of(observed[name]) else 2.5 for name in names]
+    heights = [3.1 if chart_of(observed[name]) else 3.4 for name in names]
     fig = new_figure(max(sum(heights), 1.0))
     strips = fig.subfigures(max(len(names), 1), 1, squeeze=False, height_ratios=heights or None)
     colour = colours(names)
@@ -96,51 +99,71 @@ def noise_sd(dt: xr.DataTree, name: str) -> np.ndarray | None:
 
 
 def _curves(
-    strip: Figure, data: xr.DataArray, responses: np.ndarray, sd: np.ndarray | None, colour: str
+    strip: SubFigure, data: xr.DataArray, responses: np.ndarray, sd: np.ndarray | None, colour: str
 ) -> None:
+    """Draw data with responses, and below both without the median response."""
     panels = curves_of(data)
-    axes = strip.subplots(1, len(panels), squeeze=False)[0]
-    for ax, curve in zip(axes, panels, strict=True):
-        ax.set_title(curve.title)
-        draw_bands(ax, responses[:, curve.members], curve, colour)
-        draw_data(ax, data.values.ravel()[curve.members], sd, curve)
-        ax.set_xlabel(curve.label)
-        grid_lines(ax)
-    axes[0].set_ylabel(with_units("data", str(data.attrs.get("units") or "")))
+    factor, units = scaled_units(data.values, str(data.attrs.get("units") or ""))
+    axes = strip.subplots(2, len(panels), squeeze=False, sharex="col", height_ratios=(1.7, 1))
+    for pair, curve in zip(axes.T, panels, strict=True):
+        observed = data.values.ravel()[curve.members] / factor
+        draws = responses[:, curve.members] / factor
+        error = None if sd is None else sd[curve.members] / factor
+        pair[0].set_title(curve.title)
+        middle = np.median(draws, axis=0)
+        _with_bands(pair[0], observed, draws, error, curve, colour)
+        _with_bands(pair[1], observed - middle, draws - middle, error, curve, colour)
+        if logarithmic(observed):
+            pair[0].set_yscale("log")
+        pair[1].axhline(0.0, color=colour, lw=0.8)
+        pair[1].set_xlabel(curve.label)
+    axes[0, 0].set_ylabel(with_units("data", units))
+    axes[1, 0].set_ylabel("minus median\nresponse")
+    strip.align_ylabels(axes[:, 0])
+
+
+def _with_bands(
+    ax: Axes,
+    observed: np.ndarray,
+    draws: np.ndarray,
+    error: np.ndarray | None,
+    curve: Curve,
+    colour: str,
+) -> None:
+    draw_bands(ax, draws, curve, colour)
+    draw_data(ax, observed, error, curve)
+    grid_lines(ax)
 
 
 def draw_bands(ax: Axes, draws: np.ndarray, curve: Curve, colour: str = POSTERIOR) -> None:
     """Shade central 50 and 90 % of draws (draw, datum); as bars where neighbours are unrelated."""
     levels = np.quantile(draws, [end for low, high, _ in BANDS for end in (low, high)], axis=0)
-    if not curve.continuous and curve.where.size <= MOST_BARS:
-        for i, (_, _, alpha) in enumerate(BANDS):
-            ax.vlines(curve.where, *levels[2 * i : 2 * i + 2], color=colour, alpha=2 * alpha, lw=4)
-        return
     order = np.argsort(curve.where)
     for i, (_, _, alpha) in enumerate(BANDS):
-        low, high = levels[2 * i : 2 * i + 2, order]
-        ax.fill_between(curve.where[order], low, high, color=colour, alpha=alpha, lw=0)
+        where, low, high = curve.where[order], levels[2 * i, order], levels[2 * i + 1, order]
+        if curve.continuous:
+            ax.fill_between(where, low, high, color=colour, alpha=alpha, lw=0)
+        elif where.size <= MOST_BARS:
+            ax.vlines(where, low, high, color=colour, alpha=2 * alpha, lw=4)
+        else:
+            ax.fill_between(where, low, high, color=colour, alpha=alpha, lw=0, step="mid")
     if curve.continuous:
-        middle = np.median(draws, axis=0)[order]
-        ax.plot(curve.where[order], middle, color=colour, lw=1.1)
+        ax.plot(curve.where[order], np.median(draws, axis=0)[order], color=colour, lw=1.1)
 
 
-def draw_data(ax: Axes, data: np.ndarray, sd: np.ndarray | None, curve: Curve) -> None:
+def draw_data(ax: Axes, data: np.ndarray, error: np.ndarray | None, curve: Curve) -> None:
     """Draw data as points, with their noise sd where it is known."""
     size = 3.2 if data.size <= MOST_BARS else 1.4
-    error = None if sd is None else sd[curve.members]
-    ax.errorbar(
-        curve.where, data, yerr=error, fmt="o", ms=size, color=DATA, elinewidth=0.7, zorder=3
-    )
-    if logarithmic(data):
-        ax.set_yscale("log")
+    style = {"fmt": "o", "ms": size, "color": DATA, "elinewidth": 0.7, "zorder": 3}
+    ax.errorbar(curve.where, data, yerr=error, **style)  # type: ignore[arg-type]
 
 
-def _maps(strip: Figure, data: xr.DataArray, responses: np.ndarray, chart: Chart) -> None:
-    observed, mean = data.values.ravel(), responses.mean(axis=0)
+def _maps(strip: SubFigure, data: xr.DataArray, responses: np.ndarray, chart: Chart) -> None:
+    factor, units = scaled_units(data.values, str(data.attrs.get("units") or ""))
+    observed, mean = data.values.ravel() / factor, responses.mean(axis=0) / factor
     low, high = np.quantile(np.concatenate([observed, mean]), [0.005, 0.995])
     reach = float(np.quantile(np.abs(observed - mean), 0.995)) or 1.0
-    units = with_units("", str(data.attrs.get("units") or "")).strip()
+    units = pretty_units(units)
     axes = strip.subplots(1, 3)
     same = {"cmap": SEQUENTIAL, "vmin": low, "vmax": high}
     draw_chart(axes[0], chart, observed, "data", units, **same)

@@ -81,14 +81,16 @@ def plot_spectrum(dt: xr.DataTree) -> Figure:
 
 def _threshold(ax: Axes, lines: np.ndarray, shown: int) -> None:
     informed = round(float((lines >= 1).sum(axis=1).mean()))
+    below = informed > shown / 2  # where the falling line leaves room for the words
     ax.axhline(1.0, color=INK, lw=0.9, ls="--")
     ax.annotate(
         "data and prior say equally much",
-        (0.98, 1.0),
+        (0.02 if below else 0.98, 1.0),
         xycoords=("axes fraction", "data"),
-        xytext=(0, 4),
+        xytext=(0, -4 if below else 4),
         textcoords="offset points",
-        ha="right",
+        ha="left" if below else "right",
+        va="top" if below else "bottom",
         color=MUTED,
         fontsize=8,
     )
@@ -158,7 +160,8 @@ def _value_labels(ax: Axes, values: np.ndarray, where: np.ndarray, form: str) ->
     for value, y in zip(values, where, strict=True):
         ax.annotate(
             form.format(value), (max(value, 0.0), y), xytext=(4, 0), textcoords="offset points",
-            va="center", fontsize=8, color=INK,
+            va="center", fontsize=8, color=INK, zorder=5,
+            bbox={"fc": "white", "ec": "none", "pad": 0.6, "alpha": 0.85},
         )  # fmt: skip
     ax.set_xlim(min(0.0, float(np.min(values))), max(ax.get_xlim()[1], 1.15 * reach))
 

@@ -103,7 +103,7 @@ def _contraction(ax: Axes, report: xr.Dataset) -> None:
     ax.set_ylim(where.size - 0.4, -0.6)
     low = min(0.0, float(report["contraction"].min()))
     ax.set_xlim(1.1 * low - 0.02 * (low < 0), 1.03)
-    ax.set_xlabel("0: prior unchanged          1: fixed by the data")
+    ax.set_xlabel("contraction  (0: prior unchanged, 1: fixed by the data)")
     grid_lines(ax, "x")
     ax.figure.legend(
         *ax.get_legend_handles_labels(), loc="outside lower left", ncols=min(len(names) + 2, 5)

@@ -23,6 +23,8 @@ from bayesjoint.plots._style import (
     SEQUENTIAL,
     WIDTHS,
     new_figure,
+    pretty_units,
+    scaled_units,
     styled,
     with_units,
     words,
@@ -113,22 +115,29 @@ def _density(
 ) -> None:
     cell = int(row.cells[0])
     ax.set_title(words(row.label), fontsize=8.5)
-    ax.set_xlabel(with_units("", _read.units(ds, row.latent)).strip(), fontsize=8)
     curve = _gaussian(ds, cell) if posterior is None else _smooth(posterior.isel(cell=cell).values)
     if curve is None:
         note(ax, "constant")
         return
     where, density, (low, high) = curve
+    factor, units = scaled_units(where, _read.units(ds, row.latent))
+    ax.set_xlabel(pretty_units(units), fontsize=8)
     if prior is not None:
-        _prior(ax, where, prior.isel(cell=cell).values.ravel())
-    ax.fill_between(where, density, color=POSTERIOR, alpha=0.3, lw=0)
-    ax.plot(where, density, color=POSTERIOR, lw=1.4)
-    ax.plot([low, high], [-0.05 * density.max()] * 2, color=POSTERIOR, lw=3, solid_capstyle="butt")
+        _prior(ax, where, factor, prior.isel(cell=cell).values.ravel())
+    ax.fill_between(where / factor, density, color=POSTERIOR, alpha=0.3, lw=0)
+    ax.plot(where / factor, density, color=POSTERIOR, lw=1.4)
+    ax.plot(
+        [low / factor, high / factor],
+        [-0.05 * density.max()] * 2,
+        color=POSTERIOR,
+        lw=3,
+        solid_capstyle="butt",
+    )
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     ax.set_ylim(-0.1 * density.max(), None)
     ax.locator_params(axis="x", nbins=4)
-    ax.ticklabel_format(axis="x", useOffset=False, scilimits=(-3, 5))
+    ax.ticklabel_format(axis="x", useOffset=False)
 
 
 def _gaussian(ds: xr.Dataset, cell: int) -> Density:
@@ -161,13 +170,13 @@ def _within(where: np.ndarray, values: np.ndarray, density: np.ndarray) -> np.nd
     return density
 
 
-def _prior(ax: Axes, where: np.ndarray, values: np.ndarray) -> None:
+def _prior(ax: Axes, where: np.ndarray, factor: float, values: np.ndarray) -> None:
     from scipy.stats import gaussian_kde
 
     if np.ptp(values) == 0:
         return
     density = _within(where, values, gaussian_kde(values)(where))
-    ax.fill_between(where, density, color=PRIOR, alpha=0.55, lw=0)
+    ax.fill_between(where / factor, density, color=PRIOR, alpha=0.55, lw=0)
 
 
 def _field(axes: list[Axes], name: str, ds: xr.Dataset, draws: xr.DataArray | None) -> None:
@@ -176,36 +185,44 @@ def _field(axes: list[Axes], name: str, ds: xr.Dataset, draws: xr.DataArray | No
     else:
         mean, sd = draws.mean(("chain", "draw")), draws.std(("chain", "draw"))
     centre, where = flat_enough(_read.on_grid(mean, ds, name))
-    width, _ = flat_enough(_read.on_grid(sd, ds, name))
-    units = _read.units(ds, name)
     kind = "best fit" if draws is None else "posterior mean"
     axes[0].set_title(f"{words(name)}: {kind}{', ' + where if where else ''}")
+    axes[1].set_title(f"{words(name)}: posterior sd")
     if centre.ndim == 2:
-        draw_image(axes[0], centre, with_units("", units).strip(), cmap=SEQUENTIAL)
-        axes[1].set_title(f"{words(name)}: posterior sd")
-        draw_image(axes[1], width, with_units("", units).strip(), cmap=WIDTHS, vmin=0)
+        width, _ = flat_enough(_read.on_grid(sd, ds, name))
+        draw_image(axes[0], centre, "", _read.units(ds, name), cmap=SEQUENTIAL)
+        draw_image(axes[1], width, "", _read.units(ds, name), cmap=WIDTHS, vmin=0)
         return
-    _bands(axes[0], name, ds, draws, centre, width)
-    draw_profile(axes[0], centre, with_units(words(name), units))
-    prior_sd = _read.on_grid(one_point(ds["prior_sd"]), ds, name)
+    _profile(axes, name, ds, mean, sd, draws)
+
+
+def _profile(
+    axes: list[Axes],
+    name: str,
+    ds: xr.Dataset,
+    mean: xr.DataArray,
+    sd: xr.DataArray,
+    draws: xr.DataArray | None,
+) -> None:
+    cells = _read.cells_of(ds, name)
+    factor, units = scaled_units(mean.values[cells], _read.units(ds, name))
+    for low, high in _bands(mean, sd, draws):
+        ends = [_read.on_grid(end / factor, ds, name) for end in (low, high)]
+        shade_profile(axes[0], *ends, color=POSTERIOR, alpha=0.2)
+    draw_profile(axes[0], _read.on_grid(mean / factor, ds, name), with_units(words(name), units))
+    factor, units = scaled_units(ds["prior_sd"].values[..., cells], _read.units(ds, name))
+    prior_sd = _read.on_grid(one_point(ds["prior_sd"]) / factor, ds, name)
     axes[1].set_title(f"{words(name)}: sd, posterior (blue) and prior (grey)")
     draw_profile(axes[1], prior_sd, "", colour=MUTED)
-    draw_profile(axes[1], width, with_units("sd", units))
+    draw_profile(axes[1], _read.on_grid(sd / factor, ds, name), with_units("sd", units))
 
 
 def _bands(
-    ax: Axes,
-    name: str,
-    ds: xr.Dataset,
-    draws: xr.DataArray | None,
-    centre: xr.DataArray,
-    width: xr.DataArray,
-) -> None:
-    for probability, reach in ((0.9, 1.645), (0.5, 0.674)):
-        if draws is None:
-            low, high = centre - reach * width, centre + reach * width
-        else:
-            ends = [(1 - probability) / 2, (1 + probability) / 2]
-            limits = draws.quantile(ends, ("chain", "draw"))
-            low, high = (_read.on_grid(limits.isel(quantile=i), ds, name) for i in (0, 1))
-        shade_profile(ax, low, high, color=POSTERIOR, alpha=0.2)
+    mean: xr.DataArray, sd: xr.DataArray, draws: xr.DataArray | None
+) -> list[tuple[xr.DataArray, xr.DataArray]]:
+    """Return the ends (cell) of the central 90 and 50 %."""
+    if draws is None:
+        return [(mean - reach * sd, mean + reach * sd) for reach in (1.645, 0.674)]
+    limits = draws.quantile([0.05, 0.25, 0.75, 0.95], ("chain", "draw"))
+    low90, low50, high50, high90 = (limits.isel(quantile=i, drop=True) for i in range(4))
+    return [(low90, high90), (low50, high50)]

@@ -25,6 +25,7 @@ from bayesjoint.plots._style import (
     WIDTH,
     grid_lines,
     new_figure,
+    scaled_units,
     short_labels,
     styled,
     with_units,
@@ -98,12 +99,14 @@ def plot_resolution(dt: xr.DataTree) -> Figure:
     scalars, fields = split_by_shape({name: report[name] for name in _read.unknowns(ds)})
     cut = {name: flat_enough(field) for name, field in fields.items()}
     fig, axes, bars = panels(len(fields), len(scalars), [field for field, _ in cut.values()])
+    low = min([0.0, *(float(field.min()) for field in fields.values())])
+    high = max([0.01, *(float(field.max()) for field in fields.values())])
     for ax, (name, (field, where)) in zip(axes, cut.items(), strict=True):
         share = float(report["dofs_latent"].sel(latent=name))
         title = f"{words(name)}: {share:.1f} degrees of freedom of {fields[name].size}"
         ax.set_title(f"{title}\n{where}" if where else title)
         if field.ndim == 2:
-            draw_image(ax, field, "resolution", cmap=SEQUENTIAL, vmin=min(0.0, float(field.min())))
+            draw_image(ax, field, "resolution", cmap=SEQUENTIAL, vmin=low, vmax=high)
         else:
             draw_profile(ax, field, "resolution")
     if bars is not None:
@@ -191,12 +194,13 @@ def _through(field: xr.DataArray, report: xr.Dataset, name: str) -> tuple[xr.Dat
 
 def _response(ax: Axes, field: xr.DataArray, title: str) -> None:
     ax.set_title(title)
-    label = with_units("response", field.attrs.get("units", ""))
+    units = str(field.attrs.get("units", ""))
     if field.ndim == 1:
-        draw_profile(ax, field, label)
+        factor, units = scaled_units(field.values, units)
+        draw_profile(ax, field / factor, with_units("response", units))
         return
     reach = float(abs(field).max()) or 1.0
-    draw_image(ax, field, label, cmap=DIVERGING, vmin=-reach, vmax=reach)
+    draw_image(ax, field, "response", units, reach, cmap=DIVERGING)
 
 
 def _mark(ax: Axes, field: xr.DataArray, report: xr.Dataset) -> None:
