@@ -1,12 +1,11 @@
 """How graphs are compiled, and how a model's variables become one flat vector.
 
-``INTERPRETED`` starts within seconds without a compiler and costs a few hundred microseconds a call, so
-it serves whatever is called up to some thousand times; ``UNOPTIMISED`` starts at once and serves checks;
-``NUMBA`` takes its time to compile (cached on disk) and serves the sampler.
+``INTERPRETED`` starts within seconds without a compiler and costs a few hundred microseconds a
+call, so it serves whatever is called up to some thousand times; ``UNOPTIMISED`` starts at once and
+serves checks; ``NUMBA`` takes its time to compile (cached on disk) and serves the sampler.
 """
 
 from collections.abc import Callable, Sequence
-
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,13 @@ from pytensor.graph.traversal import apply_ancestors
 from pytensor.link.vm import VMLinker
 
 
-
 def _interpreted(optimizer: str) -> Mode:
     linker = VMLinker(allow_gc=False, use_cloop=False, c_thunks=False)
     return Mode(linker=linker, optimizer=optimizer)
 
 
-# Fused elementwise operations need a compiler; unfused ones are NumPy calls.  Working in place saves
-# little memory here, and its checks dominate the compilation of large graphs.
+# Fused elementwise operations need a compiler; unfused ones are NumPy calls.  Working in place
+# saves little memory here, and its checks dominate the compilation of large graphs.
 INTERPRETED = _interpreted("fast_run").excluding("fusion", "inplace", "BlasOpt", "blas", "cxx_only")
 UNOPTIMISED = _interpreted("merge")  # for a handful of calls
 NUMBA = "NUMBA"
@@ -71,9 +69,7 @@ def over_rows(
         return by_row
     batch = pt.matrix("batch", shape=(None, variable.type.shape[0]))
     wide = vectorize_graph(graphs, {variable: batch})
-    together = pytensor.function(
-        [batch, *fixed], wide, mode=INTERPRETED, on_unused_input="ignore"
-    )
+    together = pytensor.function([batch, *fixed], wide, mode=INTERPRETED, on_unused_input="ignore")
 
     def by_chunk(matrix, *values):
         sizes = [np.size(value) for value in together(matrix[:1], *values)]

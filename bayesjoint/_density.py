@@ -1,4 +1,4 @@
-"""The compiled log-density: which backend, safe for threads, with a switch that turns the data off."""
+"""The compiled log-density: its backend, safe for threads, with a switch for the data."""
 
 import threading
 from collections.abc import Callable
@@ -16,7 +16,7 @@ BACKENDS = {"numba": NUMBA, "interpreted": INTERPRETED}
 
 
 def default_backend(problem: JointProblem) -> str:
-    """Return "numba", or "interpreted" where a black box dominates the cost and defeats Numba's cache."""
+    """Return "numba", or "interpreted" where a black box dominates the cost."""
     black_box = any(isinstance(m.forward, NumpyMap) for m in problem.modalities)
     return "interpreted" if black_box else "numba"
 
@@ -65,8 +65,8 @@ def _without_interpreter_lock(compiled: Callable, shared: list) -> Callable:
 def _thread_safe(function: Any) -> Callable:
     """Return a callable of a compiled function that chains can call at the same time.
 
-    A compiled function keeps its inputs in storage that chains would share.  The function that Numba
-    made does not; without it a lock keeps chains apart.  Shared data keep the values of now.
+    A compiled function keeps its inputs in storage that chains would share.  The function that
+    Numba made does not; without it a lock keeps chains apart.  Shared data keep the values of now.
     """
     shared = [np.copy(storage.value) for storage in function.input_storage[1:]]
     compiled = getattr(function.vm, "jit_fn", None)

@@ -6,10 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint._functions import ModelFunctions
-from bayesjoint._kernels.errors import ErrorCovariance
 from bayesjoint._latent_space import LatentSpace
-
-MOST_OPERATIONS = 4e11  # on correlated log-likelihoods, about a minute
 
 
 class DrawTable:
@@ -44,30 +41,36 @@ class DrawTable:
     # ---- groups -------------------------------------------------------------------------------
 
     def posterior(self, rng: np.random.Generator, white: bool = False) -> xr.Dataset:
-        """Return latents, hyperparameters, responses and discrepancies; the white variables on request."""
+        """Return unknowns, responses and discrepancies; the white variables on request."""
         arrays = self._unknowns() | self._responses()
         for name, values in self._discrepancies(rng).items():
             data = self.functions.problem.modality[name].data
-            arrays[f"{name}_discrepancy"] = self._array(values, data.dims, "", data.attrs.get("units", ""))
+            arrays[f"{name}_discrepancy"] = self.array(
+                values, data.dims, "", data.attrs.get("units", "")
+            )
         if white:
             arrays.update(self._white())
-        return self._dataset(arrays)
+        return self.dataset(arrays)
 
     def prior(self) -> xr.Dataset:
         """Return latents, hyperparameters and responses at draws of the prior."""
-        return self._dataset(self._unknowns() | self._responses())
+        return self.dataset(self._unknowns() | self._responses())
 
     def _unknowns(self) -> dict[str, xr.DataArray]:
         arrays = {}
         for unknown in self.space.unknowns:
             latent = self.functions.problem.latent.get(unknown.name)
             dims = latent.dims if latent is not None else None
-            arrays[unknown.name] = self._array(self.values[unknown.name], dims, unknown.name, unknown.units)
+            arrays[unknown.name] = self.array(
+                self.values[unknown.name], dims, unknown.name, unknown.units
+            )
         return arrays
 
     def _responses(self) -> dict[str, xr.DataArray]:
         return {
-            f"{m.name}_response": self._array(self.responses[m.name], m.data.dims, "", m.data.attrs.get("units", ""))
+            f"{m.name}_response": self.array(
+                self.responses[m.name], m.data.dims, "", m.data.attrs.get("units", "")
+            )
             for m in self.functions.problem.modalities
         }
 
@@ -81,121 +84,37 @@ class DrawTable:
                 fresh[row] = factor @ rng.standard_normal(factor.shape[1])
         for modality in functions.problem.modalities:
             name = modality.name
-            mean = self.responses[name] + fresh[:, functions.data_slices[name]].reshape(self.responses[name].shape)
-            rows = [modality.noise.draw(rng, m, s) for m, s in zip(mean, self.noise_sd[name], strict=True)]
+            mean = self.responses[name] + fresh[:, functions.data_slices[name]].reshape(
+                self.responses[name].shape
+            )
+            rows = [
+                modality.noise.draw(rng, m, s)
+                for m, s in zip(mean, self.noise_sd[name], strict=True)
+            ]
             units = modality.data.attrs.get("units", "")
-            arrays[name] = self._array(np.stack(rows), modality.data.dims, "", units)
-        return self._dataset(arrays)
-
-    def log_likelihood(self) -> tuple[xr.Dataset, xr.Dataset]:
-        """Return the pointwise and the joint log-likelihoods, the discrepancy integrated out.
-
-        Pointwise values are conditional on all other data where errors are correlated, for
-        leave-one-out only.  A sampled discrepancy under noise that is not Gaussian is kept as sampled.
-        Where many correlated data make this long, evenly spaced draws are taken: see ``draw`` and the
-        attribute ``thinned``.
-        """
-        step = self._thinning()
-        if step > 1:
-            thin = DrawTable(self.functions, self._shaped_points()[:, ::step])
-            return tuple(
-                group.assign_coords(draw=np.arange(0, self.shape[1], step)).assign_attrs(thinned=step)
-                for group in thin.log_likelihood()
-            )
-        functions = self.functions
-        pointwise = np.empty((len(self.points), functions.data.size))
-        joint = np.empty((len(self.points), len(functions.data_slices) + 1))
-        gaussian = [m.noise.gaussian or m.noise.correlation_factor is not None for m in functions.problem.modalities]
-        correlated = bool(functions.build.factors) or any(
-            m.noise.correlation_factor is not None for m in functions.problem.modalities
-        )
-        if correlated and all(gaussian):
-            for row, point in enumerate(self.points):
-                pointwise[row], joint[row] = self._correlated_densities(row, point)
-        else:
-            pointwise = self._independent_densities()
-            parts = [pointwise[:, where].sum(axis=1) for where in functions.data_slices.values()]
-            joint = np.stack([*parts, pointwise.sum(axis=1)], axis=1)
-        arrays = {
-            m.name: self._array(
-                pointwise[:, functions.data_slices[m.name]].reshape(-1, *m.data.shape), m.data.dims, "", ""
-            )
-            for m in functions.problem.modalities
-        }
-        joints = {n: self._array(joint[:, i], (), "", "") for i, n in enumerate([*functions.data_slices, "joint"])}
-        return self._dataset(arrays), self._dataset(joints)
-
-    def _thinning(self) -> int:
-        """Return every how many draws correlated log-likelihoods are evaluated."""
-        rank = sum(factor.rank for factor in self.functions.build.factors.values())
-        data = self.functions.data.size
-        operations = len(self.points) * data * min(rank, data) ** 2
-        return max(1, int(np.ceil(operations / MOST_OPERATIONS)))
-
-    def _shaped_points(self) -> np.ndarray:
-        return self.points.reshape(*self.shape, -1)
+            arrays[name] = self.array(np.stack(rows), modality.data.dims, "", units)
+        return self.dataset(arrays)
 
     def log_prior(self) -> xr.Dataset:
         """Return one log-density a draw for each latent, hyperparameter and coupling."""
-        return self._dataset({n: self._array(v, (), "", "") for n, v in self.log_priors.items()})
+        return self.dataset({n: self.array(v, (), "", "") for n, v in self.log_priors.items()})
 
     # ---- parts --------------------------------------------------------------------------------
 
-    def _correlated_densities(self, row: int, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        functions = self.functions
-        errors = functions.errors(point)
-        jacobian = np.zeros(functions.data.size)  # log-determinant of the rotation
-        residual = functions.rotate(functions.data - self._stacked_response(row))
-        mean, variance = errors.conditional(residual)
-        gap = residual - mean
-        if any(m.noise.correlation_factor is not None for m in functions.problem.modalities):
-            mean, variance, gap = self._unrotated_conditional(errors, row)
-            jacobian = self._rotation_jacobian()
-        pointwise = -0.5 * (gap**2 / variance + np.log(2 * np.pi * variance))
-        blocks = [
-            errors.part([index]).log_density(residual[where]) + jacobian[where].sum()
-            for index, where in enumerate(functions.data_slices.values())
-        ]
-        return pointwise, np.array([*blocks, errors.log_density(residual) + jacobian.sum()])
-
-    def _unrotated_conditional(self, errors: ErrorCovariance, row: int):
-        """Return conditional mean, variance and gap in data units where noise is itself correlated."""
-        functions = self.functions
-        whitener = errors.whiten(functions.rotate(np.eye(functions.data.size)))
-        precision = whitener.T @ whitener
-        residual = functions.data - self._stacked_response(row)
-        variance = 1.0 / np.diag(precision)
-        gap = (precision @ residual) * variance
-        return residual - gap, variance, gap
-
-    def _rotation_jacobian(self) -> np.ndarray:
-        result = np.zeros(self.functions.data.size)
-        for modality in self.functions.problem.modalities:
-            factor = modality.noise.correlation_factor
-            if factor is not None:
-                result[self.functions.data_slices[modality.name]] = -np.log(np.diag(factor))
-        return result
-
-    def _stacked_response(self, row: int) -> np.ndarray:
+    def stacked_response(self, row: int) -> np.ndarray:
         return np.concatenate([r[row].ravel() for r in self.responses.values()])
-
-    def _independent_densities(self) -> np.ndarray:
-        sampled = self._sampled_discrepancies() if self.functions.build.factors else {}
-        parts = []
-        for modality in self.functions.problem.modalities:
-            name = modality.name
-            mean = self.responses[name] + sampled.get(name, 0.0)
-            density = modality.noise.log_density(modality.data.values, mean, self.noise_sd[name])
-            parts.append(density.reshape(len(self.points), -1))
-        return np.concatenate([*parts, np.zeros((len(self.points), 0))], axis=1)
 
     def _discrepancies(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Return draws of the discrepancy in data units, given the data."""
         functions = self.functions
-        touched = [n for n in functions.data_slices if any(n in f.bases for f in functions.build.factors.values())]
+        touched = [
+            n
+            for n in functions.data_slices
+            if any(n in f.bases for f in functions.build.factors.values())
+        ]
         if not touched:
             return {}
-        sampled = self._sampled_discrepancies()
+        sampled = self.sampled_discrepancies()
         total = np.zeros((len(self.points), functions.data.size))
         for row, point in enumerate(self.points):
             total[row] = self._integrated_discrepancy(row, point, sampled, rng)
@@ -207,21 +126,28 @@ class DrawTable:
         return result
 
     def _integrated_discrepancy(self, row, point, sampled, rng) -> np.ndarray:
-        """Return a draw of ``B w`` from its Gaussian given data and unknowns (zero if all is sampled)."""
+        """Return a draw of ``B w`` given data and unknowns; zero if all is sampled."""
         functions = self.functions
         errors = functions.errors(point, integrated=True)
         if errors.factor is None:
             return np.zeros(functions.data.size)
-        known = [np.ravel(np.broadcast_to(sampled.get(n, np.zeros(1))[row] if n in sampled else 0.0, m.data.shape))
-                 for n, m in functions.problem.modality.items()]
-        residual = functions.data - self._stacked_response(row) - np.concatenate(known)
-        # Matheron's rule: a joint prior draw of (w, data), corrected by the covariance of w with the data.
+        known = [
+            np.ravel(
+                np.broadcast_to(
+                    sampled.get(n, np.zeros(1))[row] if n in sampled else 0.0, m.data.shape
+                )
+            )
+            for n, m in functions.problem.modality.items()
+        ]
+        residual = functions.data - self.stacked_response(row) - np.concatenate(known)
+        # Matheron's rule: a joint prior draw of (w, data), corrected by the covariance of w with
+        # the data.
         white = rng.standard_normal(errors.factor.shape[1])
         noise = np.sqrt(errors.variance) * rng.standard_normal(residual.size)
         white = white + errors.factor.T @ errors.solve(residual - errors.factor @ white - noise)
         return errors.factor @ white
 
-    def _sampled_discrepancies(self) -> dict[str, np.ndarray]:
+    def sampled_discrepancies(self) -> dict[str, np.ndarray]:
         """Return draws of the discrepancies that are sampled, by modality."""
         functions = self.functions
         factors = {n: f for n, f in functions.build.factors.items() if not f.marginal}
@@ -233,7 +159,9 @@ class DrawTable:
                 total[row] += block @ point[functions.slices[f"{name}_white"]]
         touched = {n for f in factors.values() for n in f.bases}
         return {
-            n: total[:, functions.data_slices[n]].reshape(-1, *functions.problem.modality[n].data.shape)
+            n: total[:, functions.data_slices[n]].reshape(
+                -1, *functions.problem.modality[n].data.shape
+            )
             for n in functions.data_slices
             if n in touched
         }
@@ -243,20 +171,31 @@ class DrawTable:
         for name, shape in zip(self.functions.names, self.functions.shapes, strict=True):
             if name.endswith("_white"):
                 values = self.points[:, self.functions.slices[name]].reshape(-1, *shape)
-                arrays[name] = self._array(values, None, name, "")
+                arrays[name] = self.array(values, None, name, "")
         return arrays
 
-    def _array(self, values: np.ndarray, dims: Any, name: str, units: str) -> xr.DataArray:
+    def array(self, values: np.ndarray, dims: Any, name: str = "", units: str = "") -> xr.DataArray:
+        """Return values of all draws, labelled; ``dims=None`` numbers the dims after the name."""
         values = np.asarray(values).reshape(*self.shape, *np.shape(values)[1:])
         if dims is None:
             dims = tuple(f"{name}_dim_{i}" for i in range(values.ndim - 2))
-        return xr.DataArray(values, dims=("chain", "draw", *dims), attrs={"units": units} if units else {})
+        return xr.DataArray(
+            values, dims=("chain", "draw", *dims), attrs={"units": units} if units else {}
+        )
 
-    def _dataset(self, arrays: dict[str, xr.DataArray]) -> xr.Dataset:
-        coords = {d: v for d, v in self.functions.problem.coords.items() if any(d in a.dims for a in arrays.values())}
+    def dataset(self, arrays: dict[str, xr.DataArray]) -> xr.Dataset:
+        coords = {
+            d: v
+            for d, v in self.functions.problem.coords.items()
+            if any(d in a.dims for a in arrays.values())
+        }
         for modality in self.functions.problem.modalities:
-            for name, values in modality.data.coords.items():
-                if any(set(values.dims) <= set(a.dims) for a in arrays.values()) and name not in coords:
+            for key, values in modality.data.coords.items():
+                name = str(key)
+                if (
+                    any(set(values.dims) <= set(a.dims) for a in arrays.values())
+                    and name not in coords
+                ):
                     coords[name] = values
         index = {"chain": np.arange(self.shape[0]), "draw": np.arange(self.shape[1])}
         return xr.Dataset(arrays, coords={**index, **coords})

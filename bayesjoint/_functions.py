@@ -37,12 +37,18 @@ class ModelFunctions:
         self.variables = [model.rvs_to_values[v] for v in model.free_RVs]
         self.names = [v.name for v in model.free_RVs]
         self.shapes = [np.shape(start[v.name]) for v in self.variables]
-        self.initial = np.concatenate([np.ravel(start[v.name]).astype(float) for v in self.variables])
-        self.slices = dict(zip(self.names, _slices([int(np.prod(s, dtype=int)) for s in self.shapes]), strict=True))
+        self.initial = np.concatenate(
+            [np.ravel(start[v.name]).astype(float) for v in self.variables]
+        )
+        self.slices = dict(
+            zip(self.names, _slices([int(np.prod(s, dtype=int)) for s in self.shapes]), strict=True)
+        )
         self.size = self.initial.size
         sizes = [m.data.size for m in problem.modalities]
         self.data_slices = dict(zip(problem.modality, _slices(sizes), strict=True))
-        self.data = np.concatenate([np.ravel(m.data.values).astype(float) for m in problem.modalities] or [np.zeros(0)])
+        self.data = np.concatenate(
+            [np.ravel(m.data.values).astype(float) for m in problem.modalities] or [np.zeros(0)]
+        )
         self.likelihood_weight = pytensor.shared(1.0, name="likelihood_weight")
         self._constant_blocks: dict[str, np.ndarray] = {}
         self._stated_grams: dict[tuple[str, ...], list[np.ndarray]] = {}
@@ -62,8 +68,8 @@ class ModelFunctions:
     def log_density(self, mode: Any = INTERPRETED):
         """Return the compiled function ``flat vector -> (log density, gradient)``.
 
-        The log-likelihood is multiplied by the shared ``likelihood_weight``, so that the coupled prior
-        is sampled by the same function.
+        The log-likelihood is multiplied by the shared ``likelihood_weight``, so that the coupled
+        prior is sampled by the same function.
         """
         model = self.build.model
         prior = model.logp(vars=model.free_RVs)
@@ -104,7 +110,7 @@ class ModelFunctions:
 
     @cached_property
     def jvp(self):
-        """The Jacobian times each row of a matrix of tangents, ``(tangents, point) -> (row, output)``."""
+        """The Jacobian times rows of tangents, ``(tangents, point) -> (row, output)``."""
         inputs, stacked = self._stacked
         tangent = pt.vector("tangent", shape=(self.size,))
         pushed = pushforward(stacked, inputs, tangent, disconnected_outputs="ignore")
@@ -112,7 +118,7 @@ class ModelFunctions:
 
     @cached_property
     def vjp(self):
-        """Each row of a matrix of cotangents times the Jacobian, ``(cotangents, point) -> (row, n)``."""
+        """Rows of cotangents times the Jacobian, ``(cotangents, point) -> (row, n)``."""
         inputs, stacked = self._stacked
         cotangent = pt.vector("cotangent", shape=(self.output_size,))
         pulled = pullback(
@@ -154,17 +160,18 @@ class ModelFunctions:
     def _error_terms(self):
         build, problem = self.build, self.problem
         variances = [
-            m.noise.variance(build.responses[m.name], build.noise[m.name]).ravel() for m in problem.modalities
+            m.noise.variance(build.responses[m.name], build.noise[m.name]).ravel()
+            for m in problem.modalities
         ]
         bases, scales = [], []
         for factor in build.factors.values():
             scales.append(factor.scale)
-            for name, basis in factor.bases.items():
-                if not isinstance(basis, np.ndarray):
-                    bases.append(basis)
+            bases += [b for b in factor.bases.values() if not isinstance(b, np.ndarray)]
         return self.compile([*variances, *scales, *bases])
 
-    def errors(self, point: np.ndarray, power: bool = False, integrated: bool = False) -> ErrorCovariance:
+    def errors(
+        self, point: np.ndarray, power: bool = False, integrated: bool = False
+    ) -> ErrorCovariance:
         """Return the covariance of all errors at a point.
 
         Rows of modalities with correlated noise are rotated as by `rotate`.
@@ -230,7 +237,7 @@ class ModelFunctions:
         return np.concatenate([np.zeros((self.data.size, 0)), *columns], axis=1)
 
     def _error_blocks(self, point: np.ndarray) -> tuple[np.ndarray, dict[str, tuple]]:
-        """Return independent variances (data,), and basis (data, rank) and scale of each discrepancy."""
+        """Return independent variances, and (basis, scale) of each discrepancy."""
         values = list(self._error_terms(point))
         modalities, factors = self.problem.modalities, self.build.factors
         variances = [np.broadcast_to(values.pop(0), m.data.size) for m in modalities]

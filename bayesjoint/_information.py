@@ -88,9 +88,9 @@ class _ErrorChanges:
         """Return the Fisher information of all or some of the data, shape (n, n)."""
         total = np.zeros((self.size, self.size))
         if self.columns.size and errors.variance.size:
-            rows = slice(None) if rows is None else rows
-            factors = None if self.factors is None else self.factors[:, rows]
-            small = covariance_information(errors, self.variances[:, rows], factors)
+            kept = np.arange(self.variances.shape[1]) if rows is None else rows
+            factors = None if self.factors is None else self.factors[:, kept]
+            small = covariance_information(errors, self.variances[:, kept], factors)
             total[np.ix_(self.columns, self.columns)] = (small + small.T) / 2
         return total
 
@@ -98,8 +98,9 @@ class _ErrorChanges:
 def _split(functions, errors, changes, jacobian, of_errors) -> dict[str, dict[str, np.ndarray]]:
     """Return information of each modality: its share of the total, alone, and of all others.
 
-    Shares of the response's information follow the rows of ``J^T C^-1 J``; those of the errors' follow
-    what each modality says alone.  Both add up; with independent errors they are the only split.
+    Shares of the response's information follow the rows of ``J^T C^-1 J``; those of the errors'
+    follow what each modality says alone.  Both add up; with independent errors they are the only
+    split.
     """
     solved = errors.solve(jacobian)
     count = len(errors.sizes)
@@ -156,6 +157,8 @@ def _moved(point: np.ndarray, column: int, step: float) -> np.ndarray:
 def _scale_weight(functions: ModelFunctions) -> np.ndarray:
     """Return the root of each noise's information on its log scale relative to the Gaussian's."""
     return np.concatenate(
-        [np.full(m.data.size, np.sqrt(m.noise.scale_information)) for m in functions.problem.modalities]
+        [
+            np.full(m.data.size, np.sqrt(m.noise.scale_information))
+            for m in functions.problem.modalities
+        ]
     )
-

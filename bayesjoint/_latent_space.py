@@ -38,7 +38,9 @@ class LatentSpace:
         where = [functions.slices[u.variable] for u in self.unknowns]
         sizes = [w.stop - w.start for w in where]
         self.unknown_slices = _consecutive(self.names, sizes)
-        self.cell_slices = _consecutive(self.names, [int(np.prod(s, dtype=int)) for s in self.value_shapes])
+        self.cell_slices = _consecutive(
+            self.names, [int(np.prod(s, dtype=int)) for s in self.value_shapes]
+        )
         self.flat_index = np.concatenate([np.arange(w.start, w.stop) for w in where])
         self.size = self.flat_index.size
 
@@ -69,19 +71,26 @@ class LatentSpace:
         return self._value_function(point)
 
     def scaling(self, point: np.ndarray) -> np.ndarray:
-        """Return the matrix from white coordinates to the flat vector, identity for white variables."""
+        """Return the matrix from white coordinates to the flat vector."""
         scaling = np.zeros((self.functions.size, self.size))
         scaling[self.flat_index, np.arange(self.size)] = 1.0
         precision = prior_precision(self.functions, point)
         for unknown in self.unknowns:
             if not unknown.white:
-                flat, where = self.functions.slices[unknown.variable], self.unknown_slices[unknown.name]
+                flat, where = (
+                    self.functions.slices[unknown.variable],
+                    self.unknown_slices[unknown.name],
+                )
                 scaling[flat, where] = np.linalg.inv(np.linalg.cholesky(precision[flat, flat])).T
         return scaling
 
     def white(self, point: np.ndarray) -> np.ndarray:
         """Return the white coordinates of a flat point."""
-        return np.linalg.pinv(self.scaling(point)) @ (point - self._centre()) if self._has_non_white else point[self.flat_index]
+        return (
+            np.linalg.pinv(self.scaling(point)) @ (point - self._centre())
+            if self._has_non_white
+            else point[self.flat_index]
+        )
 
     @property
     def _has_non_white(self) -> bool:
@@ -103,11 +112,14 @@ class LatentSpace:
     def inverse_transpose(self, factor: np.ndarray) -> np.ndarray:
         """Return ``L^-T`` block by block, so that ``R_m = L R_z L^-1``."""
         blocks = [
-            np.linalg.pinv(factor[self.cell_slices[name], self.unknown_slices[name]]).T for name in self.names
+            np.linalg.pinv(factor[self.cell_slices[name], self.unknown_slices[name]]).T
+            for name in self.names
         ]
         return block_diag(*blocks)
 
-    def point_of_values(self, values: Mapping[str, Any], start: np.ndarray | None = None) -> np.ndarray:
+    def point_of_values(
+        self, values: Mapping[str, Any], start: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the flat point with given physical values, by Newton's method.
 
         With ``start`` values may be left out: they stay as they are there.
@@ -117,7 +129,9 @@ class LatentSpace:
             raise ValueError(f"linearize: at= has no value for {missing}; give all of {self.names}")
         point = (self.functions.initial if start is None else start).copy()
         # Hyperparameters first: fields depend on them.
-        for index in sorted(range(len(self.names)), key=lambda i: self.unknowns[i].kind == "latent"):
+        for index in sorted(
+            range(len(self.names)), key=lambda i: self.unknowns[i].kind == "latent"
+        ):
             name = self.names[index]
             if name in values:
                 target = np.asarray(getattr(values[name], "values", values[name]), dtype=float)
@@ -128,7 +142,10 @@ class LatentSpace:
         name, unknown = self.names[index], self.unknowns[index]
         flat, cells = self.functions.slices[unknown.variable], self.cell_slices[name]
         if np.shape(target) != self.value_shapes[index]:
-            raise ValueError(f"{name!r} is given with shape {np.shape(target)}, {self.value_shapes[index]} is needed")
+            raise ValueError(
+                f"{name!r} is given with shape {np.shape(target)}, "
+                f"{self.value_shapes[index]} is needed"
+            )
         for _ in range(NEWTON_STEPS):
             miss = (target - self.values(point)[index]).ravel()
             jacobian = self._pushed(np.eye(self.functions.size)[flat], point)[0].T[cells]
@@ -144,13 +161,18 @@ class LatentSpace:
         stacked = posterior[self.names].stack(sample=("chain", "draw"))
         chosen = np.unique(np.linspace(0, stacked.sizes["sample"] - 1, count).astype(int))
         return [
-            self.point_of_values({n: stacked[n].isel(sample=i).values for n in self.names}) for i in chosen
+            self.point_of_values({n: stacked[n].isel(sample=i).values for n in self.names})
+            for i in chosen
         ]
 
     def index_coords(self, functions: ModelFunctions) -> dict[str, Any]:
         """Return the index coordinates of the linearization."""
+
         def labels(slices):
-            return np.concatenate([np.repeat(n, s.stop - s.start) for n, s in slices.items()] or [np.zeros(0, dtype="U1")])
+            return np.concatenate(
+                [np.repeat(n, s.stop - s.start) for n, s in slices.items()]
+                or [np.zeros(0, dtype="U1")]
+            )
 
         return {
             "latent_of_unknown": ("unknown", labels(self.unknown_slices)),
@@ -166,9 +188,15 @@ class LatentSpace:
         arrays = {}
         for unknown, value in zip(self.unknowns, self.values(point), strict=True):
             latent = self.functions.problem.latent.get(unknown.name)
-            dims = latent.dims if latent is not None else tuple(f"{unknown.name}_dim_{i}" for i in range(value.ndim))
+            dims = (
+                latent.dims
+                if latent is not None
+                else tuple(f"{unknown.name}_dim_{i}" for i in range(value.ndim))
+            )
             coords = latent.grid_coords if latent is not None else {}
-            arrays[unknown.name] = xr.DataArray(value, dims=dims, coords=coords, attrs={"units": unknown.units})
+            arrays[unknown.name] = xr.DataArray(
+                value, dims=dims, coords=coords, attrs={"units": unknown.units}
+            )
         return xr.Dataset(arrays)
 
 

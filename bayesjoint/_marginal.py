@@ -70,8 +70,8 @@ def log_density(value, mean, sd, basis, scale, gram, precision, information):
 def gaussian_terms(precision, information):
     """Return tensors of ``log det A`` and ``b^T A^-1 b``.
 
-    Their gradients, ``A^-1``, ``-x x^T`` and ``2 x`` with ``x = A^-1 b``, cost one inverse; through the
-    Cholesky factor they would cost several times more.
+    Their gradients, ``A^-1``, ``-x x^T`` and ``2 x`` with ``x = A^-1 b``, cost one inverse; through
+    the Cholesky factor they would cost several times more.
     """
     matrix, vector = pt.dmatrix("precision"), pt.dvector("information")
     lower = cholesky(matrix)

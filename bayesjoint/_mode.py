@@ -48,7 +48,8 @@ def maximum_a_posteriori(functions: ModelFunctions, starts: int = 1) -> Mode:
     """Return the highest maximum of the posterior found from several starts.
 
     The first start is the prior median, the others cover the prior evenly (a scrambled Sobol
-    sequence, seed 0).  Each goes uphill by a quasi-Newton search; the best few are climbed to the top.
+    sequence, seed 0).  Each goes uphill by a quasi-Newton search; the best few are climbed to the
+    top.
     """
     points = [functions.initial.copy(), *_even_starts(functions, starts - 1)]
     if len(points) > 1:
@@ -86,7 +87,8 @@ def sampled_precision(functions: ModelFunctions, point: np.ndarray) -> np.ndarra
     sampled = [f for f in functions.build.factors.values() if not f.marginal]
     if not sampled:
         return precision + local.total
-    # Unknown scales of the errors keep the information they have with the discrepancy integrated out.
+    # Unknown scales of the errors keep the information they have with the discrepancy integrated
+    # out.
     precision += local.total - local.whitened.T @ local.whitened
     columns = np.array(local.jacobian)
     errors = functions.errors(point, power=True, integrated=True)
@@ -97,7 +99,7 @@ def sampled_precision(functions: ModelFunctions, point: np.ndarray) -> np.ndarra
 
 
 def prior_precision(functions: ModelFunctions, point: np.ndarray) -> np.ndarray:
-    """Return the prior precision in flat coordinates: identity, but for variables without white form.
+    """Return the prior precision in flat coordinates: the identity for white variables.
 
     Those enter with the Hessian of their prior density, by differences of its gradient.
     """
@@ -160,11 +162,15 @@ def _score(functions: ModelFunctions, point: np.ndarray):
     return point, float(value), precision, left
 
 
-def _quasi_newton(functions: ModelFunctions, point: np.ndarray, precision: np.ndarray) -> np.ndarray:
+def _quasi_newton(
+    functions: ModelFunctions, point: np.ndarray, precision: np.ndarray
+) -> np.ndarray:
     lower = np.linalg.cholesky(precision)
 
     def objective(scaled):
-        value, gradient = functions.density(point + solve_triangular(lower, scaled, lower=True, trans=1))
+        value, gradient = functions.density(
+            point + solve_triangular(lower, scaled, lower=True, trans=1)
+        )
         if not np.isfinite(value):
             return 1e300, np.zeros_like(scaled)
         return -float(value), -solve_triangular(lower, gradient, lower=True)
@@ -180,6 +186,8 @@ def _line_search(functions, point, value, gradient, step):
     for fraction in (1.0, 0.5, 0.25, 0.1, 0.03):
         candidate = point + fraction * step
         new_value, new_gradient = functions.density(candidate)
-        if np.isfinite(new_value) and new_value >= value + 1e-4 * fraction * slope - 1e-12 * abs(value):
+        if np.isfinite(new_value) and new_value >= value + 1e-4 * fraction * slope - 1e-12 * abs(
+            value
+        ):
             return candidate, new_value, new_gradient
     return None

@@ -3,7 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 @contextmanager
@@ -13,9 +20,14 @@ def progress_bar(show: bool, label: str, chains: int, draws: int) -> Iterator[Ca
         yield None
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[detail]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns) as progress:
         task = progress.add_task(label, total=chains * draws, detail="")
 
@@ -23,7 +35,9 @@ def progress_bar(show: bool, label: str, chains: int, draws: int) -> Iterator[Ca
             done = sum(state.finished_draws for state in states)
             divergences = sum(state.divergences for state in states)
             steps = max((state.latest_num_steps for state in states), default=0)
-            progress.update(task, completed=done, detail=f"{steps} steps a draw, {divergences} divergences")
+            progress.update(
+                task, completed=done, detail=f"{steps} steps a draw, {divergences} divergences"
+            )
 
         yield update
         progress.update(task, completed=chains * draws)

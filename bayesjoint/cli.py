@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-ModelFile = Annotated[Path, typer.Argument(help="Python file that defines problem(data, **options).")]
+ModelFile = Annotated[
+    Path, typer.Argument(help="Python file that defines problem(data, **options).")
+]
 Data = Annotated[Path | None, typer.Option(help="Folder of the data, handed to problem().")]
 Options = Annotated[
     list[str] | None, typer.Option("--option", help="NAME=VALUE for problem(); may be repeated.")
@@ -73,7 +75,9 @@ def check(model: ModelFile, data: Data = None, option: Options = None) -> None:
         _show_table(_summary(tree))
         information = bj.information(tree)
     for name in problem.modality:
-        alone, added = (information[key].sel(modality=name).item() for key in ("eig_alone", "eig_conditional"))
+        alone, added = (
+            information[key].sel(modality=name).item() for key in ("eig_alone", "eig_conditional")
+        )
         say(f"{name}: {alone:.1f} nats alone, {added:.1f} nats beyond the others")
     if not tree["linearization"].attrs["converged"]:
         say("[yellow]the maximum a posteriori was not reached: read these numbers with care[/]")
@@ -120,7 +124,9 @@ def _load_problem(model: Path, data: Path | None, option: list[str] | None) -> "
     from bayesjoint.problem import JointProblem
 
     if not isinstance(problem, JointProblem):
-        raise UserError(f"{model}: problem() returned a {type(problem).__name__}, not a JointProblem")
+        raise UserError(
+            f"{model}: problem() returned a {type(problem).__name__}, not a JointProblem"
+        )
     return problem
 
 
@@ -136,7 +142,9 @@ def _load_module(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise UserError(f"the model file {path} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise UserError(
+            f"the model file {path} cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
     return module
 
 
@@ -176,7 +184,9 @@ def _writable(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(f"the output folder {folder} cannot be written: {error.strerror}") from error
+        raise UserError(
+            f"the output folder {folder} cannot be written: {error.strerror}"
+        ) from error
 
 
 def _write_results(tree: Any, out: Path, title: str) -> Any:

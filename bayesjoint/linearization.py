@@ -31,8 +31,9 @@ def linearize(
     ----------
     problem : JointProblem
     at : None, mapping or DataTree
-        Where: the maximum a posteriori (of the white coordinates, default); values of all latents and
-        hyperparameters by name; or a sampled posterior, of which 20 draws are taken along a new
+        Where: the maximum a posteriori (of the white coordinates, default); values of all latents
+        and hyperparameters by name; or a sampled posterior, of which 20 draws are taken along a
+        new
         dimension ``point``, whose spread shows how nonlinear the problem is.
     starts : int, optional
         Starts of the search for the maximum.  Default: 1 where all maps are linear, else 16, spread
@@ -43,8 +44,8 @@ def linearize(
     Returns
     -------
     DataTree
-        One group, ``linearization``: eigenvalues and eigenvectors of ``H v = lambda (I + Gamma) v``, and
-        what resolution, leakage, information and identifiability follow from.  Every report accepts it.
+        One group, ``linearization``: the pairs of ``H v = lambda (I + Gamma) v``, and what
+        resolution, leakage, information and identifiability follow from.  Every report accepts it.
 
     Raises
     ------
@@ -53,9 +54,9 @@ def linearize(
 
     Notes
     -----
-    ``H = J^T (R + K)^-1 J`` with the discrepancy integrated out, plus the Fisher information on unknown
-    scales of the errors; Gamma is the Gauss-Newton Hessian of the couplings.  Spantini et al. (2015), doi
-    10.1137/140977308.
+    ``H = J^T (R + K)^-1 J`` with the discrepancy integrated out, plus the Fisher information on
+    unknown scales of the errors; Gamma is the Gauss-Newton Hessian of the couplings.  Spantini et
+    al. (2015), doi 10.1137/140977308.
 
     Examples
     --------
@@ -65,17 +66,28 @@ def linearize(
     >>> import bayesjoint as bj
     >>> slope = bj.Parameter("slope", bj.Prior(pm.Normal, mu=0, sigma=1))
     >>> line = bj.Modality(
-    ...     "line", xr.DataArray([1.0], dims="x"), bj.linear_map(np.array([[1.0]]), "slope"), bj.GaussianNoise(sd=0.5)
+    ...     "line", xr.DataArray([1.0], dims="x"), bj.linear_map(np.array([[1.0]]), "slope"),
+    ...     bj.GaussianNoise(sd=0.5),
     ... )
     >>> tree = bj.linearize(bj.JointProblem(latents=[slope], modalities=[line]))
     >>> float(tree["linearization/eigenvalues"][0])
     4.0
     """
     functions = ModelFunctions(problem)
-    starts = default_starts(problem) if starts is None else starts
-    if at is None and (backend or ("interpreted" if starts == 1 else default_backend(problem))) == "numba":
-        functions.density = CompiledDensity(functions, "numba")
-    return xr.DataTree.from_dict({"linearization": linearization_of(functions, at, starts)[0]})
+    if at is None:
+        starts = default_starts(problem) if starts is None else starts
+        if (backend or ("interpreted" if starts == 1 else default_backend(problem))) == "numba":
+            functions.density = CompiledDensity(functions, "numba")
+        dataset = linearization_at_mode(functions, starts)[0]
+    elif isinstance(at, xr.DataTree):
+        dataset = _at_draws(functions, at["posterior"].to_dataset())
+    elif isinstance(at, Mapping):
+        dataset = _at_values(functions, at)
+    else:
+        raise ValueError(
+            "linearize: at= takes None, a mapping of names to values, or a sampled posterior"
+        )
+    return xr.DataTree.from_dict({"linearization": dataset})
 
 
 def default_starts(problem: JointProblem) -> int:
@@ -83,31 +95,42 @@ def default_starts(problem: JointProblem) -> int:
     return 1 if all(isinstance(m.forward, LinearMap) for m in problem.modalities) else 16
 
 
-def linearization_of(
-    functions: ModelFunctions, at: Any = None, starts: int = 1
-) -> tuple[xr.Dataset, _mode.Mode | None]:
-    """Return the dataset of the group, and the mode when the point is the maximum a posteriori."""
+def linearization_at_mode(functions: ModelFunctions, starts: int) -> tuple[xr.Dataset, _mode.Mode]:
+    """Return the dataset of the group at the maximum a posteriori, and the maximum."""
+    space = _space(functions)
+    mode = _mode.maximum_a_posteriori(functions, starts)
+    dataset = _at_point(functions, space, mode.point, mode.information)
+    found = {"converged": int(mode.converged), "lower_modes": list(mode.lower_modes)}
+    return dataset.assign_attrs(at="map", starts=starts, **found), mode
+
+
+def _at_draws(functions: ModelFunctions, posterior: xr.Dataset) -> xr.Dataset:
+    space = _space(functions)
+    points = space.points_of_draws(posterior, DRAWS)
+    sets = [_at_point(functions, space, p, local_information(functions, p)) for p in points]
+    joined = xr.concat(sets, dim="point", combine_attrs="drop_conflicts", data_vars="all")
+    return joined.assign_attrs(at="draws", converged=1)
+
+
+def _at_values(functions: ModelFunctions, values: Mapping) -> xr.Dataset:
+    space = _space(functions)
+    point = space.point_of_values(values)
+    dataset = _at_point(functions, space, point, local_information(functions, point))
+    return dataset.assign_attrs(at="values", converged=1)
+
+
+def _space(functions: ModelFunctions) -> LatentSpace:
     space = LatentSpace(functions)
     if space.size > DENSE_LIMIT:
-        raise ValueError(f"linearize: {space.size} unknowns; matrices are dense here, up to {DENSE_LIMIT}")
-    if at is None:
-        mode = _mode.maximum_a_posteriori(functions, starts)
-        dataset = _at_point(functions, space, mode.point, mode.information)
-        found = {"converged": int(mode.converged), "lower_modes": list(mode.lower_modes)}
-        return dataset.assign_attrs(at="map", starts=starts, **found), mode
-    if isinstance(at, xr.DataTree):
-        points = space.points_of_draws(at["posterior"].to_dataset(), DRAWS)
-        sets = [_at_point(functions, space, p, local_information(functions, p)) for p in points]
-        joined = xr.concat(sets, dim="point", combine_attrs="drop_conflicts", data_vars="all")
-        return joined.assign_attrs(at="draws", converged=1), None
-    if not isinstance(at, Mapping):
-        raise ValueError("linearize: at= takes None, a mapping of names to values, or a sampled posterior")
-    point = space.point_of_values(at)
-    dataset = _at_point(functions, space, point, local_information(functions, point))
-    return dataset.assign_attrs(at="values", converged=1), None
+        raise ValueError(
+            f"linearize: {space.size} unknowns; matrices are dense here, up to {DENSE_LIMIT}"
+        )
+    return space
 
 
-def _at_point(functions: ModelFunctions, space: LatentSpace, point: np.ndarray, local: LocalInformation) -> xr.Dataset:
+def _at_point(
+    functions: ModelFunctions, space: LatentSpace, point: np.ndarray, local: LocalInformation
+) -> xr.Dataset:
     scaling = space.scaling(point)  # flat coordinates per white coordinate, (flat, unknown)
     reduce = lambda matrix: scaling.T @ matrix @ scaling  # noqa: E731
     data, coupling = reduce(local.total), reduce(local.coupling)
@@ -116,21 +139,36 @@ def _at_point(functions: ModelFunctions, space: LatentSpace, point: np.ndarray, 
     duals = precision @ vectors
     physical = space.factor(point)  # L, (cell, unknown)
     white = space.white(point)
-    per_modality = np.stack([np.einsum("ij,ik,kj->j", vectors, reduce(h), vectors) for h in local.per_modality.values()] or [np.zeros((0, space.size))]).reshape(-1, space.size)
+    per_modality = np.stack(
+        [np.einsum("ij,ik,kj->j", vectors, reduce(h), vectors) for h in local.per_modality.values()]
+        or [np.zeros((0, space.size))]
+    ).reshape(-1, space.size)
     variables = {
         "eigenvalues": ("mode", eigenvalues),
         "eigenvectors": (("unknown", "mode"), vectors),
         "dual_vectors": (("unknown", "mode"), duals),
         "physical_vectors": (("cell", "mode"), physical @ vectors),
         "physical_duals": (("cell", "mode"), space.inverse_transpose(physical) @ duals),
-        "prior_sd": ("cell", np.sqrt(np.einsum("ij,ij->i", physical @ vectors, physical @ vectors))),
+        "prior_sd": (
+            "cell",
+            np.sqrt(np.einsum("ij,ij->i", physical @ vectors, physical @ vectors)),
+        ),
         "prior_precision_diagonal": ("unknown", np.diag(precision)),
         "modality_information": (("modality", "mode"), per_modality),
-        "eig_alone": ("modality", [information_gain(reduce(h), precision) for h in local.alone.values()]),
-        "eig_without": ("modality", [information_gain(reduce(h), precision) for h in local.without.values()]),
+        "eig_alone": (
+            "modality",
+            [information_gain(reduce(h), precision) for h in local.alone.values()],
+        ),
+        "eig_without": (
+            "modality",
+            [information_gain(reduce(h), precision) for h in local.without.values()],
+        ),
         "chi2": ("modality", _chi_squared(functions, point)),
         "n_data": ("modality", [m.data.size for m in functions.problem.modalities]),
-        "prior_norm": ("latent", [float(np.sum(white[w] ** 2)) for w in space.unknown_slices.values()]),
+        "prior_norm": (
+            "latent",
+            [float(np.sum(white[w] ** 2)) for w in space.unknown_slices.values()],
+        ),
         "prior_distance": ((), float(white @ precision @ white)),
         "data_importance": ("datum", _importance(local, scaling, data + precision)),
         "white_point": ("unknown", white),
@@ -167,7 +205,9 @@ def _attrs(functions: ModelFunctions, space: LatentSpace) -> dict[str, Any]:
         "modalities": list(problem.modality),
         "couplings": [coupling.name for coupling in problem.couplings],
         "discrepancies": [d.name for d in problem.discrepancies],
-        "errors": "correlated" if any(len(f.bases) > 1 for f in build.factors.values()) else "independent",
+        "errors": "correlated"
+        if any(len(f.bases) > 1 for f in build.factors.values())
+        else "independent",
         "coupled": int(bool(problem.couplings)),
         "powers": [float(m.power) for m in problem.modalities],
         "truncation_bound": 0.0,
@@ -177,8 +217,13 @@ def _attrs(functions: ModelFunctions, space: LatentSpace) -> dict[str, Any]:
 
 
 def _is_linear(problem: JointProblem, space: LatentSpace) -> bool:
-    """Return whether the posterior is Gaussian: linear maps, Gaussian noise and priors, no hyperparameters."""
-    latents = all(isinstance(latent, GaussianField) or latent.prior.distribution is pm.Normal for latent in problem.latents)
-    maps = all(isinstance(m.forward, LinearMap) and m.operator.is_linear for m in problem.modalities)
+    """Return whether the posterior is Gaussian: all is linear, Gaussian and of known scale."""
+    latents = all(
+        isinstance(latent, GaussianField) or latent.prior.distribution is pm.Normal
+        for latent in problem.latents
+    )
+    maps = all(
+        isinstance(m.forward, LinearMap) and m.operator.is_linear for m in problem.modalities
+    )
     noise = all(isinstance(m.noise, (GaussianNoise, CorrelatedNoise)) for m in problem.modalities)
     return latents and maps and noise and len(space.unknown_slices) == len(problem.latents)

@@ -59,6 +59,14 @@ class Noise:
         """Add the observed variable."""
         raise TypeError(f"{type(self).__name__} does not say how data are observed")
 
+    def draw(self, rng: np.random.Generator, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        """Return replicated data."""
+        raise TypeError(f"{type(self).__name__} does not say how data are drawn")
+
+    def log_density(self, data: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        """Return the pointwise log-density of independent data."""
+        raise TypeError(f"{type(self).__name__} has no pointwise density")
+
     def variance(self, response, terms: NoiseTerms):
         """Return the variance that carries the Fisher information on the response."""
         return terms.sd**2

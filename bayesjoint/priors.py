@@ -37,9 +37,9 @@ class Prior:
     -----
     A quantity with this prior is sampled as ``m = quantile(Phi(z))`` with ``z ~ N(0, 1)``, in a
     form that stays accurate in the tails for the normal, truncated normal, log-normal, half-normal,
-    exponential and uniform distributions, and through PyMC's own ``icdf`` for others (its upper tail loses digits
-    from z = 6 on and ends at z = 8.1).  Distributions without one (Dirichlet, LKJ ...) stay in
-    PyMC's unconstrained coordinates.
+    exponential and uniform distributions, and through PyMC's own ``icdf`` for others (its upper
+    tail loses digits from z = 6 on and ends at z = 8.1).  Distributions without one (Dirichlet,
+    LKJ ...) stay in PyMC's unconstrained coordinates.
 
     Examples
     --------
@@ -109,8 +109,8 @@ class Prior:
         rule = self._rule()
         if rule is not None:
             return rule(white, **self._numbers())
-        # The derivative comes from the densities, dm/dz = phi(z) / p(m): that of a quantile function
-        # is costly, and undefined at the median of Student's t.
+        # The derivative comes from the densities, dm/dz = phi(z) / p(m): that of a quantile is
+        # costly, and undefined at the median of Student's t.
         fixed = disconnected_grad(white)
         value = disconnected_grad(self._quantile(fixed))
         density = pm.logp(self.dist(), value)  # -inf where rounding leaves the support

@@ -3,17 +3,17 @@
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from bayesjoint import _mode, _nuts
+from bayesjoint._densities import log_likelihoods
 from bayesjoint._density import CompiledDensity
 from bayesjoint._draws import DrawTable
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._progress import progress_bar
-from bayesjoint.linearization import default_starts, linearization_of
+from bayesjoint.linearization import default_starts, linearization_at_mode
 from bayesjoint.problem import JointProblem
 
 PRIOR_DRAWS = 500
@@ -48,9 +48,10 @@ def sample(
     target_accept : float
         Acceptance that the step size is adapted to.
     backend : {"numba", "interpreted"}, optional
-        How the log-density is compiled.  Default: numba, which costs half a minute the first time, less
-        from its cache, and ten to thirty times less a gradient; "interpreted" starts at once and is the
-        default where a forward map is a black box, which dominates the cost anyway.
+        How the log-density is compiled.  Default: numba, which costs half a minute the first time,
+        less from its cache, and ten to thirty times less a gradient; "interpreted" starts at once
+        and
+        is the default where a forward map is a black box, which dominates the cost anyway.
     store : path, optional
         Folder to which the tree is written as zarr when it is complete.
     progress : bool
@@ -63,9 +64,10 @@ def sample(
     Returns
     -------
     DataTree
-        Groups posterior, sample_stats, posterior_predictive, prior, prior_predictive, log_likelihood,
-        log_likelihood_joint, log_prior, observed_data, constant_data and linearization.  Attributes of
-        the posterior group: ``sampling_time`` (s, warm-up included, compilation not), ``tuning_steps``.
+        Groups posterior, sample_stats, posterior_predictive, prior, prior_predictive,
+        log_likelihood, log_likelihood_joint, log_prior, observed_data, constant_data and
+        linearization.  Attributes of the posterior group: ``sampling_time`` (s, warm-up included,
+        compilation not), ``tuning_steps``.
 
     Raises
     ------
@@ -74,9 +76,10 @@ def sample(
 
     Notes
     -----
-    NUTS (Hoffman & Gelman 2014) moves in coordinates ``z = z* + (I + V diag((1 + lambda)^-1/2 - 1) V^T) xi``
-    with eigenpairs of ``H + Gamma`` at the maximum a posteriori, in which the posterior is nearly standard
-    normal.  The density is the model's own, so that the draws are exact whatever the coordinates.
+    NUTS (Hoffman & Gelman 2014) moves in ``xi`` of ``z = z* + (I + V diag(s) V^T) xi``, where
+    ``s = (1 + lambda)^-1/2 - 1``, with eigenpairs of ``H + Gamma`` at the maximum a posteriori:
+    there the posterior is nearly standard normal.  The density is the model's own, so that the
+    draws are exact whatever the coordinates.
 
     Examples
     --------
@@ -86,10 +89,11 @@ def sample(
     >>> import bayesjoint as bj
     >>> slope = bj.Parameter("slope", bj.Prior(pm.Normal, mu=0, sigma=1))
     >>> line = bj.Modality(
-    ...     "line", xr.DataArray([1.0], dims="x"), bj.linear_map(np.array([[1.0]]), "slope"), bj.GaussianNoise(sd=0.5)
+    ...     "line", xr.DataArray([1.0], dims="x"), bj.linear_map(np.array([[1.0]]), "slope"),
+    ...     bj.GaussianNoise(sd=0.5),
     ... )
     >>> problem = bj.JointProblem(latents=[slope], modalities=[line])
-    >>> tree = bj.sample(problem, draws=200, tune=200, chains=2, random_seed=1, backend="interpreted", progress=False)
+    >>> tree = bj.sample(problem, draws=200, tune=200, chains=2, random_seed=1, progress=False)
     >>> tree["posterior/slope"].sizes["draw"]
     200
     """
@@ -99,7 +103,7 @@ def sample(
     integrated = _with_discrepancy_integrated_out(problem)
     reference = functions if integrated is problem else ModelFunctions(integrated)
     density = functions.density = CompiledDensity(functions, backend)
-    linearization, mode = linearization_of(reference, starts=default_starts(problem))
+    linearization, mode = linearization_at_mode(reference, default_starts(problem))
     coordinates = _coordinates(functions, reference, mode)
     with progress_bar(progress, "sampling", chains, draws + tune) as callback:
         run = _nuts.run(
@@ -121,19 +125,29 @@ def _with_discrepancy_integrated_out(problem: JointProblem) -> JointProblem:
     changed = []
     for discrepancy in problem.discrepancies:
         names = discrepancy.touches(problem.modality)
-        gaussian = all(problem.modality[n].noise.gaussian and problem.modality[n].power == 1.0 for n in names)
+        gaussian = all(
+            problem.modality[n].noise.gaussian and problem.modality[n].power == 1.0 for n in names
+        )
         changed.append(replace(discrepancy, form="auto") if gaussian else discrepancy)
     return problem.replace(discrepancy=tuple(changed))
 
 
-def _coordinates(functions: ModelFunctions, reference: ModelFunctions, mode: _mode.Mode) -> _nuts.Coordinates:
+def _coordinates(
+    functions: ModelFunctions, reference: ModelFunctions, mode: _mode.Mode
+) -> _nuts.Coordinates:
     """Return the preconditioned coordinates around the mode of the density that is sampled."""
-    point = mode.point if functions is reference else _with_discrepancy(functions, reference, mode.point)
+    point = (
+        mode.point
+        if functions is reference
+        else _with_discrepancy(functions, reference, mode.point)
+    )
     return _nuts.Coordinates.from_precision(point, _mode.sampled_precision(functions, point))
 
 
-def _with_discrepancy(functions: ModelFunctions, reference: ModelFunctions, point: np.ndarray) -> np.ndarray:
-    """Return a flat point of the latent form: the discrepancy at its mean given the other unknowns."""
+def _with_discrepancy(
+    functions: ModelFunctions, reference: ModelFunctions, point: np.ndarray
+) -> np.ndarray:
+    """Return a flat point of the latent form, its discrepancy at the mean given the rest."""
     full = functions.initial.copy()
     for name, where in reference.slices.items():
         full[functions.slices[name]] = point[where]
@@ -150,7 +164,9 @@ def prior_points(functions: ModelFunctions, rng: np.random.Generator, count: int
     return _prior_points(functions, CompiledDensity(functions, "interpreted"), rng, count)
 
 
-def _prior_points(functions: ModelFunctions, density: CompiledDensity, rng: np.random.Generator, count: int) -> np.ndarray:
+def _prior_points(
+    functions: ModelFunctions, density: CompiledDensity, rng: np.random.Generator, count: int
+) -> np.ndarray:
     """Return draws of the coupled prior, shape (chain, draw, n)."""
     if not functions.problem.couplings and all(u.white for u in functions.build.unknowns):
         return rng.standard_normal((1, count, functions.size))
@@ -174,7 +190,7 @@ def _tree(
     posterior = table.posterior(rng, keep_white).assign_attrs(
         sampling_time=run.seconds, tuning_steps=run.tune, inference_library="bayesjoint"
     )
-    pointwise, joint = table.log_likelihood()
+    pointwise, joint = log_likelihoods(functions, run.points)
     modalities = functions.problem.modality
     groups = {
         "posterior": posterior,
@@ -185,7 +201,9 @@ def _tree(
         "log_likelihood": pointwise,
         "log_likelihood_joint": joint,
         "log_prior": table.log_prior(),
-        "observed_data": xr.Dataset({name: m.data.reset_coords(drop=True) for name, m in modalities.items()}),
+        "observed_data": xr.Dataset(
+            {name: m.data.reset_coords(drop=True) for name, m in modalities.items()}
+        ),
         "constant_data": _constant_data(functions),
         "linearization": linearization,
     }
@@ -204,13 +222,13 @@ def _constant_data(functions: ModelFunctions) -> xr.Dataset:
 
 
 def _warn(tree: xr.DataTree) -> None:
-    """Warn of divergences and of trees cut short, which mean draws cannot be trusted as they are."""
+    """Warn of divergences, which mean that draws cannot be trusted as they are."""
     stats = tree["sample_stats"]
     divergences = int(stats["diverging"].sum()) if "diverging" in stats else 0
     if divergences:
         warnings.warn(
-            f"{divergences} divergences: raise target_accept towards 0.99, or give more informative priors where "
-            "a scale may go to zero",
+            f"{divergences} divergences: raise target_accept towards 0.99, or give more "
+            "informative priors where a scale may go to zero",
             UserWarning,
             stacklevel=3,
         )
@@ -224,4 +242,3 @@ def _check_settings(**settings: int) -> None:
 
 def _seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**31))
-

@@ -28,16 +28,17 @@ def simulate(
     problem : JointProblem
         Its own data give the shapes only; zeros will do.
     truth : mapping of name to value, optional
-        Physical values of latents and hyperparameters.  Those left out are drawn from the prior; all
-        are when it is not given, couplings included.
+        Physical values of latents and hyperparameters.  Those left out are drawn from the prior;
+        all are when it is not given, couplings included.
     random_seed : int, optional
         Makes the result repeatable.
 
     Returns
     -------
     Dataset
-        Data under the names of the modalities, truth under the names of latents and hyperparameters.
-        ``problem.with_data(data[list(problem.modality)])`` puts the data in place.
+        Data under the names of the modalities, truth under the names of latents and
+        hyperparameters. ``problem.with_data(data[list(problem.modality)])`` puts the data in
+        place.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def simulate(
     table = DrawTable(functions, point[None, None])
     drawn = table.posterior_predictive(rng).isel(chain=0, draw=0, drop=True)
     values = table.prior().isel(chain=0, draw=0, drop=True)
-    responses = [name for name in values.data_vars if name.endswith("_response")]
+    responses = [name for name in values.data_vars if str(name).endswith("_response")]
     merged = xr.merge([drawn, values.drop_vars(responses)])
     return merged.assign_attrs(random_seed=-1 if random_seed is None else random_seed)
 
@@ -82,8 +83,8 @@ def _truth_point(
     for coupling in functions.problem.couplings:
         if len(drawn & set(coupling.latents)) == 1:
             raise ValueError(
-                f"simulate: truth gives only one of {coupling.latents}, which {coupling.name} couples; "
-                "give both or neither"
+                f"simulate: truth gives only one of {coupling.latents}, which {coupling.name} "
+                "couples; give both or neither"
             )
     point = prior_points(functions, rng, MIXING_DRAWS)[-1, -1] if drawn else functions.initial
     return space.point_of_values(truth, start=point)

@@ -106,6 +106,15 @@ def test_finite_differences_work_at_the_prior_mean_where_values_are_zero():
         np.testing.assert_allclose(found, expected, atol=1e-8)
 
 
+def test_finite_differences_step_in_proportion_to_the_prior():
+    """At zero only the prior can tell that a millionth is a large step."""
+    forward = bj.numpy_map(lambda rate: np.exp([1e6 * rate]), "rate", finite_differences=True)
+    tiny = bj.Parameter("rate", bj.Prior(pm.Normal, mu=0.0, sigma=1e-6))
+    problem_of(forward, [1.0], known=[tiny])
+    (slope,) = forward.vjp([np.zeros(())], np.ones(1))
+    assert slope == pytest.approx(1e6, rel=1e-6)
+
+
 @pytest.mark.parametrize("cells", [6, 1_300])  # the larger travels as data of the model
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array, sparse.coo_matrix])
 def test_linear_map_is_its_matrix(cells, form, rng):

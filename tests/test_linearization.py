@@ -46,7 +46,10 @@ def test_leakage_matches_direct_algebra(case, tree):
     size = factors[0].shape[0]
     parts = np.array(
         [
-            [np.sum(white[i * size : (i + 1) * size, j * size : (j + 1) * size] ** 2) for j in (0, 1)]
+            [
+                np.sum(white[i * size : (i + 1) * size, j * size : (j + 1) * size] ** 2)
+                for j in (0, 1)
+            ]
             for i in (0, 1)
         ]
     )
@@ -148,7 +151,10 @@ def test_at_values_and_at_draws():
     np.testing.assert_allclose(there["white_point"], at_map["white_point"], atol=1e-7)
     np.testing.assert_allclose(there["eigenvalues"], at_map["eigenvalues"], atol=1e-8)
     posterior = xr.Dataset(
-        {k: (("chain", "draw", "depth", "x"), np.stack([v, 2 * v])[None]) for k, v in values.items()}
+        {
+            k: (("chain", "draw", "depth", "x"), np.stack([v, 2 * v])[None])
+            for k, v in values.items()
+        }
     )
     draws = bj.linearize(case.problem, at=xr.DataTree.from_dict({"posterior": posterior}))
     assert draws["linearization"].sizes["point"] == 2
@@ -161,7 +167,9 @@ def test_at_values_and_at_draws():
 
 def test_a_variable_without_white_form_enters_with_the_hessian_of_its_prior():
     proportions = bj.Parameter(
-        "share", bj.Prior(pm.Dirichlet, a=np.array([2.0, 3.0, 4.0])), coords={"rock": ["a", "b", "c"]}
+        "share",
+        bj.Prior(pm.Dirichlet, a=np.array([2.0, 3.0, 4.0])),
+        coords={"rock": ["a", "b", "c"]},
     )
     assert not proportions.prior.is_white
     data = xr.DataArray([0.3, 0.4], dims="t")

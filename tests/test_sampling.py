@@ -95,7 +95,10 @@ def test_tree_has_all_groups_and_labels(case, tree):
 
 def test_preconditioned_steps_are_few(tree):
     assert tree["sample_stats"]["n_steps"].mean() < 12
-    assert float(az.ess(tree["posterior"].to_dataset()[["density", "slowness"]]).to_array().min()) > 3000
+    assert (
+        float(az.ess(tree["posterior"].to_dataset()[["density", "slowness"]]).to_array().min())
+        > 3000
+    )
 
 
 def test_joint_log_likelihood_is_the_gaussian_density(case, tree):
@@ -122,7 +125,9 @@ def test_pointwise_log_likelihood_is_conditional_on_all_other_data(case, tree):
     )
     residual, index = case.data - response, 5
     others = np.delete(np.arange(80), index)
-    weights = np.linalg.solve(case.covariance[np.ix_(others, others)], case.covariance[others, index])
+    weights = np.linalg.solve(
+        case.covariance[np.ix_(others, others)], case.covariance[others, index]
+    )
     mean = response[index] + weights @ residual[others]
     variance = case.covariance[index, index] - weights @ case.covariance[others, index]
     exact = stats.norm.logpdf(case.data[index], mean, np.sqrt(variance))
@@ -153,7 +158,12 @@ def test_latent_and_marginal_form_have_one_posterior():
     runs = [
         bj.sample(
             gaussian_case(form, shape=(3, 3), n=8).problem,
-            draws=1000, tune=500, chains=4, random_seed=5, progress=False, backend="numba",
+            draws=1000,
+            tune=500,
+            chains=4,
+            random_seed=5,
+            progress=False,
+            backend="numba",
         )["posterior"].to_dataset()  # fmt: skip
         for form in ("latent", "marginal")
     ]
@@ -196,7 +206,12 @@ def test_plain_pymc_samples_the_model_unchanged():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         plain = pm.sample(
-            model=bj.build_model(problem), draws=1000, tune=500, chains=2, random_seed=2, progressbar=False
+            model=bj.build_model(problem),
+            draws=1000,
+            tune=500,
+            chains=2,
+            random_seed=2,
+            progressbar=False,
         )
     ours = bj.sample(problem, draws=1000, tune=300, chains=2, random_seed=2, progress=False)
     both = [t["posterior"].to_dataset()[["theta"]] for t in (plain, ours)]
@@ -215,14 +230,25 @@ def test_student_t_and_poisson_noise_sample():
     problem = bj.JointProblem(
         latents=[bj.Parameter("level", bj.Prior(pm.LogNormal, mu=2.0, sigma=0.5))],
         modalities=[
-            bj.Modality("counts", counts, bj.linear_map(np.ones((12, 1)), "level"), bj.PoissonNoise()),
             bj.Modality(
-                "values", values, bj.linear_map(np.ones((10, 1)), "level"), bj.StudentTNoise(sd=1.0, nu=4)
+                "counts", counts, bj.linear_map(np.ones((12, 1)), "level"), bj.PoissonNoise()
+            ),
+            bj.Modality(
+                "values",
+                values,
+                bj.linear_map(np.ones((10, 1)), "level"),
+                bj.StudentTNoise(sd=1.0, nu=4),
             ),
         ],
     )
     tree = bj.sample(
-        problem, draws=1500, tune=400, chains=2, random_seed=4, progress=False, backend="interpreted"
+        problem,
+        draws=1500,
+        tune=400,
+        chains=2,
+        random_seed=4,
+        progress=False,
+        backend="interpreted",
     )
     level = np.linspace(3.0, 12.0, 4001)
     density = stats.lognorm.logpdf(level, 0.5, scale=np.exp(2.0))
@@ -297,12 +323,22 @@ def test_tempering_multiplies_the_log_likelihood():
             latents=[bj.Parameter("level", bj.Prior(pm.Normal, mu=0, sigma=100.0))],
             modalities=[
                 bj.Modality(
-                    "line", data, bj.linear_map(np.ones((16, 1)), "level"), bj.GaussianNoise(sd=1.0), power=power
+                    "line",
+                    data,
+                    bj.linear_map(np.ones((16, 1)), "level"),
+                    bj.GaussianNoise(sd=1.0),
+                    power=power,
                 )
             ],
         )
         return bj.sample(
-            problem, draws=2000, tune=300, chains=2, random_seed=8, progress=False, backend="interpreted"
+            problem,
+            draws=2000,
+            tune=300,
+            chains=2,
+            random_seed=8,
+            progress=False,
+            backend="interpreted",
         )
 
     tempered = level(0.25)

@@ -35,16 +35,21 @@ class ErrorCovariance:
     grams: tuple[np.ndarray, ...] | None = None
 
     @cached_property
-    def scaled(self) -> np.ndarray | None:
-        """The factor in units of the independent sd, None when there is none."""
-        if self.factor is None or not np.any(self.factor):
-            return None
+    def is_independent(self) -> bool:
+        """Whether there is no discrepancy."""
+        return self.factor is None or not np.any(self.factor)
+
+    @cached_property
+    def scaled(self) -> np.ndarray:
+        """The factor in units of the independent sd; without columns when there is none."""
+        if self.factor is None:
+            return np.zeros((self.variance.size, 0))
         return self.factor / np.sqrt(self.variance)[:, None]
 
     @cached_property
     def is_dense(self) -> bool:
         """Whether the covariance itself is factorised: its rank is not below its size."""
-        return self.scaled is not None and self.scaled.shape[1] >= self.scaled.shape[0]
+        return not self.is_independent and self.scaled.shape[1] >= self.scaled.shape[0]
 
     @cached_property
     def gram(self) -> np.ndarray:
@@ -72,7 +77,7 @@ class ErrorCovariance:
     def whiten(self, array: np.ndarray) -> np.ndarray:
         """Return ``W array`` with ``W^T W`` the inverse covariance, for a vector or columns."""
         scaled = self._scale(array)
-        if self.scaled is None:
+        if self.is_independent:
             return scaled
         if self.is_dense:
             return solve_triangular(self._lower, scaled, lower=True)
@@ -85,20 +90,20 @@ class ErrorCovariance:
         scaled = self._scale(array)
         if self.is_dense:
             scaled = cho_solve((self._lower, True), scaled)
-        elif self.scaled is not None:
+        elif not self.is_independent:
             scaled = scaled - self.scaled @ cho_solve((self._lower, True), self.scaled.T @ scaled)
         return self._scale(scaled)
 
     def log_determinant(self) -> float:
         """Return the log-determinant of the covariance."""
         result = float(np.log(self.variance).sum())
-        if self.scaled is None:
+        if self.is_independent:
             return result
         return result + 2.0 * float(np.log(np.diag(self._lower)).sum())
 
     def inverse_diagonal(self) -> np.ndarray:
         """Return the diagonal of the inverse covariance."""
-        if self.scaled is None:
+        if self.is_independent:
             return 1.0 / self.variance
         right = np.eye(self.variance.size) if self.is_dense else self.scaled.T
         half = (solve_triangular(self._lower, right, lower=True) ** 2).sum(axis=0)
@@ -184,7 +189,7 @@ def covariance_information(
 
 def _squared_products(errors: ErrorCovariance, changes: np.ndarray) -> np.ndarray:
     """Return ``d_i^T (P * P) d_j`` with the elementwise square of the inverse covariance."""
-    if errors.scaled is None:
+    if errors.is_independent:
         relative = changes / errors.variance
         return relative @ relative.T
     if errors.is_dense:
@@ -194,7 +199,9 @@ def _squared_products(errors: ErrorCovariance, changes: np.ndarray) -> np.ndarra
     factor = (lower / np.sqrt(errors.variance)).T
     relative = changes / errors.variance
     crossed = (changes * np.sum(factor**2, axis=1)) @ relative.T
-    grams = [factor.T @ (change[:, None] * factor) if np.any(change) else None for change in changes]
+    grams = [
+        factor.T @ (change[:, None] * factor) if np.any(change) else None for change in changes
+    ]
     result = relative @ relative.T - crossed - crossed.T
     for i, first in enumerate(grams):
         for j, second in enumerate(grams):

@@ -20,6 +20,7 @@ PAIRS = (
     ("x", "z"),
 )
 FEWEST_ON_A_MAP = 50
+FAR = 5000.0  # metres from which a map is drawn in kilometres
 MOST_PANELS = 6
 SPREAD = 100.0  # ratio of the largest to the smallest datum from which the axis is logarithmic
 
@@ -57,7 +58,7 @@ def observations(dt: xr.DataTree) -> xr.Dataset:
         observed = observed.assign_coords(
             {k: c for k, c in missing.items() if c.dims and k not in observed.coords}
         )
-    return observed[kept]
+    return observed[_read.in_order(dt, [str(name) for name in kept])]
 
 
 def chart_of(data: xr.DataArray) -> Chart | None:
@@ -65,10 +66,18 @@ def chart_of(data: xr.DataArray) -> Chart | None:
     if data.size < FEWEST_ON_A_MAP:
         return None
     for pair in PAIRS:
-        if all(name in data.coords and data[name].ndim > 0 for name in pair):
-            axes = [data[name] for name in pair]
-            if len(set(axes[0].dims) | set(axes[1].dims)) == data.ndim and _spread_out(axes):
-                return _chart(data, axes)
+        axes = [axis for axis in (_coordinate(data, name) for name in pair) if axis is not None]
+        dims = {dim for axis in axes for dim in axis.dims}
+        if len(axes) == 2 and len(dims) == data.ndim and _spread_out(axes):
+            return _chart(data, axes, pair)
+    return None
+
+
+def _coordinate(data: xr.DataArray, name: str) -> xr.DataArray | None:
+    """Find a coordinate by its name, or by its name after that of the modality."""
+    for key in (name, f"{data.name}_{name}"):
+        if key in data.coords and data[key].ndim > 0:
+            return data[key]
     return None
 
 
@@ -77,16 +86,18 @@ def _spread_out(axes: list[xr.DataArray]) -> bool:
     return numbers and all(float(np.ptp(axis.values)) > 0 for axis in axes)
 
 
-def _chart(data: xr.DataArray, axes: list[xr.DataArray]) -> Chart:
+def _chart(data: xr.DataArray, axes: list[xr.DataArray], names: tuple[str, str]) -> Chart:
     across, upright = (axis.broadcast_like(data).transpose(*data.dims) for axis in axes)
     stated = [str(axis.attrs.get("units") or "") for axis in axes]
-    labels = [with_units(words(axis.name), unit) for axis, unit in zip(axes, stated, strict=True)]
+    if stated == ["m", "m"] and max(np.ptp(across.values), np.ptp(upright.values)) >= FAR:
+        across, upright, stated = across / 1000, upright / 1000, ["km", "km"]
+    labels = [with_units(name, unit) for name, unit in zip(names, stated, strict=True)]
     ratio = float(np.ptp(upright.values) / np.ptp(across.values))
     return Chart(
         across.values.ravel(),
         upright.values.ravel(),
         (labels[0], labels[1]),
-        downwards=axes[1].name == "depth",
+        downwards=names[1] == "depth",
         to_scale=stated[0] == stated[1] and 0.2 < ratio < 5,
     )
 

@@ -99,23 +99,30 @@ def with_units(label: str, units: str) -> str:
 
 
 def pretty_units(units: str) -> str:
-    """Raise the exponents of units: ``kg/m3`` and ``kg m^-3`` with small figures."""
+    """Raise the exponents of units: ``kg/m3``, ``kg m^-3`` and ``1e-6/m`` with small figures."""
     if units in ("", "1"):
         return ""
-    raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-    return re.sub(
-        r"(?<=[A-Za-zµÅΩ])(?:\^|\*\*)?(-?\d+)", lambda m: m.group(1).translate(raised), units
-    )
+    powers = re.sub(r"(?<![\w.])1e([-+]?\d+)", lambda m: f"10{raised(m.group(1))}", units)
+    return re.sub(r"(?<=[A-Za-zµÅΩ])(?:\^|\*\*)?(-?\d+)", lambda m: raised(m.group(1)), powers)
+
+
+def raised(exponent: str) -> str:
+    """Write an exponent in small figures, without a plus and leading zeros."""
+    return str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def scaled_units(values: np.ndarray, units: str) -> tuple[float, str]:
-    """Power of ten by which to divide numbers for an axis, and the units that then hold."""
+    """Power of ten by which to divide numbers for an axis, and the units that then hold.
+
+    None for large numbers that hardly differ, such as map coordinates: their digits all matter.
+    """
     largest = float(np.max(np.abs(values), initial=0.0))
     if not np.isfinite(largest) or largest == 0 or 1e-2 <= largest < 1e5:
         return 1.0, units
+    if largest < 1e8 and np.ptp(values) < 1e-3 * largest:
+        return 1.0, units
     power = 3 * int(np.floor(np.log10(largest) / 3))
-    raised = str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return 10.0**power, f"10{raised} {'' if units == '1' else units}".strip()
+    return 10.0**power, f"10{raised(str(power))} {'' if units == '1' else units}".strip()
 
 
 def grid_lines(ax: Axes, axis: Any = "both") -> None:
@@ -135,13 +142,12 @@ def readable_on(colour: Any) -> str:
     return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 0.55 else "white"
 
 
-def short_labels(ax: Axes, labels: list[str], axis: str = "x", longest: int = 14) -> None:
-    """Put names on ticks, turned when they would run into each other."""
+def short_labels(ax: Axes, labels: list[str], axis: str = "x", room: int = 14) -> None:
+    """Put names on ticks, turned when one has more letters than there is room for."""
     positions = np.arange(len(labels))
     if axis == "y":
         ax.set_yticks(positions, labels)
-        return
-    turned = len(labels) > 1 and max(map(len, labels)) * len(labels) > 4 * longest
-    ax.set_xticks(
-        positions, labels, rotation=35 if turned else 0, ha="right" if turned else "center"
-    )
+    elif max(map(len, labels), default=0) > room:
+        ax.set_xticks(positions, labels, rotation=35, ha="right", rotation_mode="anchor")
+    else:
+        ax.set_xticks(positions, labels)

@@ -142,6 +142,7 @@ def _histogram(ax: Axes, observed: np.ndarray, replicated: np.ndarray, colour: s
     ax.hist(replicated, bins=bins, density=True, color=FAINT, label="replicated")
     ax.hist(observed, bins=bins, density=True, histtype="step", color=colour, lw=1.4, label="data")
     ax.set(title="standardised residuals", yticks=[], xlim=(-reach, reach))
+    ax.set_ylim(top=1.3 * ax.get_ylim()[1])
     ax.spines["left"].set_visible(False)
     ax.legend(loc="upper right", handlelength=1.2)
 
@@ -156,7 +157,7 @@ def _p_values(ax: Axes, p_value: xr.DataArray, colour: str) -> None:
     short_labels(ax, [QUANTITY_WORDS[name] for name in QUANTITIES], axis="y")
     ax.set(xlim=(0, 1), ylim=(values.size - 0.5, -0.5), xlabel="p-value", title="p-values")
     ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-    ax.tick_params(axis="y", length=0)
+    ax.tick_params(axis="y", length=0, pad=7)
     ax.spines["left"].set_visible(False)
 
 

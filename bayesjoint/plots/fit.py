@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -144,7 +144,8 @@ def draw_bands(ax: Axes, draws: np.ndarray, curve: Curve, colour: str = POSTERIO
         if curve.continuous:
             ax.fill_between(where, low, high, color=colour, alpha=alpha, lw=0)
         elif where.size <= MOST_BARS:
-            ax.vlines(where, low, high, color=colour, alpha=2 * alpha, lw=4)
+            thick = float(np.clip(160 / where.size, 1.2, 4.0))
+            ax.vlines(where, low, high, color=colour, alpha=2 * alpha, lw=thick)
         else:
             ax.fill_between(where, low, high, color=colour, alpha=alpha, lw=0, step="mid")
     if curve.continuous:
@@ -153,9 +154,11 @@ def draw_bands(ax: Axes, draws: np.ndarray, curve: Curve, colour: str = POSTERIO
 
 def draw_data(ax: Axes, data: np.ndarray, error: np.ndarray | None, curve: Curve) -> None:
     """Draw data as points, with their noise sd where it is known."""
-    size = 3.2 if data.size <= MOST_BARS else 1.4
-    style = {"fmt": "o", "ms": size, "color": DATA, "elinewidth": 0.7, "zorder": 3}
-    ax.errorbar(curve.where, data, yerr=error, **style)  # type: ignore[arg-type]
+    if data.size > MOST_BARS:
+        ax.plot(curve.where, data, ".", ms=2, color=DATA, alpha=0.5, mew=0, zorder=3)
+    else:
+        style: Any = {"fmt": "o", "ms": 3.2, "color": DATA, "elinewidth": 0.7, "zorder": 3}
+        ax.errorbar(curve.where, data, yerr=error, **style)
 
 
 def _maps(strip: SubFigure, data: xr.DataArray, responses: np.ndarray, chart: Chart) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -13,6 +13,7 @@ from bayesjoint.plots._style import (
     INK,
     MUTED,
     POSTERIOR,
+    WIDTH,
     colours,
     grid_lines,
     new_figure,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MANY = 6  # groups from which leakage is written without the percent sign
 FAINTEST = 1e-4  # eigenvalues below this tell nothing and are not drawn
 
 
@@ -75,6 +77,8 @@ def plot_spectrum(dt: xr.DataTree) -> Figure:
     right.set_title(f"Degrees of freedom: {total:.1f} of {ds.sizes['unknown']} unknowns")
     right.set(xlabel="directions counted", ylabel="degrees of freedom")
     right.set_ylim(bottom=0)
+    left.xaxis.get_major_locator().set_params(integer=True)
+    right.xaxis.get_major_locator().set_params(integer=True)
     grid_lines(right)
     return fig
 
@@ -189,7 +193,8 @@ def plot_leakage(
     Returns
     -------
     matplotlib.figure.Figure
-        Rows: estimates; columns: what truly changes; percent, rows adding up to 100.
+        Rows: estimates; columns: what truly changes; percent, rows adding up to 100. With more
+        than six groups shares below half a percent are left blank.
 
     Raises
     ------
@@ -206,27 +211,30 @@ def plot_leakage(
     """
     report = one_point(leakage(dt, groups))
     names = [words(name) for name in report["into"].values]
-    side = 0.62 if len(names) > 4 else 0.8
-    longest = max(map(len, names))
-    fig = new_figure(
-        side * len(names) + 1.3, min(9.0, 1.35 * side * len(names) + 0.1 * longest + 2)
-    )
+    many, longest = len(names) > MANY, 0.075 * max(map(len, names))
+    width = min(WIDTH, (0.5 if many else 1.05) * len(names) + longest + 0.6)
+    fig = new_figure((0.32 if many else 0.75) * len(names) + 0.8 + many * longest, width)
     ax = fig.add_subplot()
     image = ax.imshow(report.values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (i, j), value in np.ndenumerate(report.values):
-        text = "no response" if np.isnan(value) else _percent(value)
+        text = ("no response" if j == 0 else "") if np.isnan(value) else _percent(value, many)
         colour = INK if np.isnan(value) else readable_on(image.cmap(value))
-        if not np.isnan(value) or j == 0:
-            ax.text(j, i, text, ha="center", va="center", color=colour, fontsize=8.5)
-    short_labels(ax, names, longest=int(13 * side))
+        side: Any = {"ha": "left" if np.isnan(value) else "center", "va": "center"}
+        ax.text(j - 0.4 * np.isnan(value), i, text, color=colour, fontsize=8, **side)
+    short_labels(ax, names, room=5 if many else 13)
     short_labels(ax, names, axis="y")
     ax.set(xlabel="true change of", ylabel="shows up in")
     _cell_lines(ax, len(names))
     return fig
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %" if value >= 0.1 or value == 0 else f"{100 * value:.2g} %"
+def _percent(value: float, bare: bool) -> str:
+    """Percent; without the sign, and without what is below half a percent, when space is short."""
+    if bare:
+        return f"{100 * value:.0f}" if value >= 0.005 else ""
+    if 0 < value < 0.001:
+        return "< 0.1 %"
+    return f"{100 * value:.0f} %" if value >= 0.1 or value == 0 else f"{100 * value:.1f} %"
 
 
 def _cell_lines(ax: Axes, count: int) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from bayesjoint.plots._fields import one_point
+from bayesjoint.plots._fields import draw_image, draw_profile, flat_enough, one_point
 from bayesjoint.plots._style import (
     DIVERGING,
     INK,
+    SEQUENTIAL,
     colours,
     grid_lines,
     new_figure,
@@ -20,6 +21,7 @@ from bayesjoint.plots._style import (
     styled,
     words,
 )
+from bayesjoint.plots.resolution import panel_height
 from bayesjoint.reports import identifiability
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 36  # rows of bars that stay readable
 MOST_PAIRS = 24  # parameters in the correlation matrix
+MAP = "_contraction"  # ending of the names of maps in the report
 FEW = 10  # up to this many, correlations are written out
 
 
@@ -45,7 +48,8 @@ def plot_identifiability(dt: xr.DataTree | xr.Dataset) -> Figure:
     matplotlib.figure.Figure
         Left: contraction; bars are linearised and coloured by modality, dots are from draws,
         diamonds the identifiability index. With more than 36 parameters only the least contracted
-        are drawn. Right: correlation of the posterior between parameters, of at most 24.
+        are drawn. Right: correlation of the posterior between parameters, of at most 24. Below:
+        contraction of fields, cell by cell.
 
     Raises
     ------
@@ -67,13 +71,36 @@ def plot_identifiability(dt: xr.DataTree | xr.Dataset) -> Figure:
         report = report.isel(parameter=least)
     paired = _paired(report)
     rows = report.sizes["parameter"]
-    fig = new_figure(max(1.5 + 0.24 * rows, 4.6 if paired.size else 0.0))
-    axes = fig.subplots(1, 2, width_ratios=(1.05, 1)) if paired.size else [fig.add_subplot()]
+    maps = {str(k)[: -len(MAP)]: v for k, v in report.data_vars.items() if str(k).endswith(MAP)}
+    fig = _with_maps(max(1.5 + 0.24 * rows, 4.6 if paired.size else 0.0), maps)
+    top = fig.subfigs[0]
+    axes = top.subplots(1, 2, width_ratios=(1.05, 1)) if paired.size else [top.subplots()]
     left = rows < whole
     axes[0].set_title(f"Contraction{f' ({rows} least known of {whole})' if left else ''}")
     _contraction(axes[0], report)
     if paired.size:
         _correlation(axes[1], report, paired)
+    return fig
+
+
+def _with_maps(height: float, maps: dict[str, xr.DataArray]) -> Figure:
+    """Figure with room of some inches above, and the contraction of fields below."""
+    cut = {name: flat_enough(values) for name, values in maps.items()}
+    lines = [list(cut.items())[i : i + 2] for i in range(0, len(cut), 2)]
+    heights = [height] + [panel_height([field for _, (field, _) in line], 2) for line in lines]
+    fig = new_figure(sum(heights))
+    strips = fig.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)
+    for strip, line in zip(strips[1:, 0], lines, strict=True):
+        axes = strip.subplots(1, 2, squeeze=False)[0]
+        for ax in axes[len(line) :]:
+            ax.set_axis_off()
+        for ax, (name, (field, where)) in zip(axes, line, strict=False):
+            ax.set_title(f"{words(name)}: contraction{', ' + where if where else ''}")
+            low = min(0.0, float(field.min()))
+            if field.ndim == 2:
+                draw_image(ax, field, "contraction", cmap=SEQUENTIAL, vmin=low, vmax=1.0)
+            else:
+                draw_profile(ax, field, "contraction")
     return fig
 
 
@@ -105,7 +132,7 @@ def _contraction(ax: Axes, report: xr.Dataset) -> None:
     ax.set_xlim(1.1 * low - 0.02 * (low < 0), 1.03)
     ax.set_xlabel("contraction  (0: prior unchanged, 1: fixed by the data)")
     grid_lines(ax, "x")
-    ax.figure.legend(
+    ax.figure.legend(  # of the strip, below its panels
         *ax.get_legend_handles_labels(), loc="outside lower left", ncols=min(len(names) + 2, 5)
     )
 
@@ -120,7 +147,9 @@ def _correlation(ax: Axes, report: xr.Dataset, names: np.ndarray) -> None:
                 colour = readable_on(image.cmap((value + 1) / 2))
                 ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7.5, color=colour)
     labels = [words(name) for name in names]
-    ax.set_xticks(np.arange(len(names)), labels, rotation=40, ha="right", rotation_mode="anchor")
+    turn = 40 if len(names) <= FEW else 90
+    turned: Any = {"rotation": turn, "ha": "right", "va": "center", "rotation_mode": "anchor"}
+    ax.set_xticks(np.arange(len(names)), labels, **turned)
     short_labels(ax, labels, axis="y")
     plain(ax)
     ax.set_title("Posterior correlation")

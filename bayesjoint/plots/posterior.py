@@ -136,8 +136,8 @@ def _density(
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     ax.set_ylim(-0.1 * density.max(), None)
-    ax.locator_params(axis="x", nbins=4)
-    ax.ticklabel_format(axis="x", useOffset=False)
+    ax.locator_params(axis="x", nbins=3)
+    ax.ticklabel_format(axis="x", style="plain", useOffset=False)
 
 
 def _gaussian(ds: xr.Dataset, cell: int) -> Density:

@@ -64,6 +64,14 @@ def modalities(ds: xr.Dataset) -> list[str]:
     return [str(name) for name in ds["modality"].values]
 
 
+def in_order(dt: xr.DataTree, names: list[str]) -> list[str]:
+    """Sort names of modalities as the problem lists them; a stored tree forgets their order."""
+    if not has_groups(dt, "linearization"):
+        return names
+    order = modalities(linearization(dt))
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
+
+
 def require_known(ds: xr.Dataset, names: Iterable[str], what: str = "latent") -> None:
     """Raise ValueError, listing what exists, when a name is no latent and no hyperparameter."""
     for name in names:

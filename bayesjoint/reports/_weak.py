@@ -78,7 +78,7 @@ def _correlation(covariance: np.ndarray) -> np.ndarray:
 def _words(vector: np.ndarray, left: float, names: list[str], correlation: np.ndarray) -> str:
     order = np.argsort(-np.abs(vector))
     held = [int(i) for i in order if vector[i] ** 2 >= TAKES_PART] or [int(order[0])]
-    width = f"{100 * np.sqrt(max(left, 0.0)):.2g} % of the prior width left"
+    width = f"{_percent(np.sqrt(max(left, 0.0)))} of the prior width left"
     if len(held) == 1:
         return f"{names[held[0]]} by itself, {width}"
     pairs = ((i, j) for i in held for j in held if i < j)
@@ -86,11 +86,15 @@ def _words(vector: np.ndarray, left: float, names: list[str], correlation: np.nd
     together = f"{', '.join(names[i] for i in held[:-1])} and {names[held[-1]]}"
     r = correlation[strongest]
     if abs(r) < TRADES_OFF:
-        return f"{together} are each weakly known, {width}"
+        return f"{together}, hardly correlated, {width}"
     if len(held) == 2:
         return f"{together} trade off, r = {_number(r)}, {width}"
     pair = f"{names[strongest[0]]} with {names[strongest[1]]}"
     return f"{together} trade off (most: {pair}, r = {_number(r)}), {width}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 def _number(r: float) -> str:

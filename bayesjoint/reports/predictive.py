@@ -92,15 +92,14 @@ def residuals(dt: xr.DataTree) -> dict[str, Residuals]:
     """Return standardised residuals by modality, of at most ``MOST_DRAWS`` draws."""
     names = ("posterior", "posterior_predictive", "observed_data")
     posterior, predictive, observed = (_read.group(dt, name) for name in names)
-    found = [k for k in observed.data_vars if f"{k}_response" in posterior and k in predictive]
+    whole = [k for k in observed.data_vars if f"{k}_response" in posterior and k in predictive]
+    found = _read.in_order(dt, [str(k) for k in whole])
     if not found:
         raise ValueError(
             "no modality has an observation, a response and a posterior predictive; "
             f"observed_data holds {', '.join(map(str, observed.data_vars)) or 'nothing'}"
         )
-    return {
-        str(k): _standardised(observed[k], posterior[f"{k}_response"], predictive[k]) for k in found
-    }
+    return {k: _standardised(observed[k], posterior[f"{k}_response"], predictive[k]) for k in found}
 
 
 def _standardised(
