@@ -39,7 +39,11 @@ class CompiledDensity:
             return self._with_data(point)
         return _thread_safe(self._compiled)(point)
 
-    def without_data(self) -> Callable:
+    def in_coordinates(self, *coordinates: np.ndarray) -> Callable:
+        """Return the density in the coordinates ``centre, vectors, stretch``."""
+        return self._with_data.in_coordinates(*coordinates)
+
+    def without_data(self) -> "_Native | _Locked":
         """Return the log-density of the coupled prior."""
         self._weight.set_value(0.0)
         try:
@@ -48,37 +52,68 @@ class CompiledDensity:
             self._weight.set_value(1.0)
 
 
-def _without_interpreter_lock(compiled: Callable, shared: list) -> Callable:
-    """Return a callable of Numba's function that lets other chains run meanwhile."""
+class _Native:
+    """Numba's function of a compiled density: safe for threads, and other chains run meanwhile."""
 
-    @numba.njit(nogil=True)
-    def released(point, *shared):
-        return compiled(point, *shared)
+    def __init__(self, compiled: Callable, shared: list) -> None:
+        self._compiled, self._shared = compiled, tuple(shared)
 
-    def direct(point):
-        value, gradient = released(point, *shared)
+        @numba.njit(nogil=True)
+        def released(point, *shared):
+            return compiled(point, *shared)
+
+        self._released = released
+
+    def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = self._released(point, *self._shared)
         return float(value), gradient
 
-    return direct
+    def in_coordinates(self, centre: np.ndarray, vectors: np.ndarray, stretch: np.ndarray):
+        """Return the density of ``xi`` at ``centre + (I + V diag(stretch) V^T) xi``."""
+        compiled, shared = self._compiled, self._shared
+
+        @numba.njit(nogil=True)
+        def moved(xi, centre, vectors, stretch, *shared):
+            point = centre + xi + vectors @ (stretch * (vectors.T @ xi))
+            value, gradient = compiled(point, *shared)
+            return value, gradient + vectors @ (stretch * (vectors.T @ gradient))
+
+        def density(xi):
+            value, gradient = moved(xi, centre, vectors, stretch, *shared)
+            return float(value), gradient
+
+        density(np.zeros(centre.size))  # Numba compiles at the first call
+        return density
 
 
-def _thread_safe(function: Any) -> Callable:
-    """Return a callable of a compiled function that chains can call at the same time.
+class _Locked:
+    """A compiled function that keeps its inputs in storage: a lock keeps chains apart."""
 
-    A compiled function keeps its inputs in storage that chains would share.  The function that
-    Numba made does not; without it a lock keeps chains apart.  Shared data keep the values of now.
-    """
-    shared = [np.copy(storage.value) for storage in function.input_storage[1:]]
-    compiled = getattr(function.vm, "jit_fn", None)
-    if compiled is not None:
-        return _without_interpreter_lock(compiled, shared)
-    lock = threading.Lock()
+    def __init__(self, function: Any, shared: list) -> None:
+        self._function, self._shared, self._lock = function, shared, threading.Lock()
 
-    def locked(point):
-        with lock:
-            for storage, value in zip(function.input_storage[1:], shared, strict=True):
+    def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
+        with self._lock:
+            for storage, value in zip(self._function.input_storage[1:], self._shared, strict=True):
                 storage.value = value
-            value, gradient = function(point)
+            value, gradient = self._function(point)
             return float(value), np.array(gradient)
 
-    return locked
+    def in_coordinates(self, centre: np.ndarray, vectors: np.ndarray, stretch: np.ndarray):
+        """Return the density of ``xi`` at ``centre + (I + V diag(stretch) V^T) xi``."""
+
+        def direction(vector):
+            return vector + vectors @ (stretch * (vectors.T @ vector))
+
+        def density(xi):
+            value, gradient = self(centre + direction(xi))
+            return value, direction(gradient)
+
+        return density
+
+
+def _thread_safe(function: Any) -> _Native | _Locked:
+    """Return a compiled density that chains can call together; shared data keep today's values."""
+    shared = [np.copy(storage.value) for storage in function.input_storage[1:]]
+    compiled = getattr(function.vm, "jit_fn", None)
+    return _Locked(function, shared) if compiled is None else _Native(compiled, shared)

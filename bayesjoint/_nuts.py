@@ -16,7 +16,7 @@ from bayesjoint._kernels.spectra import preconditioner
 
 @dataclass(frozen=True, eq=False)
 class Coordinates:
-    """The affine change ``x = centre + scaling (I + V diag(stretch) V^T) xi``.
+    """The affine change ``x = centre + (I + V diag(stretch) V^T) xi``.
 
     Only coordinates change: the density that is sampled stays exact, whatever these are.
     """
@@ -35,13 +35,9 @@ class Coordinates:
         """Return the unchanged coordinates around a centre."""
         return cls(centre, np.zeros((centre.size, 0)), np.zeros(0))
 
-    def direction(self, xi: np.ndarray) -> np.ndarray:
-        """Return the symmetric matrix times ``xi``, for one vector or rows of them."""
-        return xi + ((xi @ self.vectors) * self.stretch) @ self.vectors.T
-
-    def point(self, xi: np.ndarray) -> np.ndarray:
-        """Return the flat point or points."""
-        return self.centre + self.direction(xi)
+    def points(self, xi: np.ndarray) -> np.ndarray:
+        """Return the flat points of rows of ``xi``."""
+        return self.centre + xi + ((xi @ self.vectors) * self.stretch) @ self.vectors.T
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +62,7 @@ class Run:
 
 
 def run(
-    density: Callable,
+    density: Any,
     coordinates: Coordinates,
     *,
     draws: int,
@@ -104,15 +100,16 @@ def _collect(model, draws, tune, chains, cores, seed, target_accept, max_depth, 
     return tree
 
 
-def _model(density: Callable, coordinates: Coordinates):
+def _model(density: Any, coordinates: Coordinates):
     size = coordinates.centre.size
+    moved = density.in_coordinates(coordinates.centre, coordinates.vectors, coordinates.stretch)
 
     def make_density():
         def value_and_gradient(xi):
-            value, gradient = density(coordinates.point(xi))
+            value, gradient = moved(xi)
             if not np.isfinite(value):
                 raise _Recoverable("log density is not finite")
-            return value, coordinates.direction(gradient)
+            return value, gradient
 
         return value_and_gradient
 
@@ -140,7 +137,9 @@ def _finished(tree: Any, coordinates: Coordinates, seconds: float, tune: int) ->
     stats = tree["sample_stats"].to_dataset()
     whole = np.all(np.isfinite(xi), axis=(0, 2))  # an interrupted run is padded with NaN
     count = int(np.argmin(whole)) if not whole.all() else whole.size
+    if count == 0:
+        raise KeyboardInterrupt("interrupted before the first draw")
     keep = [v for v in stats.data_vars if set(stats[v].dims) <= {"chain", "draw"}]
     stats = stats[keep].isel(draw=slice(0, count))
-    points = coordinates.point(xi[:, :count].reshape(-1, xi.shape[2]))
+    points = coordinates.points(xi[:, :count].reshape(-1, xi.shape[2]))
     return Run(points.reshape(xi.shape[0], count, -1), stats, seconds, tune)

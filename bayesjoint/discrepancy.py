@@ -13,17 +13,14 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from bayesjoint import _processes, _validate
+from bayesjoint import _discrepancy_checks, _processes
 from bayesjoint._build import ModelBuild
-from bayesjoint._compile import INTERPRETED
-from bayesjoint._kernels import matern
 from bayesjoint.grids import Grid
 from bayesjoint.priors import Prior
 
 if TYPE_CHECKING:
     from bayesjoint.forward import ForwardMap
 
-EXACT_POINTS = 1_000  # more distinct points than this ask for a grid
 MARGINAL_RANK = 600  # above this "auto" samples the discrepancy
 
 
@@ -105,90 +102,12 @@ class JointDiscrepancy:
     name: str = "discrepancy"
 
     def __post_init__(self) -> None:
-        _validate.require_name("JointDiscrepancy", self.name)
-        owner = f"JointDiscrepancy {self.name!r}"
-        _validate.require_given(
-            owner,
-            "sd",
-            self.sd,
-            "state how large the model's errors may be: without that they cannot be told from "
-            "the parameters",
-        )
-        for value in self.sd.values() if isinstance(self.sd, Mapping) else [self.sd]:
-            _validate.require_positive(owner, "sd", value)
-            _validate.require_scalar(owner, "sd", value)
-        _validate.require_positive(owner, "length_scale", self.length_scale)
-        _validate.require_scalar(owner, "length_scale", self.length_scale)
-        if self.smoothness not in matern.CLOSED_FORMS:
-            raise ValueError(
-                f"{owner}: smoothness {self.smoothness} is not one of {matern.CLOSED_FORMS}"
-            )
-        if self.rank is not None and self.grid is None:
-            raise ValueError(
-                f"{owner}: rank counts the modes of a grid; give grid=, or leave rank out"
-            )
-        if self.form not in ("auto", "latent", "marginal"):
-            raise ValueError(
-                f"{owner}: form {self.form!r} is unknown; use 'auto', 'latent' or 'marginal'"
-            )
-        if self.on is not None and self.length_scale is None:
-            raise ValueError(
-                f"{owner}: length_scale is not given; state over what distance in {self.on} it "
-                "varies"
-            )
-        if self.on is None and (self.length_scale is not None or self.grid is not None):
-            raise ValueError(
-                f"{owner}: length_scale and grid need on=, the coordinates they refer to"
-            )
-        self._check_kind(owner)
-        self._check_correlation(owner)
+        _discrepancy_checks.check_settings(self)
 
-    def _check_kind(self, owner: str) -> None:
-        per_modality = isinstance(self.sd, Mapping)
-        if self.of is not None:
-            if per_modality or self.correlation is not None or self.loadings is not None:
-                raise ValueError(
-                    f"{owner}: with of= give one sd, and neither correlation nor loadings"
-                )
-            if self.on is None:
-                raise ValueError(f"{owner}: with of= give on=, the coordinates of the map's output")
-            missing = [c for c in self.axes if c not in self.of.coords]
-            if missing:
-                raise ValueError(
-                    f"{owner}: the map {self.of.name!r} states no coordinates {missing}; make it "
-                    "with "
-                    "coords={...}, one value for each row of its output"
-                )
-            if isinstance(self.length_scale, Prior) and self.grid is None:
-                raise ValueError(
-                    f"{owner}: an unknown length_scale in model space needs grid=, so that the "
-                    "basis stays constant"
-                )
-        elif self.loadings is not None and (per_modality or self.correlation is not None):
-            raise ValueError(
-                f"{owner}: with loadings give one sd, of the common cause, and no correlation"
-            )
-        elif self.loadings is None and not per_modality:
-            raise ValueError(
-                f"{owner}: give sd as {{modality: sd}}, or loadings, or of= for model space"
-            )
-        if self.grid is not None and set(self.grid.dims) != set(self.axes):
-            raise ValueError(f"{owner}: the grid has dims {self.grid.dims}, on= names {self.axes}")
-
-    def _check_correlation(self, owner: str) -> None:
-        if self.correlation is None:
-            return
-        count = len(self.sd)
-        if isinstance(self.correlation, Prior):
-            _check_correlation_prior(owner, self.correlation, count)
-            return
-        matrix = _processes.correlation_matrix(self.correlation, count)
-        if matrix.shape != (count, count) or not np.allclose(np.diag(matrix), 1.0):
-            raise ValueError(
-                f"{owner}: the correlation must be a number or a {count} by {count} matrix with "
-                "ones on its diagonal"
-            )
-        _validate.covariance_factor(f"{owner}: correlation", matrix)
+    @property
+    def owner(self) -> str:
+        """How messages call it."""
+        return f"JointDiscrepancy {self.name!r}"
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -220,73 +139,17 @@ class JointDiscrepancy:
 
     def check(self, modalities: Mapping[str, Any]) -> None:
         """Raise unless it fits the modalities."""
-        owner = f"JointDiscrepancy {self.name!r}"
-        names = self.touches(modalities)
-        unknown = [name for name in names if name not in modalities]
-        if unknown or not names:
-            raise ValueError(
-                f"{owner}: there is no modality {unknown or 'with this map'}; there are "
-                f"{sorted(modalities)}"
-            )
-        touched = {name: modalities[name] for name in names}
-        if self.of is not None:
-            self._check_operators(owner, touched)
-        elif self.on is None:
-            self._check_pairs(owner, touched)
-        if self.on is not None:
-            self._check_points(owner, self._points(owner, touched))
-        if self.form == "marginal":
-            self._check_marginal(owner, touched)
+        _discrepancy_checks.check_fit(self, modalities)
 
-    def _check_operators(self, owner: str, modalities: Mapping[str, Any]) -> None:
-        for name, modality in modalities.items():
-            if not modality.operator.is_linear:
-                raise ValueError(
-                    f"{owner}: modality {name!r} observes through a function; model space needs "
-                    "matrices"
-                )
-
-    def _check_pairs(self, owner: str, modalities: Mapping[str, Any]) -> None:
-        sizes = {name: modality.data.size for name, modality in modalities.items()}
-        if len(set(sizes.values())) != 1:
-            raise ValueError(
-                f"{owner}: paired by index, but the modalities have {sizes} data; give on= a "
-                "coordinate"
-            )
-
-    def _points(self, owner: str, modalities: Mapping[str, Any]) -> np.ndarray:
-        """Return the coordinates of all data, or of the map's output in model space."""
+    def points(self, modalities: Mapping[str, Any]) -> np.ndarray:
+        """Return the coordinates of all data it acts on, or of the map's output in model space."""
         if self.of is not None:
             return np.stack([self.of.coords[axis] for axis in self.axes], axis=1)
         parts = [
-            _processes.points_of(f"{owner}: modality {name!r}", modality.data, self.axes)
+            _processes.points_of(f"{self.owner}: modality {name!r}", modality.data, self.axes)
             for name, modality in modalities.items()
         ]
         return np.concatenate(parts)
-
-    def _check_points(self, owner: str, points: np.ndarray) -> None:
-        if self.grid is not None:
-            _processes.require_covered(owner, self.grid, points, self.axes)
-            return
-        count = np.unique(points, axis=0).shape[0]
-        if count > EXACT_POINTS:
-            raise ValueError(
-                f"{owner}: {count} distinct points make the exact covariance too large; give "
-                "grid=bj.Grid(...) around them for a reduced-rank process"
-            )
-
-    def _check_marginal(self, owner: str, modalities: Mapping[str, Any]) -> None:
-        for name, modality in modalities.items():
-            if not modality.noise.gaussian:
-                raise ValueError(
-                    f"{owner}: the marginal form needs GaussianNoise, {name!r} has another; use "
-                    "form='latent'"
-                )
-            if modality.power != 1.0:
-                raise ValueError(
-                    f"{owner}: {name!r} is tempered, which has no meaning with a marginal "
-                    "discrepancy"
-                )
 
     def factor(self, build: ModelBuild, modalities: Mapping[str, Any]) -> Factor:
         """Return the factor, adding unknown settings to the model."""
@@ -310,17 +173,11 @@ class JointDiscrepancy:
         }
 
     def _model_space(self, build: ModelBuild, modalities: Mapping[str, Any]):
-        owner = f"JointDiscrepancy {self.name!r}"
-        points = self._points(owner, modalities)
+        points = self.points(modalities)
         basis, scale = self._process(build, points)
         sd = build.unknown(f"{self.name}_sd", self.sd, of_errors=True)
         first = next(iter(modalities.values()))
-        size = first.operator.steps[0].shape[1] if first.operator.steps else first.data.size
-        components, left = divmod(size, points.shape[0])
-        if left:
-            raise ValueError(
-                f"{owner}: the map's output has {size} elements, its coordinates {points.shape[0]}"
-            )
+        components = (first.operator.columns or first.data.size) // points.shape[0]
         full = np.kron(basis, np.eye(components))  # (point x component, mode x component)
         bases = {name: m.operator.matrix_times(full) for name, m in modalities.items()}
         return bases, sd * pt.repeat(scale, components)
@@ -341,8 +198,7 @@ class JointDiscrepancy:
         sizes = [modality.data.size for modality in modalities.values()]
         if self.on is None:
             return dict.fromkeys(modalities, np.eye(sizes[0])), pt.ones(sizes[0])
-        points = self._points(f"JointDiscrepancy {self.name!r}", modalities)
-        process, scale = self._process(build, points)
+        process, scale = self._process(build, self.points(modalities))
         starts = np.cumsum([0, *sizes])
         rows = {n: process[starts[i] : starts[i + 1]] for i, n in enumerate(modalities)}
         return rows, scale
@@ -379,20 +235,6 @@ class JointDiscrepancy:
         if not isinstance(self.length_scale, Prior):
             length = float(self.length_scale)  # type: ignore[arg-type]
         return _processes.exact(points, self.smoothness, length)
-
-
-def _check_correlation_prior(owner: str, prior: Prior, count: int) -> None:
-    """Raise unless a common correlation stays where the matrix is positive definite."""
-    if not prior.is_white or prior.dist().type.ndim != 0 or count < 2:
-        return
-    lowest, highest = prior.from_white(pt.constant([-8.0, 8.0])).eval(mode=INTERPRETED)
-    bound = -1.0 / (count - 1)
-    if lowest < bound - 1e-9 or highest > 1.0 + 1e-9:
-        raise ValueError(
-            f"{owner}: the prior over the correlation reaches [{lowest:.3g}, {highest:.3g}]; one "
-            f"correlation common to {count} modalities must lie between {bound:.3g} and 1, as "
-            f"with bj.Prior(pm.Uniform, lower={bound:.2g}, upper=1)"
-        )
 
 
 def build_matrix(build: ModelBuild, name: str, basis: Any):

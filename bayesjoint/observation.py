@@ -53,6 +53,11 @@ class ObservationOperator:
         """Whether every step is a matrix."""
         return not any(callable(step) for step in self.steps)
 
+    @property
+    def columns(self) -> int | None:
+        """Number of outputs of the forward map that a linear operator takes, None for any."""
+        return self.steps[0].shape[1] if self.steps else None
+
     def matrix_times(self, columns: np.ndarray) -> np.ndarray:
         """Return the operator applied to columns of model-space vectors; linear operators only."""
         for step in self.steps:

@@ -12,7 +12,7 @@ import pytensor
 import pytensor.tensor as pt
 from pymc.distributions.distribution import support_point
 from pymc.logprob.utils import ParameterValueError
-from pytensor.gradient import disconnected_grad
+from pytensor.compile.builders import OpFromGraph
 
 from bayesjoint._compile import INTERPRETED
 
@@ -109,17 +109,27 @@ class Prior:
         rule = self._rule()
         if rule is not None:
             return rule(white, **self._numbers())
-        # The derivative comes from the densities, dm/dz = phi(z) / p(m): that of a quantile is
-        # costly, and undefined at the median of Student's t.
-        fixed = disconnected_grad(white)
-        value = disconnected_grad(self._quantile(fixed))
-        density = pm.logp(self.dist(), value)  # -inf where rounding leaves the support
-        slope = pt.exp(-0.5 * (fixed**2 + np.log(2 * np.pi)) - pt.maximum(density, -1e3))
-        return value + disconnected_grad(slope) * (white - fixed)
-
-    def _quantile(self, white: Any):
+        inner = white.type()
         # Below one, so that the far tail (z > 8) stays finite.
-        return pm.icdf(self.dist(), pt.minimum(_normal_cdf(white), 1.0 - np.finfo(float).eps))
+        probability = pt.minimum(_normal_cdf(inner), 1.0 - np.finfo(float).eps)
+        quantile = OpFromGraph(
+            [inner],
+            [pm.icdf(self.dist(), probability)],
+            inline=True,
+            pullback=self._pull_back,
+            name="quantile",
+        )
+        return quantile(white)
+
+    def _pull_back(self, inputs: list, outputs: list, cotangents: list) -> list:
+        """Return the cotangent times ``dm/dz = phi(z) / p(m)``.
+
+        The derivative of a quantile function itself is costly, and undefined at the median of
+        Student's t.
+        """
+        (white,), (value,), (cotangent,) = inputs, outputs, cotangents
+        density = pt.maximum(pm.logp(self.dist(), value), -1e3)  # finite where rounding leaves it
+        return [cotangent * pt.exp(-0.5 * (white**2 + np.log(2 * np.pi)) - density)]
 
     def _numbers(self) -> dict[str, Any]:
         return {key: _double(value) for key, value in self.parameters.items()}

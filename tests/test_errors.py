@@ -347,7 +347,10 @@ PAIR = {"p": 1.0, "q": 2.0}
         ({"sd": PAIR, "on": "time"}, "length_scale is not given; state over what distance in time"),
         ({"sd": PAIR, "length_scale": 1.0}, "length_scale and grid need on=, the coordinates"),
         ({"sd": PAIR, "on": "time", "length_scale": -1.0}, "length_scale must be positive"),
-        ({"sd": PAIR, "form": "other"}, "form 'other' is unknown; use 'auto', 'latent' or"),
+        (
+            {"sd": PAIR, "form": "other"},
+            r"form 'other' is unknown; use one of \('auto', 'latent', 'marginal'\)",
+        ),
         ({"sd": PAIR, "smoothness": 1.0}, r"smoothness 1.0 is not one of \(0.5, 1.5, 2.5\)"),
         ({"sd": PAIR, "rank": 5}, "rank counts the modes of a grid; give grid="),
         ({"sd": PAIR, "correlation": 1.0}, "not positive definite"),
@@ -380,6 +383,7 @@ def test_errors_when_a_discrepancy_is_made(settings, message):
 
 PLAIN = bj.linear_map(np.ones((4, 1)), "slope", name="plain")
 PLACED = bj.linear_map(np.ones((4, 1)), "slope", name="placed", coords={"x": np.arange(4.0)})
+SHORT = bj.linear_map(np.ones((4, 1)), "slope", name="short", coords={"x": np.arange(3.0)})
 UNKNOWN_LENGTH = bj.Prior(pm.LogNormal, mu=0.0, sigma=1.0)
 
 
@@ -463,6 +467,11 @@ FIRST, SECOND = timed("p", [0.0, 1.0, 2.0]), timed("q", [0.5, 1.5])
             [FIRST],
             {"of": PLACED, "sd": 1.0, "on": "x", "length_scale": 1.0},
             "there is no modality with this map",
+        ),
+        (
+            [modality(values=np.zeros(4), forward=SHORT)],
+            {"of": SHORT, "sd": 1.0, "on": "x", "length_scale": 1.0},
+            "modality 'line' observes 4 outputs of the map, its coordinates are 3; one",
         ),
         (
             [modality(values=np.zeros(4), forward=PLACED, observe=lambda output: output)],

@@ -19,7 +19,7 @@ FLOORS = [
     {"priors"},
     {"_validate"},
     {"grids"},
-    {"_build", "_derivatives", "_processes"},
+    {"_build", "_derivatives", "_processes", "_discrepancy_checks"},
     LEAVES,
     {"_marginal", "modalities"},
     {"_problem_checks"},

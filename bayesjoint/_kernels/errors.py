@@ -167,23 +167,20 @@ def covariance_information(
     + 2 <B^T P E_i, (B^T P E_j)^T> + 2 <B^T P B, E_i^T P E_j>``; no product of size data by data is
     formed when the rank is smaller.
     """
-    count = variance_changes.shape[0]
     result = _squared_products(errors, variance_changes)
     if factor_changes is None or errors.factor is None:
         return 0.5 * result
     solved = errors.solve(errors.factor)  # P B
-    moved = [errors.solve(change) if np.any(change) else None for change in factor_changes]
+    moved = {i: errors.solve(change) for i, change in enumerate(factor_changes) if np.any(change)}
     inner = errors.factor.T @ solved
-    mixed = [None if m is None else errors.factor.T @ m for m in moved]
-    for i in range(count):
-        for j in range(count):
-            if moved[j] is not None:
-                result[i, j] += 2.0 * variance_changes[i] @ np.sum(moved[j] * solved, axis=1)
-            if moved[i] is not None:
-                result[i, j] += 2.0 * variance_changes[j] @ np.sum(moved[i] * solved, axis=1)
-            if moved[i] is not None and moved[j] is not None:
-                result[i, j] += 2.0 * np.sum(mixed[i] * mixed[j].T)
-                result[i, j] += 2.0 * np.sum(inner * (factor_changes[i].T @ moved[j]))
+    mixed = {i: errors.factor.T @ change for i, change in moved.items()}
+    for j, change in moved.items():
+        crossed = 2.0 * variance_changes @ np.sum(change * solved, axis=1)
+        result[:, j] += crossed
+        result[j, :] += crossed
+        for i in moved:
+            result[i, j] += 2.0 * np.sum(mixed[i] * mixed[j].T)
+            result[i, j] += 2.0 * np.sum(inner * (factor_changes[i].T @ change))
     return 0.5 * result
 
 

@@ -1,0 +1,5 @@
+"""The report page: one HTML file that needs no network."""
+
+from bayesjoint.page.render import report
+
+__all__ = ["report"]

@@ -139,7 +139,7 @@ def _contraction(ax: Axes, report: xr.Dataset) -> None:
 
 def _correlation(ax: Axes, report: xr.Dataset, names: np.ndarray) -> None:
     matrix = report["correlation"].sel(parameter=names, parameter_other=names).values
-    shown = np.where(np.triu(np.ones_like(matrix), 1) > 0, np.nan, matrix)
+    shown = np.where(np.triu(np.ones_like(matrix)) > 0, np.nan, matrix)
     image = ax.imshow(shown, cmap=DIVERGING, vmin=-1, vmax=1)
     if len(names) <= FEW:
         for (i, j), value in np.ndenumerate(shown):

@@ -1,0 +1,65 @@
+"""Everything that the page shows, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import xarray as xr
+
+from bayesjoint.plots._fields import one_point
+from bayesjoint.reports import (
+    _read,
+    compromise,
+    identifiability,
+    information,
+    predictive_check,
+    resolution,
+    summary,
+)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The tree and its reports, several points averaged."""
+
+    tree: xr.DataTree
+    linear: xr.Dataset  # the group ``linearization``
+    summary: xr.Dataset
+    resolution: xr.Dataset
+    identifiability: xr.Dataset
+    information: xr.Dataset
+    predictive: xr.Dataset | None
+    compromise: xr.Dataset | None
+    separate: Mapping[str, xr.DataTree] | None
+
+    @property
+    def sampled(self) -> bool:
+        """Whether there are draws."""
+        return _read.has_groups(self.tree, "posterior")
+
+    @property
+    def modalities(self) -> list[str]:
+        """Names of the data sets."""
+        return _read.modalities(self.linear)
+
+    @property
+    def fields(self) -> list[str]:
+        """Latents that have dims."""
+        return [k for k in _read.latents(self.linear) if _read.template(self.linear, k).ndim > 0]
+
+
+def contents_of(dt: xr.DataTree, separate: Mapping[str, xr.DataTree] | None) -> Contents:
+    """Compute all reports that the tree allows."""
+    checkable = _read.has_groups(dt, "posterior", "posterior_predictive", "observed_data")
+    return Contents(
+        tree=dt,
+        linear=_read.linearization(dt),
+        summary=summary(dt),
+        resolution=one_point(resolution(dt)),
+        identifiability=one_point(identifiability(dt)),
+        information=one_point(information(dt)),
+        predictive=predictive_check(dt) if checkable else None,
+        compromise=compromise(dt, separate) if separate else None,
+        separate=separate,
+    )
