@@ -126,8 +126,8 @@ def _reach(page: Contents) -> Iterator[Picture]:
     yield _picture(
         plots.plot_spectrum(page.tree),
         "Spectrum",
-        "Left: for each direction in the space of unknowns, what the data say about it against what "
-        "the prior says. Right: the directions add up to the degrees of freedom that the data "
+        "Left: for each direction in the space of unknowns, what the data say about it against "
+        "what the prior says. Right: the directions add up to the degrees of freedom that the data "
         "determine.",
     )
 
@@ -165,7 +165,7 @@ def _origin(page: Contents) -> Iterator[Picture]:
         yield _picture(
             plots.plot_compromise(page.tree, page.separate),
             "Compromise",
-            "From the fit of each data set by itself (open) to the joint fit (filled). Left: misfit "
-            "per datum, about 1 when it is as large as the noise. Right: misfit plus distance from "
+            "From the fit of each data set by itself (open) to the joint fit (filled). Left: "
+            "misfit per datum, about 1 when it is as large as the noise. Right: misfit plus distance from "
             "the prior; a large step says that the data sets pull in different directions.",
         )

@@ -3,25 +3,49 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from bayesjoint.plots._style import pretty_units, raised
 
 LARGEST, SMALLEST = 1e6, 1e-3  # beyond these, powers of ten
 
 
+@dataclass(frozen=True)
+class Form:
+    """How the numbers of one parameter are written: power of ten, decimal places, units."""
+
+    power: int
+    places: int
+    units: str
+
+    def __call__(self, value: float) -> str:
+        """Write one number, without its power of ten and its units."""
+        return grouped(value / 10.0**self.power, self.places) if math.isfinite(value) else "–"
+
+    @property
+    def with_power(self) -> str:
+        """Units with the power of ten in front."""
+        times = f"10{raised(str(self.power))}" if self.power else ""
+        return f"{times} {self.units}".strip()
+
+
+def form_of(value: float, sd: float, units: str = "") -> Form:
+    """Return the form in which the sd has two figures and other numbers end at the same place."""
+    known = math.isfinite(sd) and sd > 0
+    size = max(abs(value), sd if known else 0.0)
+    small_enough = SMALLEST <= size < LARGEST or (known and _all_digits_matter(value, sd))
+    power = 0 if small_enough or not size or not math.isfinite(size) else 3 * (_power(size) // 3)
+    figures = 1 - _power(sd / 10.0**power) if known else 3 - _power(size / 10.0**power or 1.0)
+    return Form(power, min(max(0, figures), 9), pretty_units(units))
+
+
 def with_sd(value: float, sd: float, units: str = "") -> str:
     """Write ``value ± sd units``, the sd with two figures and the value to the same place."""
-    unit = pretty_units(units)
-    if not (math.isfinite(value) and math.isfinite(sd)) or sd <= 0:
-        return f"{value:.4g} {unit}".strip()
-    size = max(abs(value), sd)
-    power = 0 if SMALLEST <= size < LARGEST or _all_digits_matter(value, sd) else _power(size)
-    scale = 10.0**power
-    places = max(0, 1 - _power(sd / scale))
-    text = f"{grouped(value / scale, places)} ± {grouped(sd / scale, places)}"
-    if power:
-        text = f"({text}) × 10{raised(str(power))}"
-    return f"{text} {unit}".strip()
+    form = form_of(value, sd, units)
+    text = f"{form(value)} ± {form(sd)}" if math.isfinite(sd) and sd > 0 else form(value)
+    if form.power:
+        text = f"({text}) × 10{raised(str(form.power))}"
+    return f"{text} {form.units}".strip()
 
 
 def _all_digits_matter(value: float, sd: float) -> bool:
@@ -33,7 +57,7 @@ def _power(value: float) -> int:
     return math.floor(math.log10(abs(value))) if value else 0
 
 
-def grouped(value: float, places: int) -> str:
+def grouped(value: float, places: int = 0) -> str:
     """Write a number with thin spaces between thousands, from five figures on."""
     text = f"{abs(value):.{places}f}"
     whole, _, fraction = text.partition(".")
@@ -41,19 +65,6 @@ def grouped(value: float, places: int) -> str:
         whole = f"{int(whole):,}".replace(",", "\u202f")
     sign = "−" if value < 0 and float(text) else ""
     return sign + whole + (f".{fraction}" if fraction else "")
-
-
-def plain(value: float, like: float | None = None) -> str:
-    """Write a number, to the place of the second figure of ``like`` (four figures without)."""
-    if not math.isfinite(value):
-        return "–"
-    scale = like if like and math.isfinite(like) else value
-    if value and not SMALLEST <= abs(value) < LARGEST and not _all_digits_matter(value, scale):
-        power = _power(value)
-        figures = min(max(power - _power(scale) + 1, 1), 6) if like else 3
-        return f"{grouped(value / 10.0**power, figures)} × 10{raised(str(power))}"
-    places = 1 - _power(scale) if like else 3 - _power(scale)
-    return grouped(value, min(max(0, places), 8))
 
 
 def digits(value: float, sd: float) -> int:
@@ -71,5 +82,5 @@ def listed(names: list[str]) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Write a number with its noun: "1 datum set", "3 data sets"."""
-    return f"{grouped(number, 0)} {noun}{'' if number == 1 else 's'}"
+    """Write a number with its noun: "1 chain", "3 chains"."""
+    return f"{grouped(number)} {noun}{'' if number == 1 else 's'}"

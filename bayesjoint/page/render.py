@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-from bayesjoint.page import figures, tables, words
+from bayesjoint.page import figures, tables, trust, words
 from bayesjoint.page.contents import Contents, contents_of
 from bayesjoint.page.numbers import listed
 from bayesjoint.plots._style import colours
@@ -92,11 +92,11 @@ def _variables(page: Contents, title: str | None) -> dict[str, Any]:
     return {
         "title": title or listed(names),
         "preview": not page.sampled,
-        "verdict": words.verdict(page) if page.sampled else "",
+        "verdict": trust.verdict(page) if page.sampled else "",
         "opening": words.opening(page),
         "tiles": tables.tiles(page),
         "findings": words.findings(page),
-        "warnings": words.warnings(page),
+        "warnings": trust.warnings(page),
         "modalities": list(zip(names, colours(page.modalities).values(), strict=True)),
         "estimates": lines[: tables.ALWAYS_SHOWN],
         "more_estimates": lines[tables.ALWAYS_SHOWN :],

@@ -9,10 +9,10 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint.page.contents import Contents
-from bayesjoint.page.numbers import counted, grouped, plain
-from bayesjoint.page.words import divergences
+from bayesjoint.page.numbers import counted, form_of, grouped
+from bayesjoint.page.trust import divergences
 from bayesjoint.plots._fields import one_point
-from bayesjoint.plots._style import pretty_units, words
+from bayesjoint.plots._style import words
 from bayesjoint.reports import _read
 
 ALWAYS_SHOWN = 40  # rows before the table is folded
@@ -45,8 +45,9 @@ def _diagnosis(row: xr.Dataset) -> tuple[str, str]:
     if "r_hat" not in row:
         return "", ""
     ess, r_hat = float(row["ess_bulk"]), float(row["r_hat"])
-    return plain(ess) if not math.isfinite(ess) else grouped(ess, 0), (
-        f"{r_hat:.3f}" if math.isfinite(r_hat) else "–"
+    return (
+        grouped(ess) if math.isfinite(ess) else "–",
+        f"{r_hat:.3f}" if math.isfinite(r_hat) else "–",
     )
 
 
@@ -56,11 +57,10 @@ def _percent(contraction: float) -> float:
 
 def _listed(page: Contents, name: str) -> Line:
     row, known = page.summary.sel(parameter=name), page.identifiability.sel(parameter=name)
-    sd = float(row["sd"])
-    lower, upper = (plain(float(row[end]), sd) for end in ("eti_lower", "eti_upper"))
-    units = pretty_units(str(row["units"].values))
+    mean, sd, lower, upper = (float(row[key]) for key in ("mean", "sd", "eti_lower", "eti_upper"))
+    form = form_of(mean, sd, str(row["units"].values))
     return Line(
-        words(name), plain(float(row["mean"]), sd), plain(sd, sd), f"{lower} to {upper}", units,
+        words(name), form(mean), form(sd), f"{form(lower)} to {form(upper)}", form.with_power,
         _percent(float(known["contraction"])), *_diagnosis(known),
     )  # fmt: skip
 
@@ -68,13 +68,13 @@ def _listed(page: Contents, name: str) -> Line:
 def _field(page: Contents, name: str) -> Line:
     mean, sd = field_moments(page, name)
     known = page.identifiability.sel(parameter=name)
-    like = float(sd.mean())
-    span = f"{plain(float(mean.min()), like)} to {plain(float(mean.max()), like)}"
-    widths = f"{plain(float(sd.min()), like)} to {plain(float(sd.max()), like)}"
+    largest = float(abs(mean).max())
+    form = form_of(largest, float(sd.mean()), _read.units(page.linear, name))
     return Line(
-        f"{words(name)} ({counted(mean.size, 'cell')})", span, widths, "see the maps",
-        pretty_units(_read.units(page.linear, name)), _percent(float(known["contraction"])),
-        *_diagnosis(known),
+        f"{words(name)} ({counted(mean.size, 'cell')})",
+        f"{form(float(mean.min()))} to {form(float(mean.max()))}",
+        f"{form(float(sd.min()))} to {form(float(sd.max()))}",
+        "on the maps", form.with_power, _percent(float(known["contraction"])), *_diagnosis(known),
     )  # fmt: skip
 
 
@@ -92,15 +92,15 @@ def tiles(page: Contents) -> list[tuple[str, str]]:
     """Return the numbers at the top of the page: figure, and what it counts."""
     data = int(one_point(page.linear["n_data"]).sum())
     shown = [
-        (grouped(len(page.modalities), 0), "data set" + "s" * (len(page.modalities) != 1)),
-        (grouped(data, 0), "data"),
-        (grouped(page.linear.sizes["unknown"], 0), "unknowns"),
-        (f"{float(page.resolution['dofs']):.1f}", "degrees of freedom determined"),
+        (grouped(len(page.modalities)), "data set" + "s" * (len(page.modalities) != 1)),
+        (grouped(data), "data"),
+        (grouped(page.linear.sizes["unknown"]), "unknowns"),
+        (f"{float(page.resolution['dofs']):.1f}", "degrees of freedom"),
         (f"{float(page.information['eig']):.1f}", "nats of information"),
     ]
     if page.sampled:
         sizes = page.tree["posterior"].sizes
-        shown.append((grouped(sizes["chain"] * sizes["draw"], 0), "draws"))
+        shown.append((grouped(sizes["chain"] * sizes["draw"]), "draws"))
     return shown
 
 

@@ -165,7 +165,7 @@ def _value_labels(ax: Axes, values: np.ndarray, where: np.ndarray, form: str) ->
         ax.annotate(
             form.format(value), (max(value, 0.0), y), xytext=(4, 0), textcoords="offset points",
             va="center", fontsize=8, color=INK, zorder=5,
-            bbox={"fc": "white", "ec": "none", "pad": 0.6, "alpha": 0.85},
+            bbox={"fc": "white", "ec": "none", "pad": 0.6},
         )  # fmt: skip
     ax.set_xlim(min(0.0, float(np.min(values))), max(ax.get_xlim()[1], 1.15 * reach))
 

@@ -1,0 +1,98 @@
+"""Whether the numbers can be trusted: chains, departures, conditions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayesjoint.page.contents import Contents
+from bayesjoint.page.numbers import counted, grouped
+from bayesjoint.plots._style import words
+from bayesjoint.reports import _read
+
+VERDICTS = {
+    "good": "The chains agree",
+    "fair": "The chains agree roughly: draw longer before quoting the last digit",
+    "bad": "The chains do not agree: do not use these numbers",
+}
+
+
+def convergence(page: Contents) -> tuple[str, str]:
+    """Say whether the chains agree, with the numbers behind it."""
+    r_hat, ess = worst(page)
+    posterior = page.tree["posterior"]
+    chains, draws = posterior.sizes["chain"], posterior.sizes["draw"]
+    numbers = [
+        f"{counted(chains, 'chain')} of {counted(draws, 'draw')}",
+        counted(divergences(page), "divergence"),
+        f"largest r-hat {r_hat:.3f}",
+        f"smallest effective sample size {grouped(ess)}",
+    ]
+    return VERDICTS[verdict(page)], ", ".join(numbers)
+
+
+def worst(page: Contents) -> tuple[float, float]:
+    """Return the largest r-hat and the smallest bulk effective sample size."""
+    report = page.identifiability
+    r_hat = np.nanmax(report["r_hat"].values, initial=1.0)
+    return float(r_hat), float(np.nanmin(report["ess_bulk"].values, initial=1e9))
+
+
+def verdict(page: Contents) -> str:
+    """Judge the chains: good, fair or bad."""
+    r_hat, ess = worst(page)
+    if r_hat > 1.05 or ess < 100:
+        return "bad"
+    return "good" if r_hat <= 1.01 and ess >= 400 and not divergences(page) else "fair"
+
+
+def divergences(page: Contents) -> int:
+    """Count divergent transitions."""
+    if not _read.has_groups(page.tree, "sample_stats"):
+        return 0
+    stats = page.tree["sample_stats"].to_dataset()
+    return int(stats["diverging"].sum()) if "diverging" in stats else 0
+
+
+def warnings(page: Contents) -> list[tuple[str, str]]:
+    """List departures and conditions that a reader must know, most serious first."""
+    notes = [convergence(page)] if page.sampled and verdict(page) == "bad" else []
+    if not page.sampled:
+        where = "Estimates and widths are those of a Gaussian at the point of linearization."
+        notes.append(("Preview: nothing was sampled", where))
+    return notes + _departures(page) + _conditions(page)
+
+
+def _departures(page: Contents) -> list[tuple[str, str]]:
+    raised = [f"{words(k)} to {p:.3g}" for k, p in _read.powers(page.linear).items() if p != 1.0]
+    if not raised:
+        return []
+    return [
+        (
+            "Tempered likelihoods, on request",
+            f"raised to a power ({', '.join(raised)}). That departs from the stated model, and "
+            "widths depend on it.",
+        )
+    ]
+
+
+def _conditions(page: Contents) -> list[tuple[str, str]]:
+    attrs, notes = page.linear.attrs, []
+    if int(attrs.get("converged", 1)) == 0:
+        notes.append(
+            ("Best fit not reached", "the search stopped before; linearised numbers are off it.")
+        )
+    if lower := _read.listed(page.linear, "lower_modes"):
+        what = counted(len(lower), "lower maximum").replace("maximums", "maxima")
+        notes.append(("More than one maximum", f"{what} of the posterior beside the best fit."))
+    if int(attrs.get("local", 0)):
+        text = (
+            "the problem is nonlinear or coupled. Resolution, leakage and information hold near the "
+            "best fit; contraction from draws holds everywhere."
+        )
+        notes.append(("Local numbers", text))
+    if str(attrs.get("errors")) == "correlated":
+        text = "how degrees of freedom divide among data sets is not unique."
+        notes.append(("Errors are correlated between data sets", text))
+    if (bound := float(attrs.get("truncation_bound", 0.0))) > 1e-6:
+        notes.append(("Spectrum cut off", f"what was left out is at most {bound:.2g}."))
+    return notes
