@@ -48,7 +48,7 @@ def flatten(outputs: Sequence, variables: Sequence, shapes: Sequence[tuple[int, 
     return flat, graph_replace(list(outputs), parts, strict=False)
 
 
-CHUNK = 2_000_000  # numbers that one output of a batch may hold
+CHUNK = 10_000  # numbers that one output of a batch may hold: larger ones leave the cache
 
 
 def over_rows(

@@ -12,8 +12,8 @@ from bayesjoint._kernels.errors import ErrorCovariance
 MOST_OPERATIONS = 4e11  # on correlated log-likelihoods, about a minute
 
 
-def log_likelihoods(functions: ModelFunctions, points: np.ndarray) -> tuple[xr.Dataset, xr.Dataset]:
-    """Return pointwise and joint log-likelihoods of draws of shape (chain, draw, n).
+def log_likelihoods(table: DrawTable) -> tuple[xr.Dataset, xr.Dataset]:
+    """Return pointwise and joint log-likelihoods of the draws of a table.
 
     Pointwise values are conditional on all other data where errors are correlated, for
     leave-one-out only.  A sampled discrepancy under noise that is not Gaussian is kept as sampled.
@@ -21,8 +21,8 @@ def log_likelihoods(functions: ModelFunctions, points: np.ndarray) -> tuple[xr.D
     correlated data make this long, evenly spaced draws are taken: see the coordinate ``draw`` and
     the attribute ``thinned``.
     """
-    step = _thinning(functions, points)
-    table = DrawTable(functions, points[:, ::step])
+    functions, count, step = table.functions, table.shape[1], _thinning(table)
+    table = table.thinned(step)
     pointwise, joint = _densities(table)
     arrays = {
         m.name: table.array(
@@ -32,7 +32,7 @@ def log_likelihoods(functions: ModelFunctions, points: np.ndarray) -> tuple[xr.D
     }
     names = [*functions.data_slices, "joint"]
     joints = {name: table.array(joint[:, i], ()) for i, name in enumerate(names)}
-    draws = np.arange(0, points.shape[1], step)
+    draws = np.arange(0, count, step)
     first, second = (
         table.dataset(part).assign_coords(draw=draws).assign_attrs(thinned=step)
         for part in (arrays, joints)
@@ -40,11 +40,11 @@ def log_likelihoods(functions: ModelFunctions, points: np.ndarray) -> tuple[xr.D
     return first, second
 
 
-def _thinning(functions: ModelFunctions, points: np.ndarray) -> int:
+def _thinning(table: DrawTable) -> int:
     """Return every how many draws correlated log-likelihoods are evaluated."""
-    rank = sum(factor.rank for factor in functions.build.factors.values())
-    data = functions.data.size
-    operations = points.shape[0] * points.shape[1] * data * min(rank, data) ** 2
+    rank = sum(factor.rank for factor in table.functions.build.factors.values())
+    data = table.functions.data.size
+    operations = len(table.points) * data * min(rank, data) ** 2
     return max(1, int(np.ceil(operations / MOST_OPERATIONS)))
 
 

@@ -38,6 +38,13 @@ class DrawTable:
         }
         self.log_priors = dict(zip(build.log_priors, rest, strict=True))
 
+    def thinned(self, step: int) -> "DrawTable":
+        """Return the table of every so many draws of each chain; itself when that is every draw."""
+        if step == 1:
+            return self
+        points = self.points.reshape(*self.shape, -1)[:, ::step]
+        return DrawTable(self.functions, points)
+
     # ---- groups -------------------------------------------------------------------------------
 
     def posterior(self, rng: np.random.Generator, white: bool = False) -> xr.Dataset:

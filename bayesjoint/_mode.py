@@ -171,7 +171,7 @@ def _quasi_newton(
         value, gradient = functions.density(
             point + solve_triangular(lower, scaled, lower=True, trans=1)
         )
-        if not np.isfinite(value):
+        if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
             return 1e300, np.zeros_like(scaled)
         return -float(value), -solve_triangular(lower, gradient, lower=True)
 
@@ -186,8 +186,7 @@ def _line_search(functions, point, value, gradient, step):
     for fraction in (1.0, 0.5, 0.25, 0.1, 0.03):
         candidate = point + fraction * step
         new_value, new_gradient = functions.density(candidate)
-        if np.isfinite(new_value) and new_value >= value + 1e-4 * fraction * slope - 1e-12 * abs(
-            value
-        ):
+        usable = np.isfinite(new_value) and np.all(np.isfinite(new_gradient))
+        if usable and new_value >= value + 1e-4 * fraction * slope - 1e-12 * abs(value):
             return candidate, new_value, new_gradient
     return None

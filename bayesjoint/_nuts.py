@@ -107,8 +107,8 @@ def _model(density: Any, coordinates: Coordinates):
     def make_density():
         def value_and_gradient(xi):
             value, gradient = moved(xi)
-            if not np.isfinite(value):
-                raise _Recoverable("log density is not finite")
+            if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
+                raise _Recoverable("log density or its gradient is not finite")
             return value, gradient
 
         return value_and_gradient

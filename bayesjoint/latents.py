@@ -124,7 +124,10 @@ class GaussianField:
     ``m = mean + sd V_z (S * Z) V_x^T / s`` with white ``Z``: V are eigenvectors of the
     one-dimensional Laplacians, S the Matérn amplitudes, and ``s`` the standard deviation of each
     cell under the basis, so that the stated sd holds exactly in every cell, up to the edges.
-    Lindgren, Rue & Lindström (2011), doi 10.1111/j.1467-9868.2011.00777.x.
+    Lindgren, Rue & Lindström (2011), doi 10.1111/j.1467-9868.2011.00777.x.  Inside, correlations
+    are Matérn within 0.03 for cells up to a third of the length scale in one dimension, a fifth in
+    two; within a length scale of an edge they are higher (0.61 instead of 0.48 between the edge and
+    a point one length scale off, smoothness 1.5): pad the grid where that matters.
 
     Examples
     --------

@@ -80,6 +80,10 @@ def linearize(
             functions.density = CompiledDensity(functions, "numba")
         dataset = linearization_at_mode(functions, starts)[0]
     elif isinstance(at, xr.DataTree):
+        if "posterior" not in at.children:
+            raise ValueError(
+                "linearize: at= has no group posterior; give the whole tree of bj.sample"
+            )
         dataset = _at_draws(functions, at["posterior"].to_dataset())
     elif isinstance(at, Mapping):
         dataset = _at_values(functions, at)

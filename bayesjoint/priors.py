@@ -85,7 +85,8 @@ class Prior:
                 raise ValueError(f"{self!r}: {key} is NaN; give a number")
         try:
             # PyMC checks the values of parameters when it evaluates a log-density.
-            pm.logp(variable, support_point(variable)).eval(mode=INTERPRETED)
+            with np.errstate(all="ignore"):
+                pm.logp(variable, support_point(variable)).eval(mode=INTERPRETED)
         except ParameterValueError as error:
             raise ValueError(f"{self!r}: the parameters must fulfil {error}") from error
         except (AttributeError, NotImplementedError, TypeError):

@@ -190,7 +190,7 @@ def _tree(
     posterior = table.posterior(rng, keep_white).assign_attrs(
         sampling_time=run.seconds, tuning_steps=run.tune, inference_library="bayesjoint"
     )
-    pointwise, joint = log_likelihoods(functions, run.points)
+    pointwise, joint = log_likelihoods(table)
     modalities = functions.problem.modality
     groups = {
         "posterior": posterior,

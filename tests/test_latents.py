@@ -87,6 +87,13 @@ def test_correlation_is_matern_in_two_dimensions(smoothness):
     np.testing.assert_allclose(centre[near], expected, atol=0.03)
 
 
+def test_correlations_are_higher_at_an_edge_as_documented():
+    grid = bj.Grid(x=np.arange(100.0))
+    covariance = field_covariance(bj.GaussianField("f", grid, sd=1.0, length_scale=10.0))
+    assert covariance[0, 10] == pytest.approx(0.61, abs=0.01)
+    assert covariance[50, 60] == pytest.approx(0.48, abs=0.01)
+
+
 def test_a_mapping_of_length_scales_makes_the_field_anisotropic():
     grid = bj.Grid(depth=np.arange(21.0), x=np.arange(41.0))
     field = bj.GaussianField("f", grid, sd=1.0, length_scale={"x": 8.0, "depth": 4.0})

@@ -123,6 +123,14 @@ def _reach(page: Contents) -> Iterator[Picture]:
         )
     for name in page.fields[:MOST_SPREADS]:
         yield _spread(page, name)
+    if 1 < len(_read.latents(page.linear)) <= MOST_LEAKAGE:
+        yield _picture(
+            plots.plot_leakage(page.tree),
+            "Leakage",
+            "Each row is an estimate; the columns say where, in percent, its response comes from. "
+            "Off the diagonal, a true change of one property shows up in another: so do data "
+            "inform properties they do not see, and so do artefacts enter.",
+        )
     yield _picture(
         plots.plot_spectrum(page.tree),
         "Spectrum",
@@ -153,19 +161,12 @@ def _origin(page: Contents) -> Iterator[Picture]:
             "tell by itself (full colour) and what it adds when the others are known (pale). Much "
             "alone and little on top: the data sets repeat each other.",
         )
-    if 1 < len(_read.latents(page.linear)) <= MOST_LEAKAGE:
-        yield _picture(
-            plots.plot_leakage(page.tree),
-            "Leakage",
-            "Each row is an estimate; the columns say where, in percent, its response comes from. "
-            "Off the diagonal, a true change of one property shows up in another: so do data "
-            "inform properties they do not see, and so do artefacts enter.",
-        )
     if page.separate:
         yield _picture(
             plots.plot_compromise(page.tree, page.separate),
             "Compromise",
             "From the fit of each data set by itself (open) to the joint fit (filled). Left: "
-            "misfit per datum, about 1 when it is as large as the noise. Right: misfit plus distance from "
-            "the prior; a large step says that the data sets pull in different directions.",
+            "misfit per datum, about 1 when it is as large as the noise. Right: misfit plus "
+            "distance from the prior; a large step says that the data sets pull in different "
+            "directions.",
         )

@@ -47,7 +47,7 @@ def _fit(name: str, page: Contents) -> tuple[str, str]:
     chi2, data = float(ds["chi2"].sel(modality=name)), int(ds["n_data"].sel(modality=name))
     # In a linear Gaussian problem this is the expectation of the misfit at the best fit.
     expected = max(data - float(page.resolution["partial_dofs"].sel(modality=name)), 1.0)
-    lead = f"{words(name)}: χ² = {grouped(chi2, chi2 < 1e4)} for {grouped(data)} data"
+    lead = f"{words(name)}: χ² = {grouped(chi2, 1 if chi2 < 1e4 else 0)} for {grouped(data)} data"
     return lead, f"{_misfit(chi2, expected, errors_are_unknown(name, page))}{_check(name, page)}"
 
 

@@ -43,8 +43,9 @@ def with_sd(value: float, sd: float, units: str = "") -> str:
     """Write ``value ± sd units``, the sd with two figures and the value to the same place."""
     form = form_of(value, sd, units)
     text = f"{form(value)} ± {form(sd)}" if math.isfinite(sd) and sd > 0 else form(value)
-    if form.power:
-        text = f"({text}) × 10{raised(str(form.power))}"
+    tens = f"10{raised(str(form.power))} " if form.power else ""
+    if tens or form.units.startswith("10"):
+        return f"({text}) × {tens}{form.units}".strip()
     return f"{text} {form.units}".strip()
 
 

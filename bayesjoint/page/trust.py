@@ -86,8 +86,8 @@ def _conditions(page: Contents) -> list[tuple[str, str]]:
         notes.append(("More than one maximum", f"{what} of the posterior beside the best fit."))
     if int(attrs.get("local", 0)):
         text = (
-            "the problem is nonlinear or coupled. Resolution, leakage and information hold near the "
-            "best fit; contraction from draws holds everywhere."
+            "the problem is nonlinear or coupled. Resolution, leakage and information hold near "
+            "the best fit; contraction from draws holds everywhere."
         )
         notes.append(("Local numbers", text))
     if str(attrs.get("errors")) == "correlated":

@@ -14,10 +14,12 @@ from bayesjoint.page.numbers import counted, digits, listed, with_sd
 from bayesjoint.page.trust import convergence
 from bayesjoint.plots._fields import one_point
 from bayesjoint.plots._style import words
+from bayesjoint.reports import _read
 
 KNOWN, PARTLY = 0.9, 0.5  # contraction from which a parameter is told, or partly told, by data
-MOST_LISTED = 12
+MOST_LISTED = 10
 MOSTLY = 0.6  # share of a parameter's information that makes one data set its main source
+UNRESOLVED = 0.2  # diagonal of the resolution matrix
 TRADE_OFF = 0.8  # correlation that is reported
 
 
@@ -67,13 +69,14 @@ def _estimate(row: xr.Dataset) -> str:
 
 
 def known(page: Contents) -> list[tuple[str, str]]:
-    """Parameters that the data determine, best known first, and what is known of fields."""
+    """Parameters that the data determine, best known first, then hyperparameters and fields."""
     rows = _rows(page)
     of_field = [str(k).split("[")[0] in page.fields for k in rows["parameter"].values]
     told = rows.isel(
         parameter=np.flatnonzero((rows["contraction"].values >= KNOWN) & ~np.array(of_field, bool))
     )
-    order = np.argsort(-told["contraction"].values)[:MOST_LISTED]
+    hyper = np.isin(told["parameter"].values, _read.listed(page.linear, "hyperparameters"))
+    order = np.lexsort([-told["contraction"].values, hyper])[:MOST_LISTED]
     answers = [_known(told.isel(parameter=i), page) for i in order]
     left = told.sizes["parameter"] - len(order)
     if left:
@@ -103,10 +106,11 @@ def _field(name: str, page: Contents) -> tuple[str, str]:
     dofs = float(page.resolution["dofs_latent"].sel(latent=name))
     values = _contraction_of(name, page)
     half = 100 * float(np.mean(values >= PARTLY))
+    where = "all cells" if half == 100 else f"{half:.0f} % of the cells"
     return (
         f"{words(name)}: {dofs:.1f} degrees of freedom",
         f"for {counted(values.size, 'cell')}; {100 * values.mean():.0f} % of the prior variance is "
-        f"gone on average, and at least half of it in {half:.0f} % of the cells",
+        f"gone on average, and at least half of it in {where}",
     )
 
 
@@ -129,7 +133,22 @@ def unknown(page: Contents) -> list[tuple[str, str]]:
     text = {"partly": "known in part, the prior still counts", "hardly": "mostly prior"}
     answers = [_weak(rows.isel(parameter=i), text["partly"]) for i in partly[:MOST_LISTED]]
     answers += [_weak(rows.isel(parameter=i), text["hardly"]) for i in hardly[:MOST_LISTED]]
+    answers += [blurred for name in page.fields for blurred in _blurred(name, page)]
     return answers + _trade_offs(rows, names, scalar)
+
+
+def _blurred(name: str, page: Contents) -> list[tuple[str, str]]:
+    """Say where single cells of a field are not resolved."""
+    values = page.resolution[name].values
+    share = float(np.mean(values < UNRESOLVED))
+    if share < 0.01:
+        return []
+    return [
+        (
+            f"{words(name)}: {100 * share:.0f} % of the cells are not resolved one by one",
+            f"resolution below {UNRESOLVED}: there only averages over several cells are known",
+        )
+    ]
 
 
 def _weak(row: xr.Dataset, text: str) -> tuple[str, str]:

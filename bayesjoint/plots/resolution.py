@@ -210,6 +210,7 @@ def _mark(ax: Axes, field: xr.DataArray, report: xr.Dataset) -> None:
         for dim in dims
     ]
     if field.ndim == 2:
+        ax.plot(where[1], where[0], marker="x", color="white", ms=9, mew=3.6)
         ax.plot(where[1], where[0], marker="x", color=INK, ms=8, mew=1.8)
     elif points_down(field, dims[0]):
         ax.axhline(where[0], color=INK, lw=0.8, ls=":")

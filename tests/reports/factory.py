@@ -32,7 +32,9 @@ class Dense:
 
     def h(self, *names: str) -> np.ndarray:
         chosen = names or tuple(self.jacobian)
-        return sum((self.jacobian[k].T @ self.jacobian[k] for k in chosen), np.zeros(self.gamma.shape))
+        return sum(
+            (self.jacobian[k].T @ self.jacobian[k] for k in chosen), np.zeros(self.gamma.shape)
+        )
 
     @property
     def metric(self) -> np.ndarray:
@@ -104,7 +106,10 @@ def linearization(dense: Dense, point: np.ndarray | None = None, **attrs) -> xr.
         ),
         eig_alone=("modality", [dense.gain(k) for k in names]),
         eig_without=("modality", [dense.gain(*rest[k]) for k in names]),
-        chi2=("modality", [((dense.data[k] - dense.jacobian[k] @ point) ** 2).sum() for k in names]),
+        chi2=(
+            "modality",
+            [((dense.data[k] - dense.jacobian[k] @ point) ** 2).sum() for k in names],
+        ),
         n_data=("modality", [len(dense.data[k]) for k in names]),
         prior_norm=("latent", [(point[dense.at(k)] ** 2).sum() for k in SIZES]),
         prior_distance=point @ dense.metric @ point,

@@ -44,7 +44,9 @@ def test_latents_that_a_modality_does_not_reach_are_left_out(alone):
     kept = kept.isel(cell=kept.latent_of_cell != "depth_to_top").drop_vars("depth_to_top")
     tree = type(tree).from_dict({"linearization": kept})
     joint = factory.preview(factory.make())
-    report = reports.compromise(joint, {"gravity": tree, "arrivals": factory.preview(alone["arrivals"])})
+    report = reports.compromise(
+        joint, {"gravity": tree, "arrivals": factory.preview(alone["arrivals"])}
+    )
     norms = report["prior_norm_separate"].sel(latent="depth_to_top")
     np.testing.assert_array_equal(norms.isnull(), [True, False])
     reached = report["prior_norm_joint"].sel(latent=["density", "density_sd"]).sum()
@@ -69,7 +71,9 @@ def test_faults(alone):
     one = factory.preview(alone["gravity"])
     with pytest.raises(ValueError, match="separate is empty; give a DataTree for some of: gravity"):
         reports.compromise(joint, {})
-    with pytest.raises(ValueError, match="no modality 'radar'; the joint fit has gravity, arrivals"):
+    with pytest.raises(
+        ValueError, match="no modality 'radar'; the joint fit has gravity, arrivals"
+    ):
         reports.compromise(joint, {"radar": one})
     with pytest.raises(ValueError, match="'arrivals'.* has no modality 'arrivals'"):
         reports.compromise(joint, {"arrivals": one})

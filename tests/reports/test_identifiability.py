@@ -16,7 +16,9 @@ def test_linearised_contraction_is_that_of_dense_covariances(dense, preview):
     prior, posterior = covariances(dense)
     expected = 1 - posterior.diagonal() / prior.diagonal()
     np.testing.assert_allclose(report["contraction"], expected, atol=1e-10)
-    np.testing.assert_allclose(report["contraction_by_modality"].sum("modality"), expected, atol=1e-10)
+    np.testing.assert_allclose(
+        report["contraction_by_modality"].sum("modality"), expected, atol=1e-10
+    )
     assert report.attrs["contraction_from"] == "linearization"
     assert str(report["parameter"].values[0]) == "density[50, 0]"
     assert "r_hat" not in report
@@ -87,7 +89,9 @@ def test_collinearity_of_two_sensitivities(angle):
 def test_weak_direction_in_words():
     report = reports.identifiability(two_scalars(0.1))
     text = str(report["weak_directions_text"].values[0])
-    assert text.startswith("depth and volume_change trade off, r = -0.90")  # precision 1 + 9: r = -9 cos(0.1) / 10
+    assert text.startswith(
+        "depth and volume_change trade off, r = -0.90"
+    )  # precision 1 + 9: r = -9 cos(0.1) / 10
     direction = report["weak_directions"].isel(direction=0).values
     np.testing.assert_allclose(abs(direction), np.sqrt(0.5), atol=1e-6)
     assert direction[0] * direction[1] < 0
@@ -147,7 +151,11 @@ def test_every_point_by_itself(pair):
     for i, dense in enumerate(pair):
         alone = reports.identifiability(factory.preview(dense))
         for name in ("contraction", "index", "collinearity", "contraction_by_modality"):
-            np.testing.assert_allclose(report[name].isel(point=i), alone[name].transpose(*report[name].isel(point=i).dims), atol=1e-10)
+            np.testing.assert_allclose(
+                report[name].isel(point=i),
+                alone[name].transpose(*report[name].isel(point=i).dims),
+                atol=1e-10,
+            )
     assert np.isfinite(report["weak_variance"]).all()
 
 

@@ -32,4 +32,6 @@ def test_every_point_by_itself(pair):
     for i, dense in enumerate(pair):
         alone = reports.information(factory.preview(dense))
         np.testing.assert_allclose(report["kl"].isel(point=i), alone["kl"])
-        np.testing.assert_allclose(report["eig_conditional"].isel(point=i), alone["eig_conditional"])
+        np.testing.assert_allclose(
+            report["eig_conditional"].isel(point=i), alone["eig_conditional"]
+        )

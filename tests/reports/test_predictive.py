@@ -68,7 +68,10 @@ def test_residuals_shared_by_two_modalities_are_seen(right):
 
 
 def test_unequal_lengths_have_no_correlation(right):
-    groups = {name: node.to_dataset().isel(ray=slice(5), missing_dims="ignore") for name, node in right.children.items()}
+    groups = {
+        name: node.to_dataset().isel(ray=slice(5), missing_dims="ignore")
+        for name, node in right.children.items()
+    }
     report = reports.predictive_check(xr.DataTree.from_dict(groups))
     assert report["residual_correlation"].isnull().all()
 
@@ -79,10 +82,19 @@ def test_data_of_two_dims(right):
         ds = node.to_dataset()
         if "station" in ds.dims:
             pieces = ds[[v for v in ds.data_vars if "station" in ds[v].dims]]
-            folded = pieces.assign_coords(
-                line=("station", np.repeat([0, 1, 2], 3)), place=("station", np.tile([0, 1, 2], 3))
-            ).set_index(station=("line", "place")).unstack("station")
-            ds = ds.drop_vars(list(pieces.data_vars)).drop_dims("station", errors="ignore").merge(folded)
+            folded = (
+                pieces.assign_coords(
+                    line=("station", np.repeat([0, 1, 2], 3)),
+                    place=("station", np.tile([0, 1, 2], 3)),
+                )
+                .set_index(station=("line", "place"))
+                .unstack("station")
+            )
+            ds = (
+                ds.drop_vars(list(pieces.data_vars))
+                .drop_dims("station", errors="ignore")
+                .merge(folded)
+            )
         groups[name] = ds
     report = reports.predictive_check(xr.DataTree.from_dict(groups))
     whole = reports.predictive_check(right)

@@ -63,9 +63,7 @@ def test_point_spread_is_a_column(dense, preview):
     spread = reports.point_spread(preview, "density", depth=160.0, x=-30.0)
     column = dense.r_physical[:, 1 * 4 + 0]
     for name in factory.SIZES:
-        np.testing.assert_allclose(
-            spread[name].values.ravel(), column[dense.at(name)], atol=1e-10
-        )
+        np.testing.assert_allclose(spread[name].values.ravel(), column[dense.at(name)], atol=1e-10)
     assert spread.attrs["cell"] == "density at depth = 150, x = 0"
     assert spread.attrs["chosen_depth"] == 150.0
     assert spread["depth_to_top"].attrs["units"] == "m per kg/m3"
@@ -82,13 +80,17 @@ def test_labels_that_are_no_numbers_match_exactly(dense):
     tree = factory.preview(dense)
     ds = tree["linearization"].to_dataset().assign_coords(depth=["top", "middle", "bottom"])
     tree = xr.DataTree.from_dict({"linearization": ds})
-    assert reports.point_spread(tree, "density", depth="middle", x=0).attrs["chosen_depth"] == "middle"
+    assert (
+        reports.point_spread(tree, "density", depth="middle", x=0).attrs["chosen_depth"] == "middle"
+    )
     with pytest.raises(ValueError, match="no label 'deep'; it has top, middle, bottom"):
         reports.point_spread(tree, "density", depth="deep", x=0)
 
 
 def test_faults_name_what_exists(preview):
-    with pytest.raises(ValueError, match="no latent 'slowness'; this problem has density, depth_to"):
+    with pytest.raises(
+        ValueError, match="no latent 'slowness'; this problem has density, depth_to"
+    ):
         reports.resolution_matrix(preview, into="slowness", source="density")
     with pytest.raises(ValueError, match="no latent 'slowness'"):
         reports.point_spread(preview, "slowness", x=1.0)
@@ -116,7 +118,9 @@ def test_every_point_by_itself(pair):
         xr.testing.assert_allclose(report.isel(point=i), alone)
         expected = dense.r_physical[:12, 12]
         np.testing.assert_allclose(block.isel(point=i).values.ravel(), expected, atol=1e-10)
-        np.testing.assert_allclose(spread["density"].isel(point=i).values.ravel(), expected, atol=1e-10)
+        np.testing.assert_allclose(
+            spread["density"].isel(point=i).values.ravel(), expected, atol=1e-10
+        )
 
 
 def test_settings_and_tempering_are_marked(dense):

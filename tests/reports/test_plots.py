@@ -1,0 +1,229 @@
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from bayesjoint import plots
+from bayesjoint.plots import _data, _fields, _style
+from tests.reports import factory
+
+EVERYWHERE = ["resolution", "spectrum", "information", "leakage", "identifiability", "posterior"]
+SAMPLED = ["fit", "predictive_check"]
+
+
+@pytest.fixture(scope="module")
+def tree():
+    return factory.tree(factory.make(), draws=60)
+
+
+@pytest.fixture(scope="module")
+def only_linear():
+    return factory.preview(factory.make(coupled=True))
+
+
+def drawn(figure):
+    """Render, so that layout problems show; return what is written on it."""
+    figure.canvas.draw()
+    texts = figure.findobj(lambda artist: hasattr(artist, "get_text") and artist.get_visible())
+    return [text.get_text() for text in texts]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", EVERYWHERE + SAMPLED)
+def test_every_figure_of_a_posterior(tree, name):
+    texts = drawn(getattr(plots, f"plot_{name}")(tree))
+    assert any(texts)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", EVERYWHERE)
+def test_every_figure_of_a_preview_and_of_points(only_linear, pair, name):
+    for dt in (only_linear, factory.at_points(pair)):
+        drawn(getattr(plots, f"plot_{name}")(dt))
+
+
+def test_point_spread_marks_the_cell(tree):
+    texts = drawn(plots.plot_point_spread(tree, "density", depth=150.0, x=100.0))
+    assert any("density at depth = 150, x = 100" in text for text in texts)
+    drawn(plots.plot_point_spread(tree, "depth_to_top"))
+
+
+def test_compromise_is_drawn(tree):
+    alone = {"gravity": factory.preview(factory.make())}
+    assert "gravity" in drawn(plots.plot_compromise(tree, alone))
+
+
+def test_figures_belong_to_the_caller(tree):
+    import matplotlib.pyplot as plt
+
+    before = plt.get_fignums()
+    plots.plot_spectrum(tree)
+    assert plt.get_fignums() == before
+
+
+def test_a_missing_extra_is_named(tree, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"bayesjoint\[plots\]"):
+        plots.plot_spectrum(tree)
+
+
+def test_unknown_names_are_refused(tree):
+    with pytest.raises(ValueError, match="no latent 'slowness'"):
+        plots.plot_posterior(tree, ["slowness"])
+
+
+def field(**dims):
+    shape = tuple(len(values) for values in dims.values())
+    return xr.DataArray(np.arange(np.prod(shape, dtype=float)).reshape(shape), dims.items())
+
+
+def test_depth_points_down_and_stands_upright():
+    figure = _style.new_figure(3.0)
+    ax = figure.add_subplot()
+    values = field(x=[0.0, 1.0, 2.0], depth=[0.0, 1.0])
+    _fields.draw_image(ax, values, "")
+    assert ax.get_ylabel() == "depth" and ax.yaxis_inverted()
+    assert ax.get_aspect() == 1.0
+
+
+def test_a_profile_of_depth_is_upright():
+    ax = _style.new_figure(3.0).add_subplot()
+    _fields.draw_profile(ax, field(depth=[1.0, 2.0, 4.0]), "value")
+    assert ax.yaxis_inverted() and ax.get_xlabel() == "value"
+    ax = _style.new_figure(3.0).add_subplot()
+    _fields.draw_profile(ax, field(time=[1.0, 2.0, 4.0]), "value")
+    assert not ax.yaxis_inverted() and ax.get_ylabel() == "value"
+
+
+def test_uneven_cells_share_edges():
+    np.testing.assert_allclose(_fields.cell_edges(np.array([1.0, 2.0, 4.0])), [0.5, 1.5, 3.0, 5.0])
+    np.testing.assert_allclose(_fields.cell_edges(np.array([3.0])), [2.5, 3.5])
+
+
+def test_volumes_are_cut_and_the_cut_is_named():
+    values, where = _fields.flat_enough(field(y=[0.0, 5.0, 9.0], depth=[1.0, 2.0], x=[3.0, 4.0]))
+    assert values.dims == ("depth", "x") and where == "y = 5"
+
+
+@pytest.mark.parametrize("dims", [{"y": 3, "depth": 4, "x": 5}, {"depth": 60}, {"channel": 4}])
+def test_other_shapes_of_latents(dims):
+    """A volume, a profile, a vector with names: one mode, one modality."""
+    size = int(np.prod(list(dims.values())))
+    vectors = np.eye(size)[:, :1]
+    names = {
+        k: [f"{k}{i}" for i in range(n)] if k == "channel" else np.arange(n) * 1.0
+        for k, n in dims.items()
+    }
+    shape = tuple(dims.values())
+    ds = xr.Dataset(
+        {
+            "eigenvalues": ("mode", [3.0]),
+            "eigenvectors": (("unknown", "mode"), vectors),
+            "dual_vectors": (("unknown", "mode"), vectors),
+            "physical_vectors": (("cell", "mode"), vectors),
+            "physical_duals": (("cell", "mode"), vectors),
+            "prior_sd": ("cell", np.ones(size)),
+            "modality_information": (("modality", "mode"), [[3.0]]),
+            "eig_alone": ("modality", [0.7]),
+            "eig_without": ("modality", [0.0]),
+            "prior_distance": 1.0,
+            "field": (tuple(dims), np.zeros(shape)),
+        },
+        {
+            "latent_of_unknown": ("unknown", ["field"] * size),
+            "latent_of_cell": ("cell", ["field"] * size),
+            "modality": ["radar"],
+            **names,
+        },
+        {"latents": ["field"], "hyperparameters": []},
+    )
+    dt = xr.DataTree.from_dict({"linearization": ds})
+    for name in EVERYWHERE:
+        drawn(getattr(plots, f"plot_{name}")(dt))
+    first = {k: values[0] for k, values in names.items()}
+    drawn(plots.plot_point_spread(dt, "field", **first))
+
+
+@pytest.mark.parametrize(
+    ("units", "shown"),
+    [
+        ("kg/m3", "kg/m³"),
+        ("kg m^-3", "kg m⁻³"),
+        ("1e-6/Å^2", "10⁻⁶/Å²"),
+        ("m/s**2", "m/s²"),
+        ("1", ""),
+        ("mGal", "mGal"),
+    ],
+)
+def test_units_are_written_with_raised_exponents(units, shown):
+    assert _style.pretty_units(units) == shown
+
+
+@pytest.mark.parametrize(
+    ("values", "factor", "units"),
+    [
+        ([2.5e-4, 1e-4], 1e-6, "10⁻⁶ s"),
+        ([5e6, 4e6], 1e6, "10⁶ s"),
+        ([0.2, 30.0], 1.0, "s"),
+        ([4518800.0, 4518900.0], 1.0, "s"),  # a map coordinate keeps its digits
+        ([0.0, 0.0], 1.0, "s"),
+    ],
+)
+def test_small_and_large_numbers_are_scaled(values, factor, units):
+    found = _style.scaled_units(np.array(values), "s")
+    assert found == (pytest.approx(factor), units)
+
+
+def test_data_with_positions_become_a_map():
+    size = 80
+    random = np.random.default_rng(0)
+    coords = {
+        "insar_easting": ("pixel", 4e5 + 1e4 * random.random(size), {"units": "m"}),
+        "insar_northing": ("pixel", 4e6 + 1e4 * random.random(size), {"units": "m"}),
+    }
+    data = xr.DataArray(random.standard_normal(size), dims="pixel", coords=coords, name="insar")
+    chart = _data.chart_of(data)
+    assert chart is not None and chart.labels == ("easting [km]", "northing [km]")
+    assert chart.to_scale and not chart.downwards
+    assert _data.chart_of(data[:20]) is None
+    assert _data.chart_of(data.drop_vars("insar_easting")) is None
+
+
+def test_maps_are_drawn(tree):
+    random = np.random.default_rng(0)
+    size, draws = 64, (2, 30)
+    coords = {"easting": ("pixel", random.random(size)), "northing": ("pixel", random.random(size))}
+    response = random.standard_normal((*draws, size))
+    dims = ("chain", "draw", "pixel")
+    dt = xr.DataTree.from_dict(
+        {
+            "posterior": xr.Dataset({"insar_response": (dims, response)}, coords),
+            "posterior_predictive": xr.Dataset({"insar": (dims, response + 1.0)}, coords),
+            "observed_data": xr.Dataset({"insar": ("pixel", random.standard_normal(size))}),
+        }
+    )
+    assert "data minus response" in drawn(plots.plot_fit(dt))
+    drawn(plots.plot_predictive_check(dt))
+
+
+def test_short_last_dims_become_panels_with_names():
+    data = xr.DataArray(
+        np.zeros((4, 3)),
+        dims=("station", "component"),
+        coords={"component": ["east", "north", "up"]},
+    )
+    curves = _data.curves_of(data)
+    assert [curve.title for curve in curves] == ["east", "north", "up"]
+    np.testing.assert_array_equal(curves[1].members, [1, 4, 7, 10])
+    assert not curves[0].continuous
+
+
+def test_the_axis_is_a_coordinate_in_order_not_a_count():
+    q = xr.DataArray(
+        np.zeros(3), dims="point", coords={"point": [0, 1, 2], "q": ("point", [0.1, 0.2, 0.4])}
+    )
+    (curve,) = _data.curves_of(q)
+    assert curve.label == "q" and curve.continuous
+    (curve,) = _data.curves_of(q.drop_vars("q"))
+    assert curve.label == "point" and not curve.continuous
