@@ -73,13 +73,17 @@ class _Native:
         compiled, shared = self._compiled, self._shared
 
         @numba.njit(nogil=True)
-        def moved(xi, centre, vectors, stretch, *shared):
-            point = centre + xi + vectors @ (stretch * (vectors.T @ xi))
-            value, gradient = compiled(point, *shared)
-            return value, gradient + vectors @ (stretch * (vectors.T @ gradient))
+        def moved(xi, centre, vectors, rows, stretch, *shared):
+            point = centre + xi + vectors @ (stretch * (rows @ xi))
+            value, pulled = compiled(point, *shared)
+            gradient = np.ascontiguousarray(pulled)
+            return value, gradient + vectors @ (stretch * (rows @ gradient))
+
+        vectors = np.ascontiguousarray(vectors)
+        rows = np.ascontiguousarray(vectors.T)
 
         def density(xi):
-            value, gradient = moved(xi, centre, vectors, stretch, *shared)
+            value, gradient = moved(xi, centre, vectors, rows, stretch, *shared)
             return float(value), gradient
 
         density(np.zeros(centre.size))  # Numba compiles at the first call

@@ -191,18 +191,12 @@ class DrawTable:
         )
 
     def dataset(self, arrays: dict[str, xr.DataArray]) -> xr.Dataset:
-        coords = {
-            d: v
-            for d, v in self.functions.problem.coords.items()
-            if any(d in a.dims for a in arrays.values())
-        }
-        for modality in self.functions.problem.modalities:
-            for key, values in modality.data.coords.items():
-                name = str(key)
-                if (
-                    any(set(values.dims) <= set(a.dims) for a in arrays.values())
-                    and name not in coords
-                ):
-                    coords[name] = values
+        """Return arrays of all draws as one dataset with the user's coordinates."""
+        problem = self.functions.problem
+        coords = dict(problem.coords)
+        for data in problem.labelled_data.values():
+            coords.update({str(c): values for c, values in data.coords.items() if c not in coords})
+        used = [set(array.dims) for array in arrays.values()]
+        kept = {c: v for c, v in coords.items() if any(set(v.dims) <= dims for dims in used)}
         index = {"chain": np.arange(self.shape[0]), "draw": np.arange(self.shape[1])}
-        return xr.Dataset(arrays, coords={**index, **coords})
+        return xr.Dataset(arrays, coords={**index, **kept})

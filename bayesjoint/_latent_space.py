@@ -193,7 +193,7 @@ class LatentSpace:
                 if latent is not None
                 else tuple(f"{unknown.name}_dim_{i}" for i in range(value.ndim))
             )
-            coords = latent.grid_coords if latent is not None else {}
+            coords = {d: c for d, c in self.functions.problem.coords.items() if d in dims}
             arrays[unknown.name] = xr.DataArray(
                 value, dims=dims, coords=coords, attrs={"units": unknown.units}
             )

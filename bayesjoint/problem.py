@@ -156,14 +156,33 @@ class JointProblem:
             raise ValueError(f"there is no modality {unknown}; there are {sorted(self.modality)}")
 
     @cached_property
-    def coords(self) -> dict[str, np.ndarray]:
-        """Coordinates of all dims of latents and data."""
-        coords: dict[str, np.ndarray] = {}
-        for part in self.latents:
-            coords.update(part.grid_coords)
+    def coords(self) -> dict[str, xr.DataArray]:
+        """Coordinates of all dims of latents and data, with their units where they are stated."""
+        coords: dict[str, xr.DataArray] = {}
+        for latent in self.latents:
+            units = getattr(getattr(latent, "grid", None), "units", {})
+            for dim, values in latent.grid_coords.items():
+                attrs = {"units": units[dim]} if units.get(dim) else {}
+                coords[dim] = xr.DataArray(np.asarray(values), dims=dim, attrs=attrs)
         for modality in self.modalities:
-            coords.update(modality.coords)
+            for dim, values in modality.coords.items():
+                attrs = modality.data[dim].attrs if dim in modality.data.coords else {}
+                known = coords.get(dim)
+                attrs = {**(known.attrs if known is not None else {}), **attrs}
+                coords[dim] = xr.DataArray(np.asarray(values), dims=dim, attrs=attrs)
         return coords
+
+    @cached_property
+    def labelled_data(self) -> dict[str, xr.DataArray]:
+        """The data of each modality; a coordinate that several of them have is prefixed."""
+        own = {
+            m.name: [str(c) for c in m.data.coords if c not in m.data.dims] for m in self.modalities
+        }
+        names = [name for coords in own.values() for name in coords]
+        return {
+            m.name: m.data.rename({c: f"{m.name}_{c}" for c in own[m.name] if names.count(c) > 1})
+            for m in self.modalities
+        }
 
 
 def build_model(problem: JointProblem) -> pm.Model:

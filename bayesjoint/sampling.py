@@ -191,7 +191,6 @@ def _tree(
         sampling_time=run.seconds, tuning_steps=run.tune, inference_library="bayesjoint"
     )
     pointwise, joint = log_likelihoods(table)
-    modalities = functions.problem.modality
     groups = {
         "posterior": posterior,
         "sample_stats": run.stats.assign_coords(chain=posterior.chain, draw=posterior.draw),
@@ -201,9 +200,7 @@ def _tree(
         "log_likelihood": pointwise,
         "log_likelihood_joint": joint,
         "log_prior": table.log_prior(),
-        "observed_data": xr.Dataset(
-            {name: m.data.reset_coords(drop=True) for name, m in modalities.items()}
-        ),
+        "observed_data": xr.Dataset(functions.problem.labelled_data),
         "constant_data": _constant_data(functions),
         "linearization": linearization,
     }

@@ -39,7 +39,7 @@ UNITS = {"density": "kg/m3", "slowness": "s/m", "gravity": "mGal", "arrivals": "
 # Prior: 4 km/s, give or take 8 percent, over a few hundred metres.
 MEAN = {"density": 0.0, "slowness": 2.5e-4}
 SD = {"density": 300.0, "slowness": 5e-5}
-LENGTH_SCALE = 300.0
+LENGTH_SCALE = 400.0
 
 # Truth: blocks 300 m wide and 100 m deep; a fault in the middle drops layers and sill by 100 m.
 SECTION = """
@@ -53,7 +53,7 @@ SECTION = """
     lower  lower  lower  lower
 """
 ROCKS = {  # both properties change at the same places, by amounts that no one relation ties together
-    "density": {"upper": -150.0, "middle": 0.0, "lower": 60.0, "sill": 300.0},
+    "density": {"upper": -120.0, "middle": 0.0, "lower": 60.0, "sill": 300.0},
     "slowness": {"upper": 2.62e-4, "middle": 2.5e-4, "lower": 2.35e-4, "sill": 2.0e-4},
 }
 

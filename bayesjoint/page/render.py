@@ -64,11 +64,13 @@ def report(
     ...     page.name
     'page.html'
     """
-    template = _template()
+    template, target = _template(), Path(path)
+    if not target.parent.is_dir():  # said before the figures are drawn
+        raise FileNotFoundError(
+            f"report: the folder '{target.parent}' does not exist; make it first"
+        )
     page = contents_of(dt, separate)
-    html = template.render(**_variables(page, title))
-    target = Path(path)
-    target.write_text(html, encoding="utf-8")
+    target.write_text(template.render(**_variables(page, title)), encoding="utf-8")
     return target
 
 

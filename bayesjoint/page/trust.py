@@ -87,7 +87,7 @@ def _conditions(page: Contents) -> list[tuple[str, str]]:
     if int(attrs.get("local", 0)):
         text = (
             "the problem is nonlinear or coupled. Resolution, leakage and information hold near "
-            "the best fit; contraction from draws holds everywhere."
+            "the best fit" + ("; contraction from draws holds everywhere." if page.sampled else ".")
         )
         notes.append(("Local numbers", text))
     if str(attrs.get("errors")) == "correlated":

@@ -171,7 +171,7 @@ def test_one_modality_and_scalars_only(tmp_path, words_only):
 def test_faults(tree, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no group 'linearization'"):
         report(xr.DataTree(), tmp_path / "page.html")
-    with pytest.raises(OSError):
+    with pytest.raises(FileNotFoundError, match="missing' does not exist; make it first"):
         report(tree, tmp_path / "missing" / "page.html")
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ImportError, match=r"bayesjoint\[plots\]"):
