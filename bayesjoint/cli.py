@@ -234,12 +234,14 @@ def _show_table(frame: Any) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("parameter")
+    table.add_column("parameter", no_wrap=True)
     for column in frame.columns:
-        table.add_column(str(column), justify="right")
+        table.add_column(str(column), justify="right", no_wrap=True)
     for name, row in frame.iterrows():
         table.add_row(str(name), *(f"{v:.5g}" if isinstance(v, float) else str(v) for v in row))
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, 120)  # a long line is better than a cut number
+    console.print(table)
 
 
 if __name__ == "__main__":

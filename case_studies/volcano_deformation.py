@@ -168,7 +168,7 @@ def main() -> None:
     """Print the coverage with both kinds of errors."""
     data = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     for errors in ("independent", "correlated"):
-        study = leave_one_station_out(data, errors=errors, draws=250, tune=250, chains=2)
+        study = leave_one_station_out(data, errors=errors, draws=100, tune=150, chains=2)
         rms = 1e3 * np.sqrt((study.error**2).mean("station")).values
         sys.stdout.write(f"{errors} errors, rms error of prediction {rms.round(1)} mm\n")
         for nominal in LEVELS:
