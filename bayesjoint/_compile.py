@@ -15,6 +15,7 @@ from pytensor.compile.mode import Mode
 from pytensor.graph.replace import graph_replace, vectorize_graph
 from pytensor.graph.traversal import apply_ancestors
 from pytensor.link.vm import VMLinker
+from threadpoolctl import threadpool_limits
 
 
 def _interpreted(optimizer: str) -> Mode:
@@ -30,6 +31,12 @@ INTERPRETED = _interpreted("fast_run").excluding(
 )
 UNOPTIMISED = _interpreted("merge")  # for a handful of calls
 NUMBA = "NUMBA"
+SMALL = 400  # below this size threads of linear algebra get in each other's way
+
+
+def threads_for(size: int):
+    """Return a context in which small matrices are not shared out among threads."""
+    return threadpool_limits(limits=1 if size < SMALL else None)
 
 
 def flatten(outputs: Sequence, variables: Sequence, shapes: Sequence[tuple[int, ...]]):

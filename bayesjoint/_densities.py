@@ -42,7 +42,7 @@ def log_likelihoods(table: DrawTable) -> tuple[xr.Dataset, xr.Dataset]:
 
 def _thinning(table: DrawTable) -> int:
     """Return every how many draws correlated log-likelihoods are evaluated."""
-    rank = sum(factor.rank for factor in table.functions.build.factors.values())
+    rank = table.functions.rank
     data = table.functions.data.size
     operations = len(table.points) * data * min(rank, data) ** 2
     return max(1, int(np.ceil(operations / MOST_OPERATIONS)))

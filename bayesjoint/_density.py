@@ -4,11 +4,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
+from nutpie.compiled_pyfunc import from_pyfunc
 
 from bayesjoint._compile import INTERPRETED, NUMBA
 from bayesjoint._functions import ModelFunctions
+from bayesjoint._native import nutpie_model
 from bayesjoint.forward import NumpyMap
 from bayesjoint.problem import JointProblem
 
@@ -39,9 +40,9 @@ class CompiledDensity:
             return self._with_data(point)
         return _thread_safe(self._compiled)(point)
 
-    def in_coordinates(self, *coordinates: np.ndarray) -> Callable:
-        """Return the density in the coordinates ``centre, vectors, stretch``."""
-        return self._with_data.in_coordinates(*coordinates)
+    def nutpie_model(self, *coordinates: np.ndarray) -> Any:
+        """Return nutpie's model in the coordinates ``centre, vectors, stretch``."""
+        return self._with_data.nutpie_model(*coordinates)
 
     def without_data(self) -> "_Native | _Locked":
         """Return the log-density of the coupled prior."""
@@ -58,36 +59,13 @@ class _Native:
     def __init__(self, compiled: Callable, shared: list) -> None:
         self._compiled, self._shared = compiled, tuple(shared)
 
-        @numba.njit(nogil=True)
-        def released(point, *shared):
-            return compiled(point, *shared)
-
-        self._released = released
-
     def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = self._released(point, *self._shared)
+        value, gradient = self._compiled(point, *self._shared)
         return float(value), gradient
 
-    def in_coordinates(self, centre: np.ndarray, vectors: np.ndarray, stretch: np.ndarray):
-        """Return the density of ``xi`` at ``centre + (I + V diag(stretch) V^T) xi``."""
-        compiled, shared = self._compiled, self._shared
-
-        @numba.njit(nogil=True)
-        def moved(xi, centre, vectors, rows, stretch, *shared):
-            point = centre + xi + vectors @ (stretch * (rows @ xi))
-            value, pulled = compiled(point, *shared)
-            gradient = np.ascontiguousarray(pulled)
-            return value, gradient + vectors @ (stretch * (rows @ gradient))
-
-        vectors = np.ascontiguousarray(vectors)
-        rows = np.ascontiguousarray(vectors.T)
-
-        def density(xi):
-            value, gradient = moved(xi, centre, vectors, rows, stretch, *shared)
-            return float(value), gradient
-
-        density(np.zeros(centre.size))  # Numba compiles at the first call
-        return density
+    def nutpie_model(self, centre: np.ndarray, vectors: np.ndarray, stretch: np.ndarray) -> Any:
+        """Return nutpie's model of ``xi`` at ``centre + (I + V diag(stretch) V^T) xi``."""
+        return nutpie_model(self._compiled, self._shared, centre, vectors, stretch)
 
 
 class _Locked:
@@ -103,17 +81,36 @@ class _Locked:
             value, gradient = self._function(point)
             return float(value), np.array(gradient)
 
-    def in_coordinates(self, centre: np.ndarray, vectors: np.ndarray, stretch: np.ndarray):
-        """Return the density of ``xi`` at ``centre + (I + V diag(stretch) V^T) xi``."""
+    def nutpie_model(self, centre: np.ndarray, vectors: np.ndarray, stretch: np.ndarray) -> Any:
+        """Return nutpie's model of ``xi`` at ``centre + (I + V diag(stretch) V^T) xi``."""
+        size = centre.size
 
         def direction(vector):
             return vector + vectors @ (stretch * (vectors.T @ vector))
 
         def density(xi):
             value, gradient = self(centre + direction(xi))
+            if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
+                raise _Recoverable("log density or its gradient is not finite")
             return value, direction(gradient)
 
-        return density
+        return from_pyfunc(
+            ndim=size,
+            make_logp_fn=lambda: density,
+            make_expand_fn=lambda seed1, seed2, chain: lambda xi: {"xi": np.array(xi)},
+            expanded_dtypes=[np.dtype("float64")],
+            expanded_shapes=[(size,)],
+            expanded_names=["xi"],
+            make_initial_point_fn=lambda seed: np.random.default_rng(seed).standard_normal(
+                centre.size
+            ),
+        )
+
+
+class _Recoverable(ValueError):
+    """Tells the sampler to reject the step instead of stopping."""
+
+    is_recoverable = True
 
 
 def _thread_safe(function: Any) -> _Native | _Locked:

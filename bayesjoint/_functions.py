@@ -21,8 +21,8 @@ class ModelFunctions:
     ----------
     problem, build
         The problem and its model.
-    size : int
-        Number of free variables.
+    size, rank : int
+        Number of free variables, and of modes of all discrepancies.
     slices : dict of str to slice
         Where each free variable lies in the flat vector.
     data_slices : dict of str to slice
@@ -44,6 +44,7 @@ class ModelFunctions:
             zip(self.names, _slices([int(np.prod(s, dtype=int)) for s in self.shapes]), strict=True)
         )
         self.size = self.initial.size
+        self.rank = sum(factor.rank for factor in self.build.factors.values())
         sizes = [m.data.size for m in problem.modalities]
         self.data_slices = dict(zip(problem.modality, _slices(sizes), strict=True))
         self.data = np.concatenate(

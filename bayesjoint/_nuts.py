@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from nutpie import sample as nutpie_sample
-from nutpie.compiled_pyfunc import from_pyfunc
 from threadpoolctl import threadpool_limits
 
 from bayesjoint._kernels.spectra import preconditioner
@@ -75,7 +74,7 @@ def run(
     progress: Callable | None = None,
 ) -> Run:
     """Return draws from a log-density with gradient; an interrupt keeps the draws made so far."""
-    model = _model(density, coordinates)
+    model = density.nutpie_model(coordinates.centre, coordinates.vectors, coordinates.stretch)
     # Chains share the processors; each with threads of its own for linear algebra would crowd them.
     with threadpool_limits(limits=1 if chains > 1 else None):
         start = time.perf_counter()
@@ -98,38 +97,6 @@ def _collect(model, draws, tune, chains, cores, seed, target_accept, max_depth, 
         sampler.cancel()
         raise
     return tree
-
-
-def _model(density: Any, coordinates: Coordinates):
-    size = coordinates.centre.size
-    moved = density.in_coordinates(coordinates.centre, coordinates.vectors, coordinates.stretch)
-
-    def make_density():
-        def value_and_gradient(xi):
-            value, gradient = moved(xi)
-            if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
-                raise _Recoverable("log density or its gradient is not finite")
-            return value, gradient
-
-        return value_and_gradient
-
-    def make_expand(seed1, seed2, chain):
-        return lambda xi: {"xi": np.array(xi)}
-
-    def initial(seed):
-        return np.random.default_rng(seed).standard_normal(size)
-
-    return from_pyfunc(
-        ndim=size, make_logp_fn=make_density, make_expand_fn=make_expand,
-        expanded_dtypes=[np.dtype("float64")], expanded_shapes=[(size,)], expanded_names=["xi"],
-        make_initial_point_fn=initial,
-    )  # fmt: skip
-
-
-class _Recoverable(ValueError):
-    """Tells the sampler to reject the step instead of stopping."""
-
-    is_recoverable = True
 
 
 def _finished(tree: Any, coordinates: Coordinates, seconds: float, tune: int) -> Run:

@@ -8,6 +8,7 @@ import pymc as pm
 import xarray as xr
 
 from bayesjoint import _mode
+from bayesjoint._compile import threads_for
 from bayesjoint._density import CompiledDensity, default_backend
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._information import LocalInformation, local_information
@@ -74,23 +75,24 @@ def linearize(
     4.0
     """
     functions = ModelFunctions(problem)
-    if at is None:
-        starts = default_starts(problem) if starts is None else starts
-        if (backend or ("interpreted" if starts == 1 else default_backend(problem))) == "numba":
-            functions.density = CompiledDensity(functions, "numba")
-        dataset = linearization_at_mode(functions, starts)[0]
-    elif isinstance(at, xr.DataTree):
-        if "posterior" not in at.children:
+    with threads_for(functions.size + functions.rank):
+        if at is None:
+            starts = default_starts(problem) if starts is None else starts
+            if (backend or ("interpreted" if starts == 1 else default_backend(problem))) == "numba":
+                functions.density = CompiledDensity(functions, "numba")
+            dataset = linearization_at_mode(functions, starts)[0]
+        elif isinstance(at, xr.DataTree):
+            if "posterior" not in at.children:
+                raise ValueError(
+                    "linearize: at= has no group posterior; give the whole tree of bj.sample"
+                )
+            dataset = _at_draws(functions, at["posterior"].to_dataset())
+        elif isinstance(at, Mapping):
+            dataset = _at_values(functions, at)
+        else:
             raise ValueError(
-                "linearize: at= has no group posterior; give the whole tree of bj.sample"
+                "linearize: at= takes None, a mapping of names to values, or a sampled posterior"
             )
-        dataset = _at_draws(functions, at["posterior"].to_dataset())
-    elif isinstance(at, Mapping):
-        dataset = _at_values(functions, at)
-    else:
-        raise ValueError(
-            "linearize: at= takes None, a mapping of names to values, or a sampled posterior"
-        )
     return xr.DataTree.from_dict({"linearization": dataset})
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint import _mode, _nuts
+from bayesjoint._compile import threads_for
 from bayesjoint._densities import log_likelihoods
 from bayesjoint._density import CompiledDensity
 from bayesjoint._draws import DrawTable
@@ -102,16 +103,17 @@ def sample(
     functions = ModelFunctions(problem)
     integrated = _with_discrepancy_integrated_out(problem)
     reference = functions if integrated is problem else ModelFunctions(integrated)
-    density = functions.density = CompiledDensity(functions, backend)
-    linearization, mode = linearization_at_mode(reference, default_starts(problem))
-    coordinates = _coordinates(functions, reference, mode)
-    with progress_bar(progress, "sampling", chains, draws + tune) as callback:
-        run = _nuts.run(
-            density, coordinates, draws=draws, tune=tune, chains=chains, cores=cores,
-            seed=_seed(rng), target_accept=target_accept, progress=callback,
-        )  # fmt: skip
-    prior = _prior_points(functions, density, rng, prior_draws)
-    tree = _tree(functions, run, prior, linearization, rng, keep_white)
+    with threads_for(functions.size + functions.rank):
+        density = functions.density = CompiledDensity(functions, backend)
+        linearization, mode = linearization_at_mode(reference, default_starts(problem))
+        coordinates = _coordinates(functions, reference, mode)
+        with progress_bar(progress, "sampling", chains, draws + tune) as callback:
+            run = _nuts.run(
+                density, coordinates, draws=draws, tune=tune, chains=chains, cores=cores,
+                seed=_seed(rng), target_accept=target_accept, progress=callback,
+            )  # fmt: skip
+        prior = _prior_points(functions, density, rng, prior_draws)
+        tree = _tree(functions, run, prior, linearization, rng, keep_white)
     _warn(tree)
     if store is not None:
         tree.to_zarr(Path(store), mode="w", consolidated=False)

@@ -11,11 +11,6 @@ their structure: a cross-gradient favours fields that change in the same places.
 
 Lengths are in m, depth downwards; density is the contrast in kg/m³ with the rock around, slowness
 is in s/m, gravity in mGal, travel times in s.  Data are simulated unless a survey is given.
-
-References
-----------
-W. Telford, L. Geldart & R. Sheriff, Applied Geophysics, 2nd ed. (1990), chapter 2.
-L. Gallardo & M. Meju, Geophys. Res. Lett. 30 (2003) 1658, doi 10.1029/2003GL017370.
 """
 
 from pathlib import Path
@@ -38,21 +33,12 @@ PRIOR = {  # as wide as the contrast of the sill, smooth over some hundred metre
     "slowness": {"mean": 2.5e-4, "sd": 5e-5, "length_scale": 400.0, "units": "s/m"},
 }
 
-# Truth: blocks 300 m wide and 100 m deep; both properties change at the same places, by amounts
-# that no one relation ties together.
-SECTION = """
-    upper  upper  upper  upper
-    upper  upper  upper  upper
-    middle middle middle upper
-    middle sill   middle middle
-    middle sill   sill   middle
-    middle middle sill   middle
-    lower  middle middle middle
-    lower  lower  lower  lower
-"""
+# Truth: blocks 300 m wide and 100 m deep, row by row: Upper, Middle and Lower layer, Sill.  Both
+# properties change at the same places, by amounts that no one relation ties together.
+SECTION = ("UUUU", "UUUU", "MMMU", "MSMM", "MSSM", "MMSM", "LMMM", "LLLL")
 ROCKS = {
-    "density": {"upper": -120.0, "middle": 0.0, "lower": 60.0, "sill": 300.0},
-    "slowness": {"upper": 2.62e-4, "middle": 2.5e-4, "lower": 2.35e-4, "sill": 2.0e-4},
+    "density": {"U": -120.0, "M": 0.0, "L": 60.0, "S": 300.0},
+    "slowness": {"U": 2.62e-4, "M": 2.5e-4, "L": 2.35e-4, "S": 2.0e-4},
 }
 
 
@@ -88,7 +74,8 @@ def prism_gravity(
 
         F(x, z) = 2 G [x/2 ln(x² + z²) + z arctan(x / z)]
 
-    which is finite even where a station touches a corner.  A wide slab gives ``2 π G thickness``.
+    which is finite even where a station touches a corner (Telford, Geldart & Sheriff, Applied
+    Geophysics, 1990, chapter 2).  A wide slab gives ``2 π G thickness``.
 
     Examples
     --------
@@ -109,18 +96,14 @@ def prism_gravity(
 def ray_lengths(
     starts: np.ndarray, ends: np.ndarray, x_faces: np.ndarray, depth_faces: np.ndarray
 ) -> np.ndarray:
-    """Return the length of each straight ray in each cell, m, which times slowness is its time.
+    """Return the length of each straight ray in each cell, shape (ray, cell), m.
 
     Parameters
     ----------
     starts, ends : array, shape (ray, 2)
         Ends of the rays, x and depth, m, within the grid.
     x_faces, depth_faces : array, shape (nx + 1,) and (nz + 1,)
-        Faces of the cells, m.
-
-    Returns
-    -------
-    ndarray, shape (ray, cell)
+        Faces of the cells, m; cells in the order (depth, x).
 
     Raises
     ------
@@ -143,19 +126,23 @@ def ray_lengths(
         for axis, faces in enumerate((x_faces, depth_faces))
     )
     leaves = np.minimum(depth_out[:, :, None], x_out[:, None, :])  # (ray, depth, x)
-    inside = np.maximum(leaves - np.maximum(depth_in[:, :, None], x_in[:, None, :]), 0.0)
-    return inside.reshape(len(starts), -1) * np.linalg.norm(ends - starts, axis=1)[:, None]
+    share = np.maximum(leaves - np.maximum(depth_in[:, :, None], x_in[:, None, :]), 0.0)
+    share = share.reshape(len(starts), -1)
+    share /= share.sum(axis=1, keepdims=True)  # cells on both sides count a ray on their face
+    return share * np.linalg.norm(ends - starts, axis=1)[:, None]
 
 
 def _intervals(start: np.ndarray, end: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Return where rays enter and leave the cells of one axis, t from 0 to 1, (2, ray, cell)."""
-    if np.any([start, end] < faces[0]) or np.any([start, end] > faces[-1]):
+    beyond = 1e-9 * (faces[-1] - faces[0])  # more than rounding
+    if np.any([start, end] < faces[0] - beyond) or np.any([start, end] > faces[-1] + beyond):
         raise ValueError(f"ray_lengths: a ray leaves the grid, {faces[0]:g} to {faces[-1]:g} m")
     with np.errstate(divide="ignore", invalid="ignore"):
-        crossing = (faces - start) / (end - start)  # infinite for rays along the other axis ...
-    on_face = np.concatenate([[0.0], np.full(len(faces) - 2, 0.5), [1.0]])
-    crossing = np.clip(np.where(np.isnan(crossing), on_face, crossing), 0.0, 1.0)  # ... or 0/0
-    return np.sort([crossing[:, :-1], crossing[:, 1:]], axis=0)
+        crossing = np.clip(
+            (faces - start) / (end - start), 0.0, 1.0
+        )  # 0/0 on a face: in both cells
+    sides = np.nan_to_num(crossing[:, :-1], nan=0.0), np.nan_to_num(crossing[:, 1:], nan=1.0)
+    return np.sort(sides, axis=0)
 
 
 # --- section and survey --------------------------------------------------------------------------
@@ -163,7 +150,10 @@ def _intervals(start: np.ndarray, end: np.ndarray, faces: np.ndarray) -> np.ndar
 
 def section_grid(nx: int, nz: int) -> bj.Grid:
     """Return the grid of `nx` by `nz` even cells over the section, dims (depth, x)."""
-    return bj.Grid(depth=_middles(DEPTH, nz), x=_middles(WIDTH, nx))
+    if min(nx, nz) < 2:
+        raise ValueError(f"gravity_traveltime: nx={nx}, nz={nz}; the grid needs two cells each way")
+    axes = {"depth": _middles(DEPTH, nz), "x": _middles(WIDTH, nx)}
+    return bj.Grid(**{dim: xr.DataArray(at, attrs={"units": "m"}) for dim, at in axes.items()})
 
 
 def truth(grid: bj.Grid) -> xr.Dataset:
@@ -172,13 +162,12 @@ def truth(grid: bj.Grid) -> xr.Dataset:
     The truth is made of blocks in metres, and so is the same section on every grid; grids whose
     cells divide the blocks (12 by 8, 16 by 16, 24 by 16 ...) hold it exactly.
     """
-    blocks = [row.split() for row in SECTION.split("\n") if row]
     depth_faces, x_faces = _faces(grid)
-    down = _shares(depth_faces, np.linspace(0.0, DEPTH, len(blocks) + 1))
-    across = _shares(x_faces, np.linspace(0.0, WIDTH, len(blocks[0]) + 1))
+    down = _shares(depth_faces, np.linspace(0.0, DEPTH, len(SECTION) + 1))
+    across = _shares(x_faces, np.linspace(0.0, WIDTH, len(SECTION[0]) + 1))
     fields = {}
     for name, values in ROCKS.items():
-        of_blocks = np.array([[values[rock] for rock in row] for row in blocks])
+        of_blocks = np.array([[values[rock] for rock in row] for row in SECTION])
         fields[name] = (grid.dims, down @ of_blocks @ across.T, {"units": PRIOR[name]["units"]})
     return xr.Dataset(fields, coords=dict(grid.centres))
 
@@ -207,12 +196,15 @@ def simulate(stations: int = 60, shots: int = 24, noise: float = 0.03, seed: int
         ``gravity`` (station; coordinate ``station_x``) and ``arrivals`` (ray; coordinates
         ``shot_depth`` and ``receiver_depth``), each with the attrs ``units`` and ``noise_sd``.
     """
+    if min(stations, shots) < 1 or not noise > 0:
+        raise ValueError("gravity_traveltime: stations, shots and noise must be positive")
     shot, receiver = np.meshgrid(*2 * [_middles(DEPTH, shots)], indexing="ij")
+    metres = {"units": "m"}
     survey = xr.Dataset(
         coords={
-            "station_x": ("station", _middles(WIDTH, stations)),
-            "shot_depth": ("ray", shot.ravel()),
-            "receiver_depth": ("ray", receiver.ravel()),
+            "station_x": ("station", _middles(WIDTH, stations), metres),
+            "shot_depth": ("ray", shot.ravel(), metres),
+            "receiver_depth": ("ray", receiver.ravel(), metres),
         }
     )
     blocks, rng = section_grid(12, 8), np.random.default_rng(seed)
@@ -227,17 +219,14 @@ def simulate(stations: int = 60, shots: int = 24, noise: float = 0.03, seed: int
 
 
 def load(data: Path) -> xr.Dataset:
-    """Return the survey in ``survey.nc`` in the folder `data`, in the form of `simulate`.
+    """Return the survey in ``survey.zarr`` in the folder `data`, in the form of `simulate`.
 
-    Raises
-    ------
-    ValueError
-        If there is no such file, or it lacks something.
+    Raises ValueError if there is no such store, or it lacks something.
     """
-    file = Path(data) / "survey.nc"
-    if not file.is_file():
+    file = Path(data) / "survey.zarr"
+    if not file.exists():
         raise ValueError(f"gravity_traveltime: {file} is missing; give no data to simulate them")
-    survey = xr.load_dataset(file)
+    survey = xr.load_dataset(file, engine="zarr", consolidated=False)
     missing = set(simulate(1, 1).variables) - set(survey.variables)
     if missing or any("noise_sd" not in survey[name].attrs for name in SEEN):
         lacks = ", ".join(sorted(missing)) or "noise_sd in the attrs of its data"
@@ -259,10 +248,12 @@ def matrices(survey: xr.Dataset, grid: bj.Grid) -> dict[str, np.ndarray]:
 
 
 def _middles(extent: float, count: int) -> np.ndarray:
+    """Return the middles of even parts."""
     return extent * (np.arange(count) + 0.5) / count
 
 
 def _faces(grid: bj.Grid) -> list[np.ndarray]:
+    """Return the faces of the cells along each dim of the grid."""
     axes = zip(grid.centres.values(), grid.widths, strict=True)
     return [np.append(at - width / 2, at[-1] + width[-1] / 2) for at, width in axes]
 
@@ -300,11 +291,6 @@ def problem(
         Weight of the cross-gradient; 0 leaves the fields independent.
     stations, shots, noise, seed
         As in `simulate`.
-
-    Raises
-    ------
-    ValueError
-        If there is no survey in `data`, or a setting makes no sense.
     """
     survey = simulate(stations, shots, noise, seed) if data is None else load(data)
     grid = section_grid(nx, nz)
