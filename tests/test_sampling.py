@@ -315,7 +315,7 @@ def test_tree_is_written_and_read_again(tmp_path):
 
 
 def test_tempering_multiplies_the_log_likelihood():
-    """Power 1/4 doubles the sd of a well-measured level (seed 8); stored densities stay untempered."""
+    """Power 1/4 doubles the sd of a measured level (seed 8); stored densities stay untempered."""
     data = xr.DataArray(np.zeros(16), dims="t")
 
     def level(power):
