@@ -18,6 +18,7 @@ SCORING_STEPS = 15
 QUASI_NEWTON_STEPS = 300
 CONVERGED = 0.02  # nats left to gain at which the maximum counts as reached
 CLIMBED = 3  # starts that are followed to the top
+APART = 0.5  # in white coordinates: starts that ended nearer are one
 SAME_MODE = 0.1  # nats between what counts as different maxima
 NEGLIGIBLE = 30.0  # nats below the highest start at which a start is dropped
 
@@ -55,8 +56,8 @@ def maximum_a_posteriori(functions: ModelFunctions, starts: int = 1) -> Mode:
     if len(points) > 1:
         points = [_quasi_newton(functions, point, np.eye(point.size)) for point in points]
         heights = np.array([_height(functions, point) for point in points])
-        order = np.argsort(-heights)[:CLIMBED]
-        points = [points[i] for i in order if heights[i] > heights.max() - NEGLIGIBLE]
+        order = [i for i in np.argsort(-heights) if heights[i] > heights.max() - NEGLIGIBLE]
+        points = _distinct([points[i] for i in order])[:CLIMBED]
     runs = [_climb(functions, point) for point in points]
     point, value, converged = max(runs, key=lambda run: (np.isfinite(run[1]), run[1]))
     others = sorted((run[1] for run in runs if value - run[1] > SAME_MODE), reverse=True)
@@ -69,6 +70,15 @@ def _even_starts(functions: ModelFunctions, count: int) -> np.ndarray:
     sobol = qmc.Sobol(functions.size, scramble=True, rng=np.random.default_rng(0))
     covered = sobol.random_base2(int(np.ceil(np.log2(count))))[:count]
     return functions.initial + norm.ppf(np.clip(covered, 1e-6, 1 - 1e-6))
+
+
+def _distinct(points: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the points without those that lie near an earlier one."""
+    kept: list[np.ndarray] = []
+    for point in points:
+        if all(np.linalg.norm(point - other) > APART for other in kept):
+            kept.append(point)
+    return kept
 
 
 def _height(functions: ModelFunctions, point: np.ndarray) -> float:

@@ -13,6 +13,8 @@ import typer
 if TYPE_CHECKING:
     from bayesjoint.problem import JointProblem
 
+MOST_ROWS = 10_000  # of a field, in summary.csv
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 ModelFile = Annotated[
@@ -194,16 +196,16 @@ def _write_results(tree: Any, out: Path, title: str) -> Any:
     import bayesjoint as bj
 
     summary = _summary(tree)
-    summary.to_csv(out / "summary.csv", index_label="parameter")
+    _summary(tree, MOST_ROWS).to_csv(out / "summary.csv", index_label="parameter")
     bj.report(tree, out / "report.html", title=title.replace("_", " "))
     return summary
 
 
-def _summary(tree: Any) -> Any:
-    """Return the table of estimates as a data frame, one row a parameter."""
+def _summary(tree: Any, largest: int | None = None) -> Any:
+    """Return the table of estimates as a data frame; larger latents are left out."""
     from bayesjoint.reports import summary
 
-    frame = summary(tree).to_dataframe()
+    frame = summary(tree, largest=largest).to_dataframe()
     order = ["mean", "sd", "eti_lower", "eti_upper", "ess_bulk", "r_hat", "units"]
     return frame[[column for column in order if column in frame]]
 
@@ -233,6 +235,9 @@ def _show_table(frame: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    if frame.empty:
+        Console().print("fields only: the page shows them as maps")
+        return
     table = Table(box=None, pad_edge=False)
     table.add_column("parameter", no_wrap=True)
     for column in frame.columns:

@@ -29,17 +29,18 @@ class Row:
         return self.element and self.label == self.latent
 
 
-def rows(ds: xr.Dataset) -> list[Row]:
+def rows(ds: xr.Dataset, largest: int | None = None) -> list[Row]:
     """List the rows of all latents and hyperparameters."""
-    return [row for name in _read.unknowns(ds) for row in _rows_of(ds, name)]
+    largest = LARGEST_LISTED if largest is None else largest
+    return [row for name in _read.unknowns(ds) for row in _rows_of(ds, name, largest)]
 
 
-def _rows_of(ds: xr.Dataset, latent: str) -> list[Row]:
+def _rows_of(ds: xr.Dataset, latent: str, largest: int) -> list[Row]:
     cells = _read.cells_of(ds, latent)
     grid = _read.template(ds, latent)
     if grid.ndim == 0:
         return [Row(latent, latent, cells, element=True)]
-    if grid.size > LARGEST_LISTED:
+    if grid.size > largest:
         return [Row(latent, latent, cells, element=False)]
     labels = product(*(grid[dim].values for dim in grid.dims))
     return [

@@ -11,19 +11,21 @@ from bayesjoint.reports._rows import convergence, flat_draws, rows
 INTERVAL = 0.9  # probability between the two ends of the equal-tailed interval
 
 
-def summary(dt: xr.DataTree) -> xr.Dataset:
+def summary(dt: xr.DataTree, *, largest: int | None = None) -> xr.Dataset:
     """Estimate and width of every parameter, with the health of its chains.
 
     Parameters
     ----------
     dt : xarray.DataTree
         From ``bj.sample``, or from ``bj.linearize`` for the preview without sampling.
+    largest : int, optional
+        Elements of a latent that are still listed one by one; 50 by default.
 
     Returns
     -------
     xarray.Dataset
-        Rows (dim ``parameter``) are scalars by name and latents of up to 50 elements element by
-        element; larger fields are left out, a map shows them better. ``mean``, ``sd``,
+        Rows (dim ``parameter``) are scalars by name and latents of up to `largest` elements one by
+        one; larger fields are left out, a map shows them better. ``mean``, ``sd``,
         ``eti_lower``, ``eti_upper`` (equal-tailed, attrs ``probability``) in the units that
         ``units`` (parameter) states; ``ess_bulk``, ``r_hat`` where sampled. Without draws: the
         value at the point, its linearised sd, and the Gaussian interval of the two.
@@ -47,7 +49,7 @@ def summary(dt: xr.DataTree) -> xr.Dataset:
     (True, '1')
     """
     ds = _read.linearization(dt)
-    table = [row for row in rows(ds) if row.element]
+    table = [row for row in rows(ds, largest) if row.element]
     cells = np.array([row.cells[0] for row in table], dtype=int)
     labels = [row.label for row in table]
     sampled = _read.has_groups(dt, "posterior")
