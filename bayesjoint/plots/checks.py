@@ -117,7 +117,7 @@ def _replicated(
     if not thin and logarithmic(observed):
         ax.set_yscale("log")
     ax.set_title("data and replicated data" + (", minus median" if thin else ""))
-    ax.set(xlabel=curve.label, ylabel=with_units("data", units))
+    ax.set(xlabel=curve.label, ylabel=with_units(str(data.attrs.get("long_name", "data")), units))
     grid_lines(ax)
 
 

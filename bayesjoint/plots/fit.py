@@ -117,7 +117,7 @@ def _curves(
             pair[0].set_yscale("log")
         pair[1].axhline(0.0, color=colour, lw=0.8)
         pair[1].set_xlabel(curve.label)
-    axes[0, 0].set_ylabel(with_units("data", units))
+    axes[0, 0].set_ylabel(with_units(str(data.attrs.get("long_name", "data")), units))
     axes[1, 0].set_ylabel("minus median\nresponse")
     strip.align_ylabels(axes[:, 0])
 
