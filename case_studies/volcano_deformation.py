@@ -82,9 +82,8 @@ def predict_station(
         East, north and up with unmodelled displacement and noise, m.
     """
     problem = model.problem_of(set_apart(scenes, station), errors=errors, rank=rank)
-    posterior = bj.sample(problem, random_seed=random_seed, progress=False, **sampling)[
-        "posterior"
-    ].to_dataset()
+    settings = {"progress": False, **sampling}
+    posterior = bj.sample(problem, random_seed=random_seed, **settings)["posterior"].to_dataset()
     flat = posterior.stack(sample=("chain", "draw")).transpose("sample", ...)
     displacement = flat[f"{APART}_response"].values[:, 0]
     if f"{APART}_discrepancy" in flat:
