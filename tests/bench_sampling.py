@@ -8,6 +8,10 @@ warm-up, with their defaults otherwise:
 * nutpie's low-rank adaptation of the metric, on the same model,
 * ``bj.sample``: NUTS in the coordinates of the likelihood-informed spectrum.
 
+The ratio belongs to the problem: the settings of the reference (weak coupling, wide prior, many
+data) were chosen among others with the ratio in view.  So the two ends of the coupling are run too:
+without it the posterior is Gaussian, at 10 far from it, and there the gain is much smaller.
+
 Seconds are of sampling, warm-up included, compilation (and the search for the mode) not.  Close
 other programs first: two chains need two idle processors.
 """
@@ -17,7 +21,6 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -40,6 +43,7 @@ RESULT = Path(__file__).with_suffix(".txt")
 PACKAGES = ("pymc", "pytensor", "nutpie", "numba", "numpy", "arviz")
 CHAINS = {"chains": 2, "cores": 2, "draws": 500, "tune": 500}
 SEED = 1
+REFERENCE, OTHERS = 0.3, (0.0, 10.0)  # weight of the cross-gradient
 GOAL = 100  # times the effective draws a second of pm.sample
 
 
@@ -47,6 +51,7 @@ GOAL = 100  # times the effective draws a second of pm.sample
 class Result:
     """What one sampler did."""
 
+    coupling: float
     sampler: str
     ess: float
     seconds: float
@@ -58,48 +63,62 @@ class Result:
         """Effective draws a second, of the cell that has fewest."""
         return self.ess / self.seconds
 
+    @property
+    def gradients(self) -> float:
+        """Gradients for each effective draw, warm-up left out; the same on every machine."""
+        return self.steps * CHAINS["chains"] * CHAINS["draws"] / self.ess
 
-def plain(problem: bj.JointProblem) -> Result:
+
+def plain(coupling: float) -> Result:
     """Run ``pm.sample`` on the plain model."""
-    tree = pm.sample(model=bj.build_model(problem), random_seed=SEED, progressbar=False, **CHAINS)
+    model = bj.build_model(gravity_traveltime.problem(coupling=coupling))
+    tree = pm.sample(model=model, random_seed=SEED, progressbar=False, **CHAINS)
     inside = tree["posterior"].attrs.get("inference_library", "pymc")
-    return _result(f"pm.sample ({inside})", tree, tree["posterior"].attrs["sampling_time"])
+    seconds = tree["posterior"].attrs["sampling_time"]
+    return _result(coupling, f"pm.sample ({inside})", tree, seconds)
 
 
-def low_rank(problem: bj.JointProblem) -> Result:
+def low_rank(coupling: float) -> Result:
     """Run nutpie's low-rank adaptation on the plain model."""
-    compiled = nutpie.compile_pymc_model(bj.build_model(problem))
+    model = bj.build_model(gravity_traveltime.problem(coupling=coupling))
+    compiled = nutpie.compile_pymc_model(model)
     start = time.perf_counter()
     tree = nutpie.sample(compiled, adaptation="low_rank", seed=SEED, progress_bar=False, **CHAINS)
-    return _result("nutpie, low-rank", tree, time.perf_counter() - start)
+    return _result(coupling, "nutpie, low-rank", tree, time.perf_counter() - start)
 
 
-def preconditioned(problem: bj.JointProblem) -> Result:
+def preconditioned(coupling: float) -> Result:
     """Run ``bj.sample``."""
+    problem = gravity_traveltime.problem(coupling=coupling)
     tree = bj.sample(problem, random_seed=SEED, progress=False, **CHAINS)
-    return _result("bj.sample", tree, tree["posterior"].attrs["sampling_time"])
+    return _result(coupling, "bj.sample", tree, tree["posterior"].attrs["sampling_time"])
 
 
-def _result(sampler: str, tree: xr.DataTree, seconds: float) -> Result:
+def _result(coupling: float, sampler: str, tree: xr.DataTree, seconds: float) -> Result:
     fields = tree["posterior"].to_dataset()[["density", "slowness"]]
     ess = min(float(smallest) for smallest in az.ess(fields).min().data_vars.values())
-    stats = tree["sample_stats"]
-    return Result(
-        sampler, ess, seconds, float(stats["n_steps"].mean()), int(stats["diverging"].sum())
-    )
+    steps, diverging = (tree["sample_stats"][name] for name in ("n_steps", "diverging"))
+    return Result(coupling, sampler, ess, seconds, float(steps.mean()), int(diverging.sum()))
 
 
 def table_of(results: list[Result]) -> Table:
-    """Return the results as a table; ratios are to the first."""
+    """Return the results as a table; ratios are to pm.sample at the same coupling."""
     title = "Gravity and travel times, 192 unknowns, 2 chains x (500 + 500) draws"
     table = Table(title=title, box=box.SIMPLE)
+    table.add_column("coupling", justify="right")
     table.add_column("sampler", no_wrap=True)
-    for heading in ("min ESS", "seconds", "ESS/s", "steps", "diverging", "ratio"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("min ESS", "seconds", "ESS/s", "steps", "gradients/ESS", "div.", "ratio"):
+        table.add_column(heading, justify="right")
     for r in results:
         numbers = (f"{r.ess:.0f}", f"{r.seconds:.2f}", f"{r.rate:.4g}", f"{r.steps:.1f}")
-        table.add_row(r.sampler, *numbers, str(r.divergences), f"{r.rate / results[0].rate:.3g}")
+        last = (f"{r.gradients:.4g}", str(r.divergences), f"{ratio_of(r, results):.3g}")
+        table.add_row(f"{r.coupling:g}", r.sampler, *numbers, *last)
     return table
+
+
+def ratio_of(result: Result, results: list[Result]) -> float:
+    """Return the rate over that of the first sampler at the same coupling."""
+    return result.rate / next(r.rate for r in results if r.coupling == result.coupling)
 
 
 def machine() -> str:
@@ -114,16 +133,19 @@ def machine() -> str:
     )
 
 
-def main(samplers: tuple[Callable, ...] = (plain, low_rank, preconditioned)) -> None:
+def main() -> None:
     """Run all samplers, print the table and keep it."""
     logging.getLogger("pymc").setLevel(logging.ERROR)
-    problem, screen = gravity_traveltime.problem(), Console()
-    results = []
-    for sampler in samplers:
-        with screen.status(str(sampler.__doc__)):
-            results.append(sampler(problem))
-    ratio = results[-1].rate / results[0].rate
-    verdict = f"{ratio:.0f} times the effective draws a second of pm.sample; the goal is {GOAL}"
+    screen, results = Console(), []
+    for coupling in (REFERENCE, *OTHERS):
+        for sampler in (plain, low_rank, preconditioned):
+            with screen.status(f"coupling {coupling:g}: {sampler.__doc__}"):
+                results.append(sampler(coupling))
+    ratio = ratio_of(results[2], results)
+    outcome = "reached" if ratio >= GOAL else "missed"
+    verdict = (
+        f"reference: {ratio:.1f} times the ESS/s of pm.sample; the goal of {GOAL} is {outcome}"
+    )
     with RESULT.open("w", encoding="utf-8") as file:
         for console in (screen, Console(file=file, width=100)):
             console.print(table_of(results), machine(), verdict, sep="\n")
