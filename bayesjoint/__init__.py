@@ -20,7 +20,7 @@ _HOMES = {
     "discrepancy": ["JointDiscrepancy"],
     "problem": ["JointProblem", "build_model"],
     "linearization": ["linearize"],
-    "sampling": ["sample"],
+    "sampling": ["open_store", "sample"],
     "simulation": ["simulate"],
     "reports": [
         "compromise",

@@ -12,17 +12,32 @@ from bayesjoint._kernels.errors import ErrorCovariance
 MOST_OPERATIONS = 4e11  # on correlated log-likelihoods, about a minute
 
 
-def log_likelihoods(table: DrawTable) -> tuple[xr.Dataset, xr.Dataset]:
+def log_likelihoods(
+    table: DrawTable, step: int = 1, first: int = 0
+) -> tuple[xr.Dataset, xr.Dataset] | None:
     """Return pointwise and joint log-likelihoods of the draws of a table.
 
     Pointwise values are conditional on all other data where errors are correlated, for
     leave-one-out only.  A sampled discrepancy under noise that is not Gaussian is kept as sampled.
-    Where many
-    correlated data make this long, evenly spaced draws are taken: see the coordinate ``draw`` and
-    the attribute ``thinned``.
+
+    Parameters
+    ----------
+    table : DrawTable
+    step : int
+        Every how many draws of the run, from `thinning`: see the coordinate ``draw`` and the
+        attribute ``thinned``.
+    first : int
+        Number of the first draw of the table in the run.
+
+    Returns
+    -------
+    tuple of Dataset, or None
+        None where no draw of the table is taken.
     """
-    functions, count, step = table.functions, table.shape[1], _thinning(table)
-    table = table.thinned(step)
+    draws = np.flatnonzero((first + np.arange(table.shape[1])) % step == 0)
+    if draws.size == 0:
+        return None
+    functions, table = table.functions, table.part(draws)
     pointwise, joint = _densities(table)
     arrays = {
         m.name: table.array(
@@ -32,20 +47,17 @@ def log_likelihoods(table: DrawTable) -> tuple[xr.Dataset, xr.Dataset]:
     }
     names = [*functions.data_slices, "joint"]
     joints = {name: table.array(joint[:, i], ()) for i, name in enumerate(names)}
-    draws = np.arange(0, count, step)
-    first, second = (
-        table.dataset(part).assign_coords(draw=draws).assign_attrs(thinned=step)
+    pair = (
+        table.dataset(part).assign_coords(draw=first + draws).assign_attrs(thinned=step)
         for part in (arrays, joints)
     )
-    return first, second
+    return next(pair), next(pair)
 
 
-def _thinning(table: DrawTable) -> int:
-    """Return every how many draws correlated log-likelihoods are evaluated."""
-    rank = table.functions.rank
-    data = table.functions.data.size
-    operations = len(table.points) * data * min(rank, data) ** 2
-    return max(1, int(np.ceil(operations / MOST_OPERATIONS)))
+def thinning(functions: ModelFunctions, draws: int) -> int:
+    """Return every how many of so many draws correlated log-likelihoods are evaluated."""
+    rank, data = functions.rank, functions.data.size
+    return max(1, int(np.ceil(draws * data * min(rank, data) ** 2 / MOST_OPERATIONS)))
 
 
 def _densities(table: DrawTable) -> tuple[np.ndarray, np.ndarray]:

@@ -2,14 +2,16 @@
 
 import threading
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from nutpie.compiled_pyfunc import from_pyfunc
 
 from bayesjoint._compile import INTERPRETED, NUMBA
+from bayesjoint._coordinates import Coordinates, pull_back, to_point
 from bayesjoint._functions import ModelFunctions
-from bayesjoint._native import nutpie_model
+from bayesjoint._native import NativeModel
 from bayesjoint.forward import NumpyMap
 from bayesjoint.problem import JointProblem
 
@@ -30,25 +32,26 @@ class CompiledDensity:
         if backend not in BACKENDS:
             raise ValueError(f"backend {backend!r} is unknown; use one of {sorted(BACKENDS)}")
         self._weight = functions.likelihood_weight
+        self._size = functions.size
         self._compiled = functions.log_density(BACKENDS[backend])
-        self._with_data = _thread_safe(self._compiled)
+        self._with_data = _thread_safe(self._compiled, self._size)
         self(functions.initial)  # Numba compiles at the first call
 
     def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         """Return log density and gradient, without the data while ``likelihood_weight`` is zero."""
         if self._weight.get_value(borrow=True) == 1.0:
             return self._with_data(point)
-        return _thread_safe(self._compiled)(point)
+        return _thread_safe(self._compiled, self._size)(point)
 
-    def nutpie_model(self, *coordinates: np.ndarray) -> Any:
-        """Return nutpie's model in the coordinates ``centre, vectors, stretch``."""
-        return self._with_data.nutpie_model(*coordinates)
+    def at(self, coordinates: Coordinates, start: np.ndarray) -> Any:
+        """Return nutpie's model of u in some coordinates, which starts at a value of u."""
+        return self._with_data.at(coordinates, start)
 
     def without_data(self) -> "_Native | _Locked":
         """Return the log-density of the coupled prior."""
         self._weight.set_value(0.0)
         try:
-            return _thread_safe(self._compiled)
+            return _thread_safe(self._compiled, self._size)
         finally:
             self._weight.set_value(1.0)
 
@@ -56,16 +59,20 @@ class CompiledDensity:
 class _Native:
     """Numba's function of a compiled density: safe for threads, and other chains run meanwhile."""
 
-    def __init__(self, compiled: Callable, shared: list) -> None:
-        self._compiled, self._shared = compiled, tuple(shared)
+    def __init__(self, compiled: Callable, shared: list, size: int) -> None:
+        self._compiled, self._shared, self.size = compiled, tuple(shared), size
 
     def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = self._compiled(point, *self._shared)
         return float(value), gradient
 
-    def nutpie_model(self, centre: np.ndarray, vectors: np.ndarray, stretch: np.ndarray) -> Any:
-        """Return nutpie's model of ``xi`` at ``centre + (I + V diag(stretch) V^T) xi``."""
-        return nutpie_model(self._compiled, self._shared, centre, vectors, stretch)
+    @cached_property
+    def _callbacks(self) -> NativeModel:
+        return NativeModel(self._compiled, self._shared, self.size)
+
+    def at(self, coordinates: Coordinates, start: np.ndarray) -> Any:
+        """Return nutpie's model of u in some coordinates, which starts at a value of u."""
+        return self._callbacks.at(coordinates, start)
 
 
 class _Locked:
@@ -81,29 +88,27 @@ class _Locked:
             value, gradient = self._function(point)
             return float(value), np.array(gradient)
 
-    def nutpie_model(self, centre: np.ndarray, vectors: np.ndarray, stretch: np.ndarray) -> Any:
-        """Return nutpie's model of ``xi`` at ``centre + (I + V diag(stretch) V^T) xi``."""
-        size = centre.size
+    def at(self, coordinates: Coordinates, start: np.ndarray) -> Any:
+        """Return nutpie's model of u in some coordinates, which starts at a value of u."""
+        arrays = coordinates.arrays
 
-        def direction(vector):
-            return vector + vectors @ (stretch * (vectors.T @ vector))
-
-        def density(xi):
-            value, gradient = self(centre + direction(xi))
+        def density(u):
+            value, gradient = self(to_point(u, *arrays))
             if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
                 raise _Recoverable("log density or its gradient is not finite")
-            return value, direction(gradient)
+            return value, pull_back(gradient, *arrays[1:])
+
+        def expand(u):
+            return {"point": to_point(np.array(u), *arrays)}
 
         return from_pyfunc(
-            ndim=size,
+            ndim=start.size,
             make_logp_fn=lambda: density,
-            make_expand_fn=lambda seed1, seed2, chain: lambda xi: {"xi": np.array(xi)},
+            make_expand_fn=lambda seed1, seed2, chain: expand,
             expanded_dtypes=[np.dtype("float64")],
-            expanded_shapes=[(size,)],
-            expanded_names=["xi"],
-            make_initial_point_fn=lambda seed: np.random.default_rng(seed).standard_normal(
-                centre.size
-            ),
+            expanded_shapes=[(start.size,)],
+            expanded_names=["point"],
+            make_initial_point_fn=lambda seed: start,
         )
 
 
@@ -113,8 +118,8 @@ class _Recoverable(ValueError):
     is_recoverable = True
 
 
-def _thread_safe(function: Any) -> _Native | _Locked:
+def _thread_safe(function: Any, size: int) -> _Native | _Locked:
     """Return a compiled density that chains can call together; shared data keep today's values."""
-    shared = [np.copy(storage.value) for storage in function.input_storage[1:]]
+    shared = [np.array(storage.value, order="C") for storage in function.input_storage[1:]]
     compiled = getattr(function.vm, "jit_fn", None)
-    return _Locked(function, shared) if compiled is None else _Native(compiled, shared)
+    return _Locked(function, shared) if compiled is None else _Native(compiled, shared, size)

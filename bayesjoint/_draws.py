@@ -9,41 +9,55 @@ from bayesjoint._functions import ModelFunctions
 from bayesjoint._latent_space import LatentSpace
 
 
+class DrawEvaluator:
+    """Evaluates everything that is reported at draws; compiled once for all of them."""
+
+    def __init__(self, functions: ModelFunctions) -> None:
+        self.functions = functions
+        self.space = LatentSpace(functions)
+        build, modalities = functions.build, functions.problem.modalities
+        values = [build.values[name] for name in self.space.names]
+        responses = [build.responses[m.name] for m in modalities]
+        sds = [build.noise[m.name].sd for m in modalities]
+        self.evaluate = functions.over_draws(
+            [*values, *responses, *sds, *build.log_priors.values()]
+        )
+
+    def table(self, points: np.ndarray) -> "DrawTable":
+        """Return the table of flat points, shape (chain, draw, n)."""
+        return DrawTable(self, points)
+
+
 class DrawTable:
-    """Evaluates everything that is reported at each draw of a run.
+    """Everything that is reported at each draw of a run.
 
     Draws are evaluated in batches where the graphs allow it.
     """
 
-    def __init__(self, functions: ModelFunctions, points: np.ndarray) -> None:
-        self.functions = functions
-        self.space = LatentSpace(functions)
+    def __init__(self, evaluator: DrawEvaluator, points: np.ndarray) -> None:
+        self._evaluator = evaluator
+        self.functions, self.space = evaluator.functions, evaluator.space
         self.shape = points.shape[:2]
         self.points = points.reshape(-1, points.shape[2])
         self._evaluate()
 
     def _evaluate(self) -> None:
         build, modalities = self.functions.build, self.functions.problem.modalities
-        values = [build.values[name] for name in self.space.names]
-        responses = [build.responses[m.name] for m in modalities]
-        sds = [build.noise[m.name].sd for m in modalities]
-        priors = list(build.log_priors.values())
-        evaluate = self.functions.over_draws([*values, *responses, *sds, *priors])
-        columns = evaluate(self.points)
+        columns = self._evaluator.evaluate(self.points)
         self.values = dict(zip(self.space.names, columns, strict=False))
-        rest = columns[len(values) :]
+        rest = columns[len(self.values) :]
         self.responses = {m.name: rest.pop(0) for m in modalities}
         self.noise_sd = {
             m.name: np.broadcast_to(rest.pop(0), self.responses[m.name].shape) for m in modalities
         }
         self.log_priors = dict(zip(build.log_priors, rest, strict=True))
 
-    def thinned(self, step: int) -> "DrawTable":
-        """Return the table of every so many draws of each chain; itself when that is every draw."""
-        if step == 1:
+    def part(self, draws: np.ndarray) -> "DrawTable":
+        """Return the table of some draws of each chain; itself when that is every draw."""
+        if draws.size == self.shape[1]:
             return self
-        points = self.points.reshape(*self.shape, -1)[:, ::step]
-        return DrawTable(self.functions, points)
+        points = self.points.reshape(*self.shape, -1)[:, draws]
+        return DrawTable(self._evaluator, points)
 
     # ---- groups -------------------------------------------------------------------------------
 

@@ -1,7 +1,13 @@
-"""NUTS in preconditioned coordinates, run by nutpie."""
+"""NUTS in given coordinates, run by nutpie: warm-up, and draws that continue where others ended.
+
+nutpie takes the metric of a run from the gradient at its first point and adapts it from there; it
+knows no given metric.  A chain that is continued must not adapt again, or its draws would depend on
+where it was cut.  So the coordinates of a continued run are scaled by that very gradient, which
+makes nutpie's metric the one that the warm-up had learnt, exactly; `tests/test_nuts.py` holds it.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,38 +16,46 @@ import xarray as xr
 from nutpie import sample as nutpie_sample
 from threadpoolctl import threadpool_limits
 
-from bayesjoint._kernels.spectra import preconditioner
+from bayesjoint._coordinates import Coordinates, pull_back
+
+LEAST_GRADIENT = 1e-12  # a coordinate with less has no metric of its own
+JITTER = 0.1  # of the step, so that no trajectory fits a period
+POLL = 1.0  # s between looks at running chains
+DROPPED = {"tuning", "mass_matrix_inv", "divergence_draw", "divergence_message",
+           "divergence_energy_error", "fisher_distance", "transformation_index",
+           "transformation_update_id"}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
-class Coordinates:
-    """The affine change ``x = centre + (I + V diag(stretch) V^T) xi``.
+class Settings:
+    """Settings of NUTS."""
 
-    Only coordinates change: the density that is sampled stays exact, whatever these are.
+    target_accept: float = 0.7
+    max_depth: int = 10
+    cores: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """All that continues a chain: where it is, its step, and the scales that it learnt.
+
+    Attributes
+    ----------
+    point : ndarray, shape (n,)
+        Flat point of the last draw.
+    step : float
+    scale : ndarray, shape (n,)
+        Metric: standard deviation of each preconditioned coordinate.
     """
 
-    centre: np.ndarray
-    vectors: np.ndarray
-    stretch: np.ndarray
-
-    @classmethod
-    def from_precision(cls, centre: np.ndarray, precision: np.ndarray) -> "Coordinates":
-        """Return coordinates in which a Gaussian with that precision is standard normal."""
-        return cls(centre, *preconditioner(precision))
-
-    @classmethod
-    def identity(cls, centre: np.ndarray) -> "Coordinates":
-        """Return the unchanged coordinates around a centre."""
-        return cls(centre, np.zeros((centre.size, 0)), np.zeros(0))
-
-    def points(self, xi: np.ndarray) -> np.ndarray:
-        """Return the flat points of rows of ``xi``."""
-        return self.centre + xi + ((xi @ self.vectors) * self.stretch) @ self.vectors.T
+    point: np.ndarray
+    step: float
+    scale: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """What NUTS returned.
+class Draws:
+    """Draws of all chains.
 
     Attributes
     ----------
@@ -50,63 +64,171 @@ class Run:
     stats : Dataset
         Statistics of each draw.
     seconds : float
-        Wall-clock time, warm-up included, compilation not.
-    tune : int
+    chains : list of Chain
+        Where each chain is now.
+    complete : bool
+        False after an interrupt.
     """
 
     points: np.ndarray
     stats: xr.Dataset
     seconds: float
-    tune: int
+    chains: list[Chain]
+    complete: bool
 
 
-def run(
+def warm_up(
     density: Any,
     coordinates: Coordinates,
-    *,
-    draws: int,
+    starts: np.ndarray,
     tune: int,
-    chains: int,
-    cores: int | None,
-    seed: int,
-    target_accept: float = 0.8,
-    max_depth: int = 10,
-    progress: Callable | None = None,
-) -> Run:
-    """Return draws from a log-density with gradient; an interrupt keeps the draws made so far."""
-    model = density.nutpie_model(coordinates.centre, coordinates.vectors, coordinates.stretch)
+    seeds: Sequence[int],
+    settings: Settings,
+    watch: Callable | None = None,
+    step: float = 0.1,
+) -> Draws:
+    """Return chains that have learnt step and scale from starts (chain, n), and their last draw."""
+    models = [density.at(coordinates, coordinates.from_point(start)) for start in starts]
+    options = {"tune": tune, "draws": 1, "initial_step": step, "save_warmup": True}
+    trees, seconds, complete = _run(models, seeds, settings, watch, [options] * len(models))
+    if not complete:
+        raise KeyboardInterrupt("interrupted during the warm-up, before the first draw")
+    chains = [_learnt(tree) for tree in trees]
+    points = np.stack([chain.point for chain in chains])[:, None]
+    stats = _joined([_stats(tree["warmup_sample_stats"], tune) for tree in trees])
+    return Draws(points, stats, seconds, chains, True)
+
+
+def advance(
+    density: Any,
+    coordinates: Coordinates,
+    chains: Sequence[Chain],
+    draws: int,
+    seeds: Sequence[int],
+    settings: Settings,
+    watch: Callable | None = None,
+    peek: Callable | None = None,
+) -> Draws:
+    """Return draws that continue chains, with their steps and scales as they are.
+
+    The first transition is nutpie's obligatory warm-up draw; it is a valid transition like any
+    other and is left out only because nutpie files it elsewhere.
+    """
+    models, options = [], []
+    for chain in chains:
+        fixed = _with_metric(density, coordinates, chain)
+        models.append(density.at(fixed, fixed.from_point(chain.point)))
+        options.append(
+            {"tune": 1, "draws": draws, "step_size_adapt_method": repr(float(chain.step)),
+             "save_warmup": False}
+        )  # fmt: skip
+    trees, seconds, complete = _run(models, seeds, settings, watch, options, peek)
+    points = [_finished(tree) for tree in trees]
+    count = min(len(p) for p in points)
+    stacked = np.stack([p[:count] for p in points])
+    moved = [
+        Chain(stacked[i, -1] if count else chain.point, chain.step, chain.scale)
+        for i, chain in enumerate(chains)
+    ]
+    stats = _joined([_stats(tree["sample_stats"], count) for tree in trees])
+    return Draws(stacked, stats, seconds, moved, complete)
+
+
+def _with_metric(density: Any, coordinates: Coordinates, chain: Chain) -> Coordinates:
+    """Return coordinates in which nutpie's first metric is the scale of the chain.
+
+    nutpie gives coordinate i the standard deviation ``|g_i|^-1/2``.  With ``u = xi / d`` its metric
+    in xi is ``d |d g|^-1/2``, which is the scale for ``d = scale^2 |g|``.
+    """
+    gradient = density(chain.point)[1]
+    factors = coordinates.factors
+    pulled = pull_back(gradient, np.ones(gradient.size), *factors)
+    return coordinates.with_scale(chain.scale**2 * np.maximum(np.abs(pulled), LEAST_GRADIENT))
+
+
+def _learnt(tree: Any) -> Chain:
+    """Return the chain at the end of a warm-up."""
+    stats = tree["warmup_sample_stats"]
+    metrics = stats["mass_matrix_inv"].values[0]
+    scale = metrics[np.flatnonzero(np.isfinite(metrics[:, 0]))[-1]]
+    step = float(tree["sample_stats"]["step_size_bar"].values[0, -1])
+    return Chain(tree["posterior"]["point"].values[0, -1].copy(), step, scale.copy())
+
+
+def _run(models, seeds, settings, watch, options, peek=None) -> tuple[list, float, bool]:
+    """Run one sampler a chain, as many at a time as there are cores; an interrupt keeps draws."""
+    trees: list = []
+    complete = True
+    at_once = settings.cores or len(models)
+    start = time.perf_counter()
     # Chains share the processors; each with threads of its own for linear algebra would crowd them.
-    with threadpool_limits(limits=1 if chains > 1 else None):
-        start = time.perf_counter()
-        tree = _collect(model, draws, tune, chains, cores, seed, target_accept, max_depth, progress)
-        seconds = time.perf_counter() - start
-    return _finished(tree, coordinates, seconds, tune)
+    with threadpool_limits(limits=1 if len(models) > 1 else None):
+        for first in range(0, len(models), at_once):
+            running = [
+                _start(models[i], seeds[i], settings, watch and watch(i), options[i])
+                for i in range(first, min(first + at_once, len(models)))
+            ]
+            done, whole = _wait(running, peek)
+            trees += done
+            complete = complete and whole
+    return trees, time.perf_counter() - start, complete
 
 
-def _collect(model, draws, tune, chains, cores, seed, target_accept, max_depth, progress):
-    sampler = nutpie_sample(
-        model, draws=draws, tune=tune, chains=chains, cores=cores, seed=seed, save_warmup=False,
-        progress_bar=False, progress_callback=progress, progress_rate=500, blocking=False,
-        target_accept=target_accept, maxdepth=max_depth,
+def _start(model, seed, settings, callback, options):
+    return nutpie_sample(
+        model, chains=1, cores=1, seed=seed, progress_bar=False, blocking=False,
+        progress_callback=callback, progress_rate=500, store_mass_matrix=options["save_warmup"],
+        step_size_jitter=JITTER, target_accept=settings.target_accept,
+        maxdepth=settings.max_depth, **options,
     )  # fmt: skip
+
+
+def _wait(running, peek: Callable | None) -> tuple[list, bool]:
+    """Wait for all samplers; ``peek`` is shown their draws so far from time to time."""
+    trees: list = []
     try:
-        tree = sampler.wait()
+        for sampler in running:
+            pause = POLL
+            while len(trees) < running.index(sampler) + 1:
+                try:
+                    trees.append(sampler.wait(timeout=pause))
+                except TimeoutError:
+                    pause = _peek(peek, trees + [s.inspect() for s in running[len(trees) :]])
     except KeyboardInterrupt:
-        tree = sampler.abort()
+        trees += [sampler.abort() for sampler in running[len(trees) :]]
+        return trees, False
     except BaseException:
-        sampler.cancel()
+        for sampler in running[len(trees) :]:
+            sampler.cancel()
         raise
-    return tree
+    return trees, True
 
 
-def _finished(tree: Any, coordinates: Coordinates, seconds: float, tune: int) -> Run:
-    xi = tree["posterior"]["xi"].transpose("chain", "draw", ...).values
-    stats = tree["sample_stats"].to_dataset()
-    whole = np.all(np.isfinite(xi), axis=(0, 2))  # an interrupted run is padded with NaN
-    count = int(np.argmin(whole)) if not whole.all() else whole.size
-    if count == 0:
-        raise KeyboardInterrupt("interrupted before the first draw")
-    keep = [v for v in stats.data_vars if set(stats[v].dims) <= {"chain", "draw"}]
-    stats = stats[keep].isel(draw=slice(0, count))
-    points = coordinates.points(xi[:, :count].reshape(-1, xi.shape[2]))
-    return Run(points.reshape(xi.shape[0], count, -1), stats, seconds, tune)
+def _peek(peek: Callable | None, trees: list) -> float:
+    """Show draws so far; return how long to wait until the next time, s."""
+    began = time.perf_counter()
+    if peek is not None:
+        parts = [_finished(tree) for tree in trees]
+        count = min(len(part) for part in parts)
+        peek(np.stack([part[:count] for part in parts]))
+    return max(POLL, 20.0 * (time.perf_counter() - began))
+
+
+def _finished(tree: Any) -> np.ndarray:
+    """Return the draws of a chain, shape (draw, n), without the padding of an interrupted run."""
+    points = tree["posterior"]["point"].transpose("chain", "draw", ...).values[0]
+    whole = np.isfinite(points).all(axis=1)
+    return points if whole.all() else points[: int(np.argmin(whole))]
+
+
+def _stats(group: Any, count: int) -> xr.Dataset:
+    stats = group.to_dataset()
+    kept = [
+        v for v in stats.data_vars
+        if v not in DROPPED and set(stats[v].dims) <= {"chain", "draw"}
+    ]  # fmt: skip
+    return stats[kept].isel(draw=slice(0, count)).drop_vars(["chain", "draw"], errors="ignore")
+
+
+def _joined(parts: list[xr.Dataset]) -> xr.Dataset:
+    return xr.concat(parts, dim="chain", coords="minimal", compat="override")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesjoint._draws import DrawTable
+from bayesjoint._draws import DrawEvaluator
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._latent_space import LatentSpace
 from bayesjoint.problem import JointProblem
@@ -64,7 +64,7 @@ def simulate(
     rng = np.random.default_rng(random_seed)
     functions = ModelFunctions(problem)
     point = _truth_point(functions, dict(truth or {}), rng)
-    table = DrawTable(functions, point[None, None])
+    table = DrawEvaluator(functions).table(point[None, None])
     drawn = table.posterior_predictive(rng).isel(chain=0, draw=0, drop=True)
     values = table.prior().isel(chain=0, draw=0, drop=True)
     responses = [name for name in values.data_vars if str(name).endswith("_response")]

@@ -1,0 +1,239 @@
+"""A run of the sampler: it begins or is taken up again, and goes on checkpoint by checkpoint."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayesjoint import _nuts, _spectrum, _store
+from bayesjoint._chains import Runner, runner_for
+from bayesjoint._coordinates import Coordinates
+from bayesjoint._densities import log_likelihoods, thinning
+from bayesjoint._density import CompiledDensity
+from bayesjoint._draws import DrawEvaluator
+from bayesjoint._functions import ModelFunctions
+from bayesjoint._progress import Followed
+
+REFRESH_ABOVE = 16.0  # steps a draw: trees of depth five and more
+PRIOR_TUNE, PRIOR_DEPTH = 300, 8
+STARTS, WARM_UP, REFRESH, DRAWS, PREDICTIONS, PRIOR = range(6)  # streams of random numbers
+
+
+@dataclass(eq=False)
+class Run:
+    """Chains of a problem on their way.
+
+    Attributes
+    ----------
+    functions : ModelFunctions
+        With its compiled density.
+    runner : callable
+        Of `bayesjoint._chains`.
+    settings : Settings
+    entropy : int
+        All random numbers of the run follow from it, and from the number of the checkpoint.
+    coordinates : Coordinates
+    chains : list of Chain
+        Where each chain is.
+    done, checkpoints : int
+        Draws of each chain, and checkpoints, so far.
+    facts : dict
+        What is told of the run: seconds, tuning steps, refreshes, steps of the warm-up.
+    """
+
+    functions: ModelFunctions
+    runner: Runner
+    settings: _nuts.Settings
+    entropy: int
+    coordinates: Coordinates
+    chains: list[_nuts.Chain]
+    facts: dict[str, Any]
+    done: int = 0
+    checkpoints: int = 0
+    keep_white: bool = False
+    thinning: int = 1
+    evaluator: DrawEvaluator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.evaluator = DrawEvaluator(self.functions)
+
+    def random(self, stream: int, number: int = 0) -> np.random.Generator:
+        """Return the random numbers of one purpose."""
+        return np.random.default_rng([self.entropy, stream, number])
+
+    def draw(self, output: Any, draws: int, every: int, followed: Followed) -> None:
+        """Make draws up to a number, written to the output after every so many."""
+        while self.done < draws:
+            count = min(every, draws - self.done)
+            seeds = seeds_of(self.random(DRAWS, self.checkpoints), len(self.chains))
+            part = self.runner(
+                _nuts.advance, self.coordinates, self.chains, count, seeds, self.settings,
+                watch=followed.watch, peek=followed.peek,
+            )  # fmt: skip
+            if part.points.shape[1]:
+                self._take(part, output, followed)
+            if not part.complete:
+                return
+
+    def _take(self, part: _nuts.Draws, output: Any, followed: Followed) -> None:
+        self.facts["sampling_time"] += part.seconds
+        groups = self._groups(part)
+        self.chains, self.done = part.chains, self.done + part.points.shape[1]
+        self.checkpoints += 1
+        output.append(groups, self._record())
+        followed.advanced(part.points, part.stats["diverging"].values.sum(axis=1))
+
+    def _groups(self, part: _nuts.Draws) -> dict[str, xr.Dataset]:
+        """Return some more draws of every group that grows."""
+        rng, table = self.random(PREDICTIONS, self.checkpoints), self.evaluator.table(part.points)
+        numbers = {"chain": np.arange(len(self.chains)),
+                   "draw": self.done + np.arange(part.points.shape[1])}  # fmt: skip
+        groups = {
+            "posterior": table.posterior(rng, self.keep_white).assign_attrs(self.facts),
+            "sample_stats": part.stats,
+            "posterior_predictive": table.posterior_predictive(rng),
+            "log_prior": table.log_prior(),
+        }
+        groups = {name: dataset.assign_coords(numbers) for name, dataset in groups.items()}
+        pair = log_likelihoods(table, self.thinning, self.done)
+        if pair is not None:
+            groups["log_likelihood"], groups["log_likelihood_joint"] = pair
+        return groups
+
+    def _record(self) -> xr.Dataset:
+        """Return where the chains are, as one checkpoint."""
+        return xr.Dataset(
+            {
+                "point": (("checkpoint", "chain", "unknown"), [[c.point for c in self.chains]]),
+                "drawn": ("checkpoint", [self.done]),
+                "sampling_time": ("checkpoint", [self.facts["sampling_time"]], {"units": "s"}),
+            }
+        )
+
+    def sampler(self) -> xr.Dataset:
+        """Return what the chains move with, to be stored."""
+        return xr.Dataset(
+            {
+                "centre": ("unknown", self.coordinates.centre),
+                "vectors": (("unknown", "direction"), self.coordinates.vectors),
+                "stretch": ("direction", self.coordinates.stretch),
+                "scale": (("chain", "unknown"), [c.scale for c in self.chains]),
+                "step": ("chain", [c.step for c in self.chains]),
+            },
+            attrs={
+                **self.facts, "entropy": str(self.entropy), "thinned": self.thinning,
+                "keep_white": int(self.keep_white),
+                "fingerprint": fingerprint(self.functions, self.coordinates.centre),
+            },
+        )  # fmt: skip
+
+
+def begin(
+    functions: ModelFunctions,
+    point: np.ndarray,
+    settings: _nuts.Settings,
+    *,
+    random_seed: int | None,
+    chains: int,
+    tune: int,
+    draws: int,
+    keep_white: bool,
+    followed: Followed,
+) -> Run:
+    """Return a run whose chains have warmed up around a mode."""
+    entropy = np.random.SeedSequence(random_seed).entropy
+    coordinates = Coordinates.around(point, *_spectrum.sampling_coordinates(functions, point))
+    run = Run(
+        functions, runner_for(functions, chains, tune + draws, settings.cores), settings,
+        int(entropy), coordinates, [], {}, keep_white=keep_white,  # type: ignore[arg-type]
+        thinning=thinning(functions, chains * draws),
+    )  # fmt: skip
+    white = run.random(STARTS).standard_normal((chains, functions.size))
+    warm = _warmed_up(run, coordinates.points(white), WARM_UP, tune, followed)
+    seconds, refreshes = warm.seconds, 0
+    if steps_of(warm) > REFRESH_ABOVE:
+        places = np.stack([chain.point for chain in warm.chains])
+        vectors, stretch = _spectrum.average_coordinates(functions, places)
+        run.coordinates = Coordinates.around(point, vectors, stretch)
+        warm = _warmed_up(run, places, REFRESH, tune, followed)
+        seconds, refreshes = seconds + warm.seconds, 1
+    run.chains = warm.chains
+    run.facts = {
+        "sampling_time": seconds, "tuning_steps": tune, "refreshes": refreshes,
+        "warm_up_steps": steps_of(warm), "inference_library": "bayesjoint",
+    }  # fmt: skip
+    followed.warmed_up()
+    return run
+
+
+def _warmed_up(
+    run: Run, places: np.ndarray, stream: int, tune: int, followed: Followed
+) -> _nuts.Draws:
+    seeds = seeds_of(run.random(stream), len(places))
+    return run.runner(
+        _nuts.warm_up, run.coordinates, places, tune, seeds, run.settings, watch=followed.watch
+    )
+
+
+def steps_of(warm: _nuts.Draws) -> float:
+    """Return the mean number of steps of a draw in the second half of a warm-up."""
+    steps = warm.stats["n_steps"]
+    return float(steps.isel(draw=slice(steps.sizes["draw"] // 2, None)).mean())
+
+
+def resume(functions: ModelFunctions, path: Any, settings: _nuts.Settings, draws: int) -> Run:
+    """Return the run in a store as it was at its last checkpoint.
+
+    Raises
+    ------
+    ValueError
+        When the store holds a run of another problem.
+    """
+    sampler, record = _store.read_sampler(path)
+    coordinates = Coordinates.around(*(sampler[v].values for v in ("centre", "vectors", "stretch")))
+    if sampler.attrs["fingerprint"] != fingerprint(functions, coordinates.centre):
+        raise ValueError(
+            f"store {str(path)!r} holds a run of another problem: data, priors or physics differ; "
+            "name another store, or sample the problem it was made for"
+        )
+    _store.trim(path)
+    facts = {key: sampler.attrs[key] for key in
+             ("sampling_time", "tuning_steps", "refreshes", "warm_up_steps", "inference_library")}  # fmt: skip
+    facts["sampling_time"] = float(record["sampling_time"])
+    chains = _store.chains_of(sampler, record)
+    return Run(
+        functions, runner_for(functions, len(chains), draws, settings.cores), settings,
+        int(sampler.attrs["entropy"]), coordinates, chains, facts, int(record["drawn"]),
+        _store.checkpoints(path), bool(sampler.attrs["keep_white"]), int(sampler.attrs["thinned"]),
+    )  # fmt: skip
+
+
+def fingerprint(functions: ModelFunctions, point: np.ndarray) -> str:
+    """Return a digest of names, shapes, data, and the log density at a point."""
+    digest = hashlib.sha256(repr((functions.names, functions.shapes)).encode())
+    digest.update(functions.data.tobytes())
+    digest.update(f"{float(functions.density(point)[0]):.8e}".encode())
+    return digest.hexdigest()
+
+
+def prior_points(
+    functions: ModelFunctions, density: CompiledDensity, rng: np.random.Generator, count: int
+) -> np.ndarray:
+    """Return draws of the coupled prior in flat coordinates, shape (chain, draw, n)."""
+    if not functions.problem.couplings and all(u.white for u in functions.build.unknowns):
+        return rng.standard_normal((1, count, functions.size))
+    half, prior = -(-count // 2), density.without_data()
+    settings = _nuts.Settings(0.8, PRIOR_DEPTH)
+    coordinates = Coordinates.around(functions.initial)
+    starts = functions.initial + rng.standard_normal((2, functions.size))
+    warm = _nuts.warm_up(prior, coordinates, starts, PRIOR_TUNE, seeds_of(rng, 2), settings)
+    return _nuts.advance(prior, coordinates, warm.chains, half, seeds_of(rng, 2), settings).points
+
+
+def seeds_of(rng: np.random.Generator, count: int) -> list[int]:
+    """Return seeds for nutpie."""
+    return [int(seed) for seed in rng.integers(2**31, size=count)]
+
+
