@@ -24,6 +24,7 @@ _HOMES = {
     "simulation": ["simulate"],
     "reports": [
         "compromise",
+        "diagnose",
         "identifiability",
         "information",
         "leakage",

@@ -1,7 +1,7 @@
 """A run of the sampler: it begins or is taken up again, and goes on checkpoint by checkpoint."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from bayesjoint._draws import DrawEvaluator
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._progress import Followed
 
+ACCEPT, CAREFUL = 0.7, 0.9  # acceptance to begin with, and after divergences
 REFRESH_ABOVE = 16.0  # steps a draw: trees of depth five and more
 PRIOR_TUNE, PRIOR_DEPTH = 300, 8
 STARTS, WARM_UP, REFRESH, DRAWS, PREDICTIONS, PRIOR = range(6)  # streams of random numbers
@@ -141,8 +142,12 @@ def begin(
     draws: int,
     keep_white: bool,
     followed: Followed,
+    careful: bool,
 ) -> Run:
-    """Return a run whose chains have warmed up around a mode."""
+    """Return a run whose chains have warmed up around a mode.
+
+    ``careful`` allows a second warm-up that aims at a higher acceptance.
+    """
     entropy = np.random.SeedSequence(random_seed).entropy
     coordinates = Coordinates.around(point, *_spectrum.sampling_coordinates(functions, point))
     run = Run(
@@ -153,16 +158,19 @@ def begin(
     white = run.random(STARTS).standard_normal((chains, functions.size))
     warm = _warmed_up(run, coordinates.points(white), WARM_UP, tune, followed)
     seconds, refreshes = warm.seconds, 0
-    if steps_of(warm) > REFRESH_ABOVE:
+    far, wild = steps_of(warm) > REFRESH_ABOVE, careful and divergences_of(warm) > 0
+    if far or wild:
         places = np.stack([chain.point for chain in warm.chains])
         vectors, stretch = _spectrum.average_coordinates(functions, places)
         run.coordinates = Coordinates.around(point, vectors, stretch)
+        run.settings = replace(settings, target_accept=CAREFUL) if wild else settings
         warm = _warmed_up(run, places, REFRESH, tune, followed)
         seconds, refreshes = seconds + warm.seconds, 1
     run.chains = warm.chains
     run.facts = {
         "sampling_time": seconds, "tuning_steps": tune, "refreshes": refreshes,
-        "warm_up_steps": steps_of(warm), "inference_library": "bayesjoint",
+        "warm_up_steps": steps_of(warm),
+        "target_accept": run.settings.target_accept, "inference_library": "bayesjoint",
     }  # fmt: skip
     followed.warmed_up()
     return run
@@ -183,6 +191,12 @@ def steps_of(warm: _nuts.Draws) -> float:
     return float(steps.isel(draw=slice(steps.sizes["draw"] // 2, None)).mean())
 
 
+def divergences_of(warm: _nuts.Draws) -> int:
+    """Return the number of divergences in the second half of a warm-up."""
+    diverging = warm.stats["diverging"]
+    return int(diverging.isel(draw=slice(diverging.sizes["draw"] // 2, None)).sum())
+
+
 def resume(functions: ModelFunctions, path: Any, settings: _nuts.Settings, draws: int) -> Run:
     """Return the run in a store as it was at its last checkpoint.
 
@@ -200,7 +214,8 @@ def resume(functions: ModelFunctions, path: Any, settings: _nuts.Settings, draws
         )
     _store.trim(path)
     facts = {key: sampler.attrs[key] for key in
-             ("sampling_time", "tuning_steps", "refreshes", "warm_up_steps", "inference_library")}  # fmt: skip
+             ("sampling_time", "tuning_steps", "refreshes", "warm_up_steps", "target_accept",
+              "inference_library")}  # fmt: skip
     facts["sampling_time"] = float(record["sampling_time"])
     chains = _store.chains_of(sampler, record)
     return Run(

@@ -26,6 +26,7 @@ class MemoryOutput:
     def __init__(self) -> None:
         self._static: dict[str, xr.Dataset] = {}
         self._parts: dict[str, list[xr.Dataset]] = {}
+        self._notes: dict[str, Any] = {}
 
     def begin(self, static: dict[str, xr.Dataset], sampler: xr.Dataset) -> None:
         """Take the groups that do not grow."""
@@ -36,13 +37,17 @@ class MemoryOutput:
         for name, dataset in groups.items():
             self._parts.setdefault(name, []).append(dataset)
 
-    def tree(self, attrs: dict[str, Any]) -> xr.DataTree:
-        """Return all groups; ``attrs`` are added to those of the posterior."""
+    def note(self, attrs: dict[str, Any]) -> None:
+        """Add to the attributes of the posterior."""
+        self._notes = attrs
+
+    def tree(self) -> xr.DataTree:
+        """Return all groups."""
         grown = {
             name: parts[0] if len(parts) == 1 else xr.concat(parts, "draw", data_vars="minimal")
             for name, parts in self._parts.items()
         }
-        grown["posterior"] = grown["posterior"].assign_attrs(attrs)
+        grown["posterior"] = grown["posterior"].assign_attrs(self._notes)
         return xr.DataTree.from_dict({**grown, **self._static})
 
 
@@ -68,10 +73,13 @@ class ZarrOutput:
             os.sync()  # the record must not reach the disk before the draws
             _append(self.path, RECORD, record, "checkpoint", RECORD in known)
 
-    def tree(self, attrs: dict[str, Any]) -> xr.DataTree:
-        """Return all groups; ``attrs`` are added to those of the posterior."""
-        group = zarr.open_group(self.path, mode="r+", path="posterior")
-        group.attrs.update(attrs)
+    def note(self, attrs: dict[str, Any]) -> None:
+        """Add to the attributes of the posterior."""
+        with self._safe():
+            zarr.open_group(self.path, mode="r+", path="posterior").attrs.update(attrs)
+
+    def tree(self) -> xr.DataTree:
+        """Return all groups."""
         return read(self.path)
 
     def _safe(self) -> "_Safely":

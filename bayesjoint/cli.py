@@ -41,9 +41,12 @@ def run(
     data: Data = None,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("bayesjoint_output"),
     draws: Annotated[int, typer.Option(min=1, help="Draws kept of each chain.")] = 1000,
-    tune: Annotated[int, typer.Option(min=1, help="Warm-up draws of each chain.")] = 500,
+    tune: Annotated[int, typer.Option(min=1, help="Warm-up draws of each chain.")] = 300,
     chains: Annotated[int, typer.Option(min=1)] = 4,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run in the output folder.")
+    ] = False,
     option: Options = None,
 ) -> None:
     """Sample the posterior; write posterior.zarr, report.html and summary.csv."""
@@ -55,11 +58,14 @@ def run(
 
     with _one_line_errors():
         say("finding the maximum a posteriori and compiling (quicker the second time)")
-        tree = bj.sample(problem, draws=draws, tune=tune, chains=chains, random_seed=seed)
-        tree.attrs.update(model=model.name, options=list(option or []), seed=seed)
-        tree.to_zarr(out / "posterior.zarr", mode="w", consolidated=False)
+        tree = bj.sample(
+            problem, draws=draws, tune=tune, chains=chains, random_seed=seed,
+            store=out / "posterior.zarr", resume=resume,
+        )  # fmt: skip
+        _label(out / "posterior.zarr", model=model.name, options=list(option or []), seed=seed)
         summary = _write_results(tree, out, model.stem)
     _show_table(summary)
+    say(f"\n{tree['posterior'].attrs['diagnostics']}")
     say(f"\nposterior  {out / 'posterior.zarr'}\nsummary    {out / 'summary.csv'}")
     say(f"[bold]open[/]       {out / 'report.html'}")
 
@@ -90,14 +96,14 @@ def report(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of a run.")],
 ) -> None:
     """Rewrite the page and the summary of a run."""
-    import xarray as xr
+    import bayesjoint as bj
 
     store = run_folder / "posterior.zarr"
     if not store.exists():
         raise UserError(f"{store} does not exist; give the output folder of `bayesjoint run`")
     _writable(run_folder)
     with _one_line_errors():
-        tree = xr.open_datatree(store, engine="zarr", consolidated=False).load()
+        tree = bj.open_store(store)
         _write_results(tree, run_folder, Path(str(tree.attrs.get("model", run_folder.name))).stem)
     _console()(f"[bold]open[/]       {run_folder / 'report.html'}")
 
@@ -189,6 +195,13 @@ def _writable(folder: Path) -> None:
         raise UserError(
             f"the output folder {folder} cannot be written: {error.strerror}"
         ) from error
+
+
+def _label(store: Path, **attrs: Any) -> None:
+    """Note in the store what made it."""
+    import zarr
+
+    zarr.open_group(store, mode="r+").attrs.update(attrs)
 
 
 def _write_results(tree: Any, out: Path, title: str) -> Any:

@@ -15,6 +15,7 @@ from bayesjoint._functions import ModelFunctions
 from bayesjoint._progress import Followed
 from bayesjoint.linearization import default_starts, linearization_at_mode
 from bayesjoint.problem import JointProblem
+from bayesjoint.reports import diagnose
 
 PRIOR_DRAWS = 500
 CHECKPOINTS = 50  # of a run that is stored
@@ -28,7 +29,7 @@ def sample(
     *,
     random_seed: int | None = None,
     cores: int | None = None,
-    target_accept: float = 0.7,
+    target_accept: float | None = None,
     backend: str | None = None,
     store: str | Path | None = None,
     resume: bool = False,
@@ -48,10 +49,10 @@ def sample(
         Makes the run repeatable.
     cores : int, optional
         Chains that run at the same time; all processors by default.
-    target_accept : float
-        Acceptance that the step size is adapted to.  In preconditioned coordinates 0.7 costs the
-        fewest gradients for an effective draw; 0.8 to 0.99 is for posteriors that are far from
-        Gaussian.
+    target_accept : float, optional
+        Acceptance that the step size is adapted to.  Default: 0.7, which in preconditioned
+        coordinates costs the fewest gradients for an effective draw, and 0.9 where the second half
+        of the warm-up has divergences (the warm-up is then repeated).
     backend : {"numba", "interpreted"}, optional
         How the log-density is compiled.  Default: numba, which costs half a minute the first time,
         about a second from its cache, and ten to thirty times less a gradient; "interpreted" starts
@@ -80,7 +81,8 @@ def sample(
         Groups posterior, sample_stats, posterior_predictive, prior, prior_predictive,
         log_likelihood, log_likelihood_joint, log_prior, observed_data, constant_data and
         linearization.  Attributes of the posterior group: ``sampling_time`` (s, warm-up included,
-        compilation not), ``tuning_steps``, ``refreshes`` of the spectrum.  From a store, a large
+        compilation not), ``tuning_steps``, ``refreshes`` of the spectrum, and the judgement of
+        `diagnose`: ``verdict``, ``diagnostics`` (a paragraph), and its numbers.  From a store, a large
         tree is read as it is used.
 
     Raises
@@ -129,7 +131,7 @@ def sample(
     if path is not None and not going_on:
         _store.require_replaceable(path)
     output = _store.MemoryOutput() if path is None else _store.ZarrOutput(path)
-    functions, settings = ModelFunctions(problem), _nuts.Settings(target_accept, cores=cores)
+    functions, settings = ModelFunctions(problem), _nuts.Settings(target_accept or _run.ACCEPT, cores=cores)
     done = _store.recorded(path) if path is not None and going_on else 0
     with threads_for(functions.size + functions.rank):
         functions.density = CompiledDensity(functions, backend)
@@ -140,12 +142,14 @@ def sample(
                 linearization, point = _starting_point(functions)
                 run = _run.begin(
                     functions, point, settings, random_seed=random_seed, chains=chains, tune=tune,
-                    draws=draws, keep_white=keep_white, followed=followed,
+                    draws=draws, keep_white=keep_white, followed=followed, careful=target_accept is None,
                 )  # fmt: skip
                 output.begin(_static_groups(run, prior_draws, linearization), run.sampler())
             every = draws if path is None else checkpoint or max(1, -(-draws // CHECKPOINTS))
             run.draw(output, draws, every, followed)
-        tree = output.tree({**run.facts, "draws_asked": draws})
+        judged = diagnose(output.tree())
+        output.note({**run.facts, "draws_asked": draws, **_in_words(judged)})
+        tree = output.tree()
     _warn(tree, draws)
     return tree
 
@@ -189,6 +193,12 @@ def open_store(store: str | Path) -> xr.DataTree:
 def prior_points(functions: ModelFunctions, rng: np.random.Generator, count: int) -> np.ndarray:
     """Return draws of the coupled prior in flat coordinates, shape (chain, draw, n)."""
     return _run.prior_points(functions, CompiledDensity(functions, "interpreted"), rng, count)
+
+
+def _in_words(judged: xr.Dataset) -> dict[str, Any]:
+    """Return the judgement of the chains as attributes."""
+    numbers = {str(name): float(value) for name, value in judged.data_vars.items()}
+    return {"verdict": judged.attrs["verdict"], "diagnostics": judged.attrs["text"], **numbers}
 
 
 def _starting_point(functions: ModelFunctions) -> tuple[xr.Dataset, np.ndarray]:

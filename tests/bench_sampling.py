@@ -103,7 +103,7 @@ def _result(coupling: float, sampler: str, tree: xr.DataTree, seconds: float) ->
 
 def table_of(results: list[Result]) -> Table:
     """Return the results as a table; ratios are to pm.sample at the same coupling."""
-    title = "Gravity and travel times, 192 unknowns, 2 chains x (500 + 500) draws"
+    title = "Gravity and travel times, 192 unknowns, 2 chains x (300 + 500) draws"
     table = Table(title=title, box=box.SIMPLE)
     table.add_column("coupling", justify="right")
     table.add_column("sampler", no_wrap=True)

@@ -1,6 +1,7 @@
 """Reports: labelled datasets made from a DataTree, without the model."""
 
 from bayesjoint.reports.consistency import compromise
+from bayesjoint.reports.diagnostics import diagnose
 from bayesjoint.reports.identifiability import identifiability
 from bayesjoint.reports.information import information
 from bayesjoint.reports.leakage import leakage
@@ -10,6 +11,7 @@ from bayesjoint.reports.summary import summary
 
 __all__ = [
     "compromise",
+    "diagnose",
     "identifiability",
     "information",
     "leakage",
