@@ -76,7 +76,8 @@ def leading_pairs(
     -----
     Block Lanczos with full reorthogonalisation from a Gaussian block (Halko, Martinsson & Tropp
     2011, doi 10.1137/090771806).  An eigenvalue of higher multiplicity than the block is found
-    because the search ends only when new random directions bring nothing new.  What is left out: the eigenvalues in the space, plus Hutchinson's estimate of the trace on its complement.
+    because the search ends only when new random directions bring nothing new.  What is left
+    out: the eigenvalues in the space, plus Hutchinson's estimate of the trace on its complement.
     """
     rng = np.random.default_rng(seed)
     space = _Space(size, size if most is None else min(most, size))
