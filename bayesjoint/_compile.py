@@ -56,6 +56,7 @@ def flatten(outputs: Sequence, variables: Sequence, shapes: Sequence[tuple[int, 
 
 
 CHUNK = 10_000  # numbers that one output of a batch may hold: larger ones leave the cache
+TOGETHER = 16  # rows, however large: matrices of the model are read once for all of them
 
 
 def over_rows(
@@ -81,9 +82,12 @@ def over_rows(
     wide = vectorize_graph(graphs, {variable: batch})
     together = pytensor.function([batch, *fixed], wide, mode=INTERPRETED, on_unused_input="ignore")
 
+    sizes: list[int] = []
+
     def by_chunk(matrix, *values):
-        sizes = [np.size(value) for value in together(matrix[:1], *values)]
-        step = max(1, CHUNK // max([1, *sizes]))
+        if not sizes:
+            sizes.extend(np.size(value) for value in together(matrix[:1], *values))
+        step = max(TOGETHER, CHUNK // max([1, *sizes]))
         parts = [
             _with_rows(together(matrix[i : i + step], *values), graphs, len(matrix[i : i + step]))
             for i in range(0, len(matrix), step)

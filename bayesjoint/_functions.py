@@ -112,16 +112,34 @@ class ModelFunctions:
     @cached_property
     def jvp(self):
         """The Jacobian times rows of tangents, ``(tangents, point) -> (row, output)``."""
-        inputs, stacked = self._stacked
-        tangent = pt.vector("tangent", shape=(self.size,))
-        pushed = pushforward(stacked, inputs, tangent, disconnected_outputs="ignore")
-        return over_rows([pushed], tangent, [inputs])
+        return self._pushed(*self._stacked)
 
     @cached_property
     def vjp(self):
         """Rows of cotangents times the Jacobian, ``(cotangents, point) -> (row, n)``."""
+        return self._pulled(*self._stacked, self.output_size)
+
+    @cached_property
+    def response_actions(self) -> tuple:
+        """``jvp`` and ``vjp`` of the stacked responses alone."""
         inputs, stacked = self._stacked
-        cotangent = pt.vector("cotangent", shape=(self.output_size,))
+        responses = stacked[: self.data.size]
+        return self._pushed(inputs, responses), self._pulled(inputs, responses, self.data.size)
+
+    @cached_property
+    def residual_actions(self) -> tuple:
+        """``jvp`` and ``vjp`` of the coupling residuals alone."""
+        inputs, graphs = self.flat(list(self.build.residuals.values()))
+        stacked, size = pt.concatenate(graphs), self.output_size - self.data.size
+        return self._pushed(inputs, stacked), self._pulled(inputs, stacked, size)
+
+    def _pushed(self, inputs: Any, stacked: Any):
+        tangent = pt.vector("tangent", shape=(self.size,))
+        pushed = pushforward(stacked, inputs, tangent, disconnected_outputs="ignore")
+        return over_rows([pushed], tangent, [inputs])
+
+    def _pulled(self, inputs: Any, stacked: Any, size: int):
+        cotangent = pt.vector("cotangent", shape=(size,))
         pulled = pullback(
             stacked, inputs, cotangent, disconnected_inputs="ignore", return_disconnected="zero"
         )
@@ -268,14 +286,14 @@ class ModelFunctions:
             block[self.data_slices[modality]] = basis
         return block
 
-    def rotate(self, rows: np.ndarray) -> np.ndarray:
+    def rotate(self, rows: np.ndarray, transposed: bool = False) -> np.ndarray:
         """Return rows of stacked data with the known correlation of the noise taken out."""
         rows = np.array(rows, dtype=float)
         for modality in self.problem.modalities:
             factor = modality.noise.correlation_factor
             if factor is not None:
                 where = self.data_slices[modality.name]
-                rows[where] = np.linalg.solve(factor, rows[where])
+                rows[where] = np.linalg.solve(factor.T if transposed else factor, rows[where])
         return rows
 
 

@@ -56,7 +56,7 @@ def local_information(
     jacobian, couplings = functions.rotate(full[:count]), full[count:]
     response = functions.outputs(point)[:count]
     errors = functions.errors(point, power=True)
-    changes = _error_changes(functions, point, errors)
+    changes = error_changes(functions, point, errors)
     whitened = errors.whiten(jacobian)
     of_errors = changes.information(errors)
     parts: dict[str, dict[str, np.ndarray]] = {"own": {}, "alone": {}, "without": {}}
@@ -76,7 +76,7 @@ def local_information(
 
 
 @dataclass(frozen=True, eq=False)
-class _ErrorChanges:
+class ErrorChanges:
     """Derivatives of the error covariance to p of the n coordinates."""
 
     columns: np.ndarray  # (p,)
@@ -84,14 +84,19 @@ class _ErrorChanges:
     factors: np.ndarray | None  # (p, data, rank)
     size: int
 
+    def small(self, errors: ErrorCovariance, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return the Fisher information of all or some of the data, shape (p, p)."""
+        if not self.columns.size or not errors.variance.size:
+            return np.zeros((self.columns.size, self.columns.size))
+        kept = np.arange(self.variances.shape[1]) if rows is None else rows
+        factors = None if self.factors is None else self.factors[:, kept]
+        small = covariance_information(errors, self.variances[:, kept], factors)
+        return (small + small.T) / 2
+
     def information(self, errors: ErrorCovariance, rows: np.ndarray | None = None) -> np.ndarray:
         """Return the Fisher information of all or some of the data, shape (n, n)."""
         total = np.zeros((self.size, self.size))
-        if self.columns.size and errors.variance.size:
-            kept = np.arange(self.variances.shape[1]) if rows is None else rows
-            factors = None if self.factors is None else self.factors[:, kept]
-            small = covariance_information(errors, self.variances[:, kept], factors)
-            total[np.ix_(self.columns, self.columns)] = (small + small.T) / 2
+        total[np.ix_(self.columns, self.columns)] = self.small(errors, rows)
         return total
 
 
@@ -125,19 +130,19 @@ def _part(errors, changes, jacobian, blocks: list[int]) -> tuple[np.ndarray, np.
     return of_errors, whitened.T @ whitened + of_errors
 
 
-def _error_changes(functions, point, errors) -> _ErrorChanges:
+def error_changes(functions, point, errors) -> ErrorChanges:
     """Return derivatives of the error covariance, by central differences."""
     columns = _error_columns(functions)
     size = functions.data.size
     if columns.size == 0 or size == 0:
-        return _ErrorChanges(columns[:0], np.zeros((0, size)), None, functions.size)
+        return ErrorChanges(columns[:0], np.zeros((0, size)), None, functions.size)
     variances, factors = [], []
     for column in columns:
         up, down = (functions.errors(_moved(point, column, s), power=True) for s in (STEP, -STEP))
         variances.append((up.variance - down.variance) / (2 * STEP) * _scale_weight(functions))
         if errors.factor is not None:
             factors.append((up.factor - down.factor) / (2 * STEP))
-    return _ErrorChanges(
+    return ErrorChanges(
         columns, np.stack(variances), np.stack(factors) if factors else None, functions.size
     )
 

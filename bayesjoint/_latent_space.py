@@ -13,7 +13,7 @@ from scipy.linalg import block_diag
 
 from bayesjoint._compile import INTERPRETED, over_rows
 from bayesjoint._functions import ModelFunctions
-from bayesjoint._mode import prior_precision
+from bayesjoint._prior import prior_precision
 
 NEWTON_STEPS = 100
 

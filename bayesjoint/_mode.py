@@ -10,6 +10,7 @@ from scipy.stats import norm, qmc
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._information import LocalInformation, local_information
 from bayesjoint._kernels.spectra import solve_posterior
+from bayesjoint._prior import prior_precision
 
 DECREMENT = 1e-9  # of log density left to gain, by the quadratic model
 STALLED = 1e-6  # nats gained by a round at which the search ends
@@ -106,37 +107,6 @@ def sampled_precision(functions: ModelFunctions, point: np.ndarray) -> np.ndarra
         columns[:, functions.slices[f"{name}_white"]] = functions.rotate(block)
     whitened = errors.whiten(columns)
     return precision + whitened.T @ whitened
-
-
-def prior_precision(functions: ModelFunctions, point: np.ndarray) -> np.ndarray:
-    """Return the prior precision in flat coordinates: the identity for white variables.
-
-    Those enter with the Hessian of their prior density, by differences of its gradient.
-    """
-    precision = np.eye(functions.size)
-    columns = non_white_columns(functions)
-    if columns.size:
-        step = 1e-4
-        functions.likelihood_weight.set_value(0.0)
-        try:
-            for column in columns:
-                moved = np.zeros(functions.size)
-                moved[column] = step
-                change = functions.density(point + moved)[1] - functions.density(point - moved)[1]
-                precision[column, columns] = -change[columns] / (2 * step)
-        finally:
-            functions.likelihood_weight.set_value(1.0)
-        block = precision[np.ix_(columns, columns)]
-        values, vectors = np.linalg.eigh((block + block.T) / 2)
-        precision[np.ix_(columns, columns)] = (vectors * np.maximum(values, 1e-3)) @ vectors.T
-    return precision
-
-
-def non_white_columns(functions: ModelFunctions) -> np.ndarray:
-    """Return the flat coordinates of variables without white form."""
-    names = [u.variable for u in functions.build.unknowns if not u.white]
-    columns = [np.arange(functions.slices[n].start, functions.slices[n].stop) for n in names]
-    return np.concatenate([*columns, np.zeros(0, dtype=int)]).astype(int)
 
 
 def _climb(functions: ModelFunctions, point: np.ndarray) -> tuple[np.ndarray, float, bool]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -238,26 +239,51 @@ class GaussianField:
             factor = build.matrix(f"{self.name}_factor", np.linalg.inv(upper))
             return (factor @ white.ravel()).reshape(self.shape)
         sd = build.unknown(f"{self.name}_sd", self.sd, units=self.units or "")
+        if not any(isinstance(value, Prior) for value in (self.sd, self.length_scale)):
+            return self._constant_deviation(build, white)
         length_scale = self._length_scales(build)
-        bases = [
-            matern.laplacian_eigenbasis(centres, widths)
-            for centres, widths in zip(self.grid.centres.values(), self.grid.widths, strict=True)
+        amplitude = self._amplitude(length_scale)
+        vectors = self._basis_matrices(build, [basis[1] for basis in self._bases])
+        variance = _apply([v**2 for v in vectors], amplitude**2)  # of each cell, sd = 1
+        return sd * _apply(vectors, amplitude * white) / pt.sqrt(variance)
+
+    def _constant_deviation(self, build: ModelBuild, white):
+        """Return the deviation when sd and length scale are numbers: nothing is computed twice."""
+        factor = self.matern_factor(self.sd, self.length_scale)
+        vectors = self._basis_matrices(build, factor.vectors)
+        amplitude = build.matrix(f"{self.name}_amplitude", factor.amplitude)
+        return build.matrix(f"{self.name}_scale", factor.scale) * _apply(vectors, amplitude * white)
+
+    def _basis_matrices(self, build: ModelBuild, vectors) -> list:
+        return [
+            build.matrix(f"{self.name}_basis_{dim}", matrix)
+            for dim, matrix in zip(self.dims, vectors, strict=True)
         ]
+
+    @cached_property
+    def _bases(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Eigenvalues and eigenvectors of the Laplacian along each dimension."""
+        axes = zip(self.grid.centres.values(), self.grid.widths, strict=True)
+        return [matern.laplacian_eigenbasis(centres, widths) for centres, widths in axes]
+
+    def _amplitude(self, length_scale: list):
+        bases = self._bases
         scaled = sum(
             length**2 * _along(eigenvalues, axis, len(bases))
             for axis, ((eigenvalues, _), length) in enumerate(zip(bases, length_scale, strict=True))
         )
-        amplitude = matern.matern_amplitude(scaled, len(bases), self.smoothness)
-        vectors = [
-            build.matrix(f"{self.name}_basis_{dim}", basis[1])
-            for dim, basis in zip(self.dims, bases, strict=True)
-        ]
-        variance = _apply([v**2 for v in vectors], amplitude**2)  # of each cell, sd = 1
-        return sd * _apply(vectors, amplitude * white) / pt.sqrt(variance)
+        return matern.matern_amplitude(scaled, len(bases), self.smoothness)
+
+    def matern_factor(self, sd: Any, length_scale: Any) -> matern.MaternFactor:
+        """Return the factor of the prior covariance at numbers for sd and length scale."""
+        given = length_scale if isinstance(length_scale, Mapping) else {}
+        lengths = [float(given[dim] if given else length_scale) for dim in self.dims]
+        vectors = tuple(basis[1] for basis in self._bases)
+        return matern.MaternFactor(vectors, self.grid.widths, self._amplitude(lengths), float(sd))
 
     def _length_scales(self, build: ModelBuild) -> list:
         if isinstance(self.length_scale, Mapping):
-            return [pt.constant(float(self.length_scale[dim])) for dim in self.dims]
+            return [float(self.length_scale[dim]) for dim in self.dims]
         return [build.unknown(f"{self.name}_length_scale", self.length_scale)] * len(self.dims)
 
 
