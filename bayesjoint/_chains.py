@@ -29,7 +29,7 @@ Runner = Callable[..., Draws]
 def runner_for(functions: ModelFunctions, chains: int, draws: int, cores: int | None) -> "Runner":
     """Return the function ``(action, *arguments, **settings)`` that runs actions of `_nuts`."""
     black_box = any(isinstance(m.forward, NumpyMap) for m in functions.problem.modalities)
-    workers = min(chains, cores or os.process_cpu_count() or 1)
+    workers = min(chains, cores or os.cpu_count() or 1)
     if not black_box or workers == 1:
         return _in_threads(functions.density)
     seconds = _seconds_of_a_call(functions) * STEPS * chains * draws
@@ -99,11 +99,16 @@ def _one_chain(
                count, seeds, settings, **more)  # fmt: skip
 
 
+def _stats(parts: list[Draws], count: int) -> xr.Dataset:
+    return xr.concat([part.stats.isel(draw=slice(0, max(count, 1))) for part in parts], dim="chain")
+
+
 def _together(parts: list[Draws]) -> Draws:
+    """Return the draws of all chains, as many as the shortest has."""
     count = min(part.points.shape[1] for part in parts)
     return Draws(
         np.concatenate([part.points[:, :count] for part in parts]),
-        xr.concat([part.stats.isel(draw=slice(0, None)) for part in parts], dim="chain"),
+        _stats(parts, count),
         max(part.seconds for part in parts),
         [part.chains[0] for part in parts],
         all(part.complete for part in parts),

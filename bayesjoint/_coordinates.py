@@ -38,7 +38,10 @@ class Coordinates:
 
     @classmethod
     def around(
-        cls, centre: np.ndarray, vectors: np.ndarray | None = None, stretch: np.ndarray | None = None
+        cls,
+        centre: np.ndarray,
+        vectors: np.ndarray | None = None,
+        stretch: np.ndarray | None = None,
     ) -> "Coordinates":
         """Return coordinates around a centre, unchanged where no directions are given."""
         if vectors is None or stretch is None:

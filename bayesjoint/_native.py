@@ -15,9 +15,9 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from nutpie.compile_pymc import CompiledPyMCModel, address_as_void_pointer
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+from nutpie.compile_pymc import CompiledPyMCModel, address_as_void_pointer
 
 from bayesjoint._coordinates import Coordinates, pull_back, to_point
 
@@ -106,7 +106,7 @@ def _log_density(dim, u_, gradient_, value_, table_):
     point = to_point(numba.carray(u_, (dim,)), centre, scale, support, factor, stretch)
     out = numba.carray(gradient_, (dim,))
     gradient = np.empty(centre.size)
-    if _call_evaluation(address, point.ctypes, gradient.ctypes, value_) != 0:
+    if _call_evaluation(address, point.ctypes, gradient.ctypes, value_) != 0:  # type: ignore[call-arg]
         return FAILED
     pulled = pull_back(gradient, scale, support, factor, stretch)
     finite = np.isfinite(numba.carray(value_, (1,))[0])
@@ -159,9 +159,7 @@ def _by_address(compiled: Any, shared: Sequence[np.ndarray], size: int) -> Calla
     def call(typing_context, arguments):
         def generate(context, builder, signature, values):
             kind = context.call_conv.get_function_type(known.return_type, known.args)
-            pointer = builder.inttoptr(
-                context.get_constant(types.intp, address), kind.as_pointer()
-            )
+            pointer = builder.inttoptr(context.get_constant(types.intp, address), kind.as_pointer())
             if len(known.args) > 1 or not isinstance(known.args[0], types.BaseTuple):
                 values = cgutils.unpack_tuple(builder, values[0])
             status, result = context.call_conv.call_function(
@@ -178,12 +176,12 @@ def _by_address(compiled: Any, shared: Sequence[np.ndarray], size: int) -> Calla
 
 def _arguments(signature: Any) -> tuple:
     first = signature.args[0]
-    return tuple(first) if isinstance(first, types.BaseTuple) else tuple(signature.args)
+    return tuple(getattr(first, "types", signature.args))
 
 
 def _in_place(shared: Sequence[np.ndarray]) -> Callable:
     """Return a function that gives arrays where they lie, without a copy in the compiled code."""
-    tail = numba.njit(lambda: ())
+    tail: Callable = numba.njit(lambda: ())
     for array in reversed(shared):
         tail = _before(array, tail)
     return tail

@@ -126,8 +126,8 @@ class Followed:
         ess = np.nan if np.all(np.isnan(self._ess)) else np.nanmin(self._ess)
         known = "" if np.isnan(ess) else f", smallest ESS of a chain {ess:,.0f}"
         self.console.print(
-            f"{share:.0%} of {len(self._state)} chains: {done} of {self.total} draws, {steps} steps "
-            f"a draw, {bad} divergences{known}, {left:,.0f} s left",
+            f"{share:.0%} of {len(self._state)} chains: {done} of {self.total} draws, "
+            f"{steps} steps a draw, {bad} divergences{known}, {left:,.0f} s left",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
 

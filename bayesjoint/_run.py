@@ -250,5 +250,3 @@ def prior_points(
 def seeds_of(rng: np.random.Generator, count: int) -> list[int]:
     """Return seeds for nutpie."""
     return [int(seed) for seed in rng.integers(2**31, size=count)]
-
-

@@ -1,4 +1,4 @@
-"""Coordinates of the sampler from the local information: stub replaced by the matrix-free module."""
+"""Directions of the sampler's coordinates: where data and couplings inform the unknowns."""
 
 import numpy as np
 

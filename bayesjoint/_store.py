@@ -115,11 +115,11 @@ def _records(path: Path) -> tuple[int, int]:
     """Return the number of complete checkpoints, and of draws at the last."""
     try:
         group = zarr.open_group(path, mode="r", path=RECORD)
-        drawn = np.asarray(group["drawn"][:])
-        lengths = [array.shape[0] for _, array in group.arrays() if array.ndim]
-        positions = group["point"]
+        arrays: dict[str, Any] = dict(group.arrays())
+        drawn, positions = np.asarray(arrays["drawn"][:]), arrays["point"]
     except (FileNotFoundError, KeyError):
         return 0, 0
+    lengths = [array.shape[0] for array in arrays.values()]
     count = min([int(np.argmin(drawn > 0)) if np.any(drawn <= 0) else drawn.size, *lengths])
     while count and not np.all(np.isfinite(positions[count - 1])):
         count -= 1
@@ -150,11 +150,13 @@ def trim(path: Path) -> int:
     checkpoints, draws = _records(path)
     root = zarr.open_group(path, mode="r+")
     for name, group in root.groups():
+        if name in ("prior", "prior_predictive"):
+            continue
         for array in [array for _, array in group.arrays()]:
-            dims = array.metadata.dimension_names or ()
+            dims = getattr(array.metadata, "dimension_names", None) or ()
             kept = {"draw": _kept_draws(group, draws), "checkpoint": checkpoints}
             shape = tuple(
-                min(size, kept.get(dim, size)) if name not in ("prior", "prior_predictive") else size
+                min(size, kept.get(str(dim), size))
                 for dim, size in zip(dims, array.shape, strict=True)
             )
             if shape != array.shape:
@@ -164,7 +166,7 @@ def trim(path: Path) -> int:
 
 def _kept_draws(group: zarr.Group, draws: int) -> int:
     """Return how many entries of a group lie before a draw; thinned groups have fewer."""
-    step = int(group.attrs.get("thinned", 1))
+    step = int(str(group.attrs.get("thinned", 1)))
     return -(-draws // step)
 
 

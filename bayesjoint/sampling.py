@@ -82,8 +82,8 @@ def sample(
         log_likelihood, log_likelihood_joint, log_prior, observed_data, constant_data and
         linearization.  Attributes of the posterior group: ``sampling_time`` (s, warm-up included,
         compilation not), ``tuning_steps``, ``refreshes`` of the spectrum, and the judgement of
-        `diagnose`: ``verdict``, ``diagnostics`` (a paragraph), and its numbers.  From a store, a large
-        tree is read as it is used.
+        `diagnose`: ``verdict``, ``diagnostics`` (a paragraph), and its numbers.  From a store, a
+        large tree is read as it is used.
 
     Raises
     ------
@@ -131,7 +131,8 @@ def sample(
     if path is not None and not going_on:
         _store.require_replaceable(path)
     output = _store.MemoryOutput() if path is None else _store.ZarrOutput(path)
-    functions, settings = ModelFunctions(problem), _nuts.Settings(target_accept or _run.ACCEPT, cores=cores)
+    functions = ModelFunctions(problem)
+    settings = _nuts.Settings(target_accept or _run.ACCEPT, cores=cores)
     done = _store.recorded(path) if path is not None and going_on else 0
     with threads_for(functions.size + functions.rank):
         functions.density = CompiledDensity(functions, backend)
@@ -142,7 +143,8 @@ def sample(
                 linearization, point = _starting_point(functions)
                 run = _run.begin(
                     functions, point, settings, random_seed=random_seed, chains=chains, tune=tune,
-                    draws=draws, keep_white=keep_white, followed=followed, careful=target_accept is None,
+                    draws=draws, keep_white=keep_white, followed=followed,
+                    careful=target_accept is None,
                 )  # fmt: skip
                 output.begin(_static_groups(run, prior_draws, linearization), run.sampler())
             every = draws if path is None else checkpoint or max(1, -(-draws // CHECKPOINTS))

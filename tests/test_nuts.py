@@ -38,9 +38,8 @@ def test_coordinates_go_there_and_back(rotated):
     u = np.random.default_rng(1).standard_normal((3, SIZE))
     scaled = rotated.with_scale(np.arange(1.0, SIZE + 1))
     points = scaled.points(u)
-    exact = scaled.centre + (np.eye(SIZE) + rotated.vectors * rotated.stretch @ rotated.vectors.T) @ (
-        scaled.scale * u[0]
-    )  # fmt: skip
+    change = np.eye(SIZE) + (rotated.vectors * rotated.stretch) @ rotated.vectors.T
+    exact = scaled.centre + change @ (scaled.scale * u[0])
     np.testing.assert_allclose(points[0], exact)
     np.testing.assert_allclose(scaled.from_point(points[1]), u[1])
 

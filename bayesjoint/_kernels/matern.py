@@ -110,7 +110,7 @@ class MaternFactor:
 def _along_rows(matrices, rows: np.ndarray) -> np.ndarray:
     """Apply one matrix along each axis but the first."""
     for axis, matrix in enumerate(matrices, start=1):
-        rows = np.moveaxis(np.tensordot(rows, matrix, [[axis], [1]]), -1, axis)
+        rows = np.moveaxis(np.tensordot(rows, matrix, ([axis], [1])), -1, axis)
     return rows
 
 

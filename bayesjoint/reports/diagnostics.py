@@ -52,12 +52,10 @@ def diagnose(dt: xr.DataTree) -> xr.Dataset:
     (True, True)
     """
     posterior = _judged(dt)
-    numbers = {**_of_chains(posterior), **_of_steps(dt)}
-    numbers["gradients_per_effective_draw"] = (
-        numbers["steps_per_draw"] * posterior.sizes["chain"] * posterior.sizes["draw"]
-    ) / numbers["ess_bulk"]
-    worst = str(numbers.pop("worst"))
-    found = {name: float(value) for name, value in numbers.items()}
+    of_chains, worst = _of_chains(posterior)
+    found = {**of_chains, **_of_steps(dt)}
+    count = posterior.sizes["chain"] * posterior.sizes["draw"]
+    found["gradients_per_effective_draw"] = found["steps_per_draw"] * count / found["ess_bulk"]
     faults = _faults(found, worst) + _of_modes(dt)
     attrs = {
         "report": "diagnose", "verdict": _verdict(found), "worst": worst,
@@ -83,9 +81,10 @@ def _judged(dt: xr.DataTree) -> xr.Dataset:
     return xr.Dataset(parts)
 
 
-def _of_chains(posterior: xr.Dataset) -> dict[str, object]:
+def _of_chains(posterior: xr.Dataset) -> tuple[dict[str, float], str]:
+    """Return r-hat and effective sample sizes, and the parameter with the largest r-hat."""
     if posterior.sizes["draw"] < 4:
-        return {"r_hat": np.nan, "ess_bulk": np.nan, "ess_tail": np.nan, "worst": ""}
+        return dict.fromkeys(("r_hat", "ess_bulk", "ess_tail"), np.nan), ""
     r_hat = arviz_stats.rhat(posterior).max()
     largest = {str(name): float(value) for name, value in r_hat.data_vars.items()}
     worst = max(largest, key=lambda name: np.nan_to_num(largest[name]))
@@ -93,7 +92,7 @@ def _of_chains(posterior: xr.Dataset) -> dict[str, object]:
         float(min(v.min() for v in arviz_stats.ess(posterior, method=m).data_vars.values()))
         for m in ("bulk", "tail")
     )
-    return {"r_hat": largest[worst], "ess_bulk": bulk, "ess_tail": tail, "worst": worst}
+    return {"r_hat": largest[worst], "ess_bulk": bulk, "ess_tail": tail}, worst
 
 
 def _of_steps(dt: xr.DataTree) -> dict[str, float]:
@@ -102,9 +101,10 @@ def _of_steps(dt: xr.DataTree) -> dict[str, float]:
         return missing
     stats = dt["sample_stats"].to_dataset()
     found = dict(missing)
-    for name, variable in (("divergences", "diverging"), ("steps_per_draw", "n_steps")):
-        if variable in stats:
-            found[name] = float(stats[variable].sum() if name == "divergences" else stats[variable].mean())
+    if "diverging" in stats:
+        found["divergences"] = float(stats["diverging"].sum())
+    if "n_steps" in stats:
+        found["steps_per_draw"] = float(stats["n_steps"].mean())
     if "maxdepth_reached" in stats:
         found["saturated"] = float(stats["maxdepth_reached"].mean())
     if "energy" in stats and stats.sizes["draw"] > 3:
