@@ -7,6 +7,7 @@ makes nutpie's metric the one that the warm-up had learnt, exactly; `tests/test_
 """
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -193,7 +194,7 @@ def _wait(running, peek: Callable | None) -> tuple[list, bool]:
                 try:
                     trees.append(sampler.wait(timeout=pause))
                 except TimeoutError:
-                    pause = _peek(peek, trees + [s.inspect() for s in running[len(trees) :]])
+                    pause = _peek(peek, trees, running[len(trees) :])
     except KeyboardInterrupt:
         trees += [sampler.abort() for sampler in running[len(trees) :]]
         return trees, False
@@ -204,11 +205,13 @@ def _wait(running, peek: Callable | None) -> tuple[list, bool]:
     return trees, True
 
 
-def _peek(peek: Callable | None, trees: list) -> float:
+def _peek(peek: Callable | None, done: list, running: list) -> float:
     """Show draws so far; return how long to wait until the next time, s."""
     began = time.perf_counter()
     if peek is not None:
-        parts = [_finished(tree) for tree in trees]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of chains that have no draws yet
+            parts = [_finished(tree) for tree in [*done, *(s.inspect() for s in running)]]
         count = min(len(part) for part in parts)
         peek(np.stack([part[:count] for part in parts]))
     return max(POLL, 20.0 * (time.perf_counter() - began))

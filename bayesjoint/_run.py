@@ -16,7 +16,8 @@ from bayesjoint._draws import DrawEvaluator
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._progress import Followed
 
-ACCEPT, CAREFUL = 0.7, 0.9  # acceptance to begin with, and after divergences
+ACCEPT, CAREFUL, VERY_CAREFUL = 0.7, 0.8, 0.9  # to begin with, after divergences, after many
+MANY = 0.02  # share of divergences
 REFRESH_ABOVE = 16.0  # steps a draw: trees of depth five and more
 PRIOR_TUNE, PRIOR_DEPTH = 300, 8
 STARTS, WARM_UP, REFRESH, DRAWS, PREDICTIONS, PRIOR = range(6)  # streams of random numbers
@@ -158,12 +159,14 @@ def begin(
     white = run.random(STARTS).standard_normal((chains, functions.size))
     warm = _warmed_up(run, coordinates.points(white), WARM_UP, tune, followed)
     seconds, refreshes = warm.seconds, 0
-    far, wild = steps_of(warm) > REFRESH_ABOVE, careful and divergences_of(warm) > 0
-    if far or wild:
+    wild = divergences_of(warm) if careful else 0.0
+    if steps_of(warm) > REFRESH_ABOVE or wild:
         places = np.stack([chain.point for chain in warm.chains])
         vectors, stretch = _spectrum.average_coordinates(functions, places)
         run.coordinates = Coordinates.around(point, vectors, stretch)
-        run.settings = replace(settings, target_accept=CAREFUL) if wild else settings
+        if wild:
+            accept = VERY_CAREFUL if wild > MANY else CAREFUL
+            run.settings = replace(settings, target_accept=accept)
         warm = _warmed_up(run, places, REFRESH, tune, followed)
         seconds, refreshes = seconds + warm.seconds, 1
     run.chains = warm.chains
@@ -191,10 +194,10 @@ def steps_of(warm: _nuts.Draws) -> float:
     return float(steps.isel(draw=slice(steps.sizes["draw"] // 2, None)).mean())
 
 
-def divergences_of(warm: _nuts.Draws) -> int:
-    """Return the number of divergences in the second half of a warm-up."""
+def divergences_of(warm: _nuts.Draws) -> float:
+    """Return the share of divergences in the second half of a warm-up."""
     diverging = warm.stats["diverging"]
-    return int(diverging.isel(draw=slice(diverging.sizes["draw"] // 2, None)).sum())
+    return float(diverging.isel(draw=slice(diverging.sizes["draw"] // 2, None)).mean())
 
 
 def resume(functions: ModelFunctions, path: Any, settings: _nuts.Settings, draws: int) -> Run:

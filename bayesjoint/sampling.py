@@ -18,7 +18,7 @@ from bayesjoint.problem import JointProblem
 from bayesjoint.reports import diagnose
 
 PRIOR_DRAWS = 500
-CHECKPOINTS = 50  # of a run that is stored
+CHECKPOINTS = 20  # of a run that is stored
 
 
 def sample(
@@ -51,8 +51,8 @@ def sample(
         Chains that run at the same time; all processors by default.
     target_accept : float, optional
         Acceptance that the step size is adapted to.  Default: 0.7, which in preconditioned
-        coordinates costs the fewest gradients for an effective draw, and 0.9 where the second half
-        of the warm-up has divergences (the warm-up is then repeated).
+        coordinates costs the fewest gradients for an effective draw; where the second half of the
+        warm-up has divergences it is repeated with 0.8, with 0.9 where they are more than 2 %.
     backend : {"numba", "interpreted"}, optional
         How the log-density is compiled.  Default: numba, which costs half a minute the first time,
         about a second from its cache, and ten to thirty times less a gradient; "interpreted" starts
@@ -67,7 +67,7 @@ def sample(
         spectrum, up to ``draws``.  Starts a run where there is none.  A resumed run has the very
         draws of an uninterrupted one, unless it was interrupted within a checkpoint.
     checkpoint : int, optional
-        Draws of each chain between two writes to the store.  Default: a fiftieth of ``draws``.
+        Draws of each chain between two writes to the store.  Default: a twentieth of ``draws``.
     progress : bool
         Show progress: draws, divergences and effective sample size of every chain, time left.
     keep_white : bool
