@@ -294,6 +294,24 @@ def test_coupled_prior_is_drawn_with_its_coupling():
     assert misfit(20.0) < 0.5 * misfit(1e-6)
 
 
+@pytest.mark.slow  # starts two processes
+def test_chains_of_a_black_box_in_processes_are_those_of_threads(monkeypatch):
+    forward = bj.numpy_map(
+        lambda v: np.array([v**2, v + 1.0]), "speed", jacobian=lambda v: np.array([[2 * v], [1.0]])
+    )
+    data = xr.DataArray([1.2, 2.1], dims="t")
+    problem = bj.JointProblem(
+        latents=[bj.Parameter("speed", bj.Prior(pm.Normal, mu=1, sigma=0.5))],
+        modalities=[bj.Modality("line", data, forward, bj.GaussianNoise(sd=0.1))],
+    )
+    runs = []
+    for worth in (1e9, 0.0):
+        monkeypatch.setattr("bayesjoint._chains.WORTH", worth)
+        tree = bj.sample(problem, draws=100, tune=100, chains=2, random_seed=1, progress=False)
+        runs.append(tree["posterior"]["speed"].values)
+    np.testing.assert_array_equal(*runs)
+
+
 def test_bad_settings_raise():
     problem = two_sensors(1.0, 2.0, 0.5, 0.8, 0.1, 0.2, 0.5)
     with pytest.raises(ValueError, match="draws must be a positive whole number"):
