@@ -7,14 +7,14 @@ import xarray as xr
 
 import bayesjoint as bj
 from bayesjoint._actions import LocalActions
+from bayesjoint._curvature import sampled_precision
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._information import local_information
-from bayesjoint._mode import sampled_precision
 from bayesjoint._prior import prior_precision
 from tests.gaussian import gaussian_case
 
 
-def coupled_problem(shape=(4, 5), n=12, seed=3):
+def coupled_problem(shape=(4, 5), n=12, weight=20.0, seed=3):
     """Two coupled fields seen by one linear modality each, one of unknown noise scale."""
     rng = np.random.default_rng(seed)
     grid = bj.Grid(depth=np.arange(float(shape[0])), x=np.arange(float(shape[1])))
@@ -33,7 +33,7 @@ def coupled_problem(shape=(4, 5), n=12, seed=3):
         for name, field in zip(noise, ("a", "b"), strict=True)
     ]
     return bj.JointProblem(
-        latents=fields, modalities=modalities, couplings=[bj.CrossGradient("a", "b", weight=20.0)]
+        latents=fields, modalities=modalities, couplings=[bj.CrossGradient("a", "b", weight=weight)]
     )
 
 

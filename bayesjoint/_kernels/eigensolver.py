@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import eigh, qr
-from threadpoolctl import threadpool_limits
 
 BLOCK = 32  # vectors to which the operator is applied at a time
 BELOW = 3  # eigenvalues found under the threshold before the search may end
@@ -79,12 +78,9 @@ def leading_pairs(
     2011, doi 10.1137/090771806).  An eigenvalue of higher multiplicity than the block is found
     because the search ends only when new random directions bring nothing new.  What is left
     out: the eigenvalues in the space, plus Hutchinson's estimate of the trace on its complement.
-    One thread: factorisations of a block of 32 vectors are up to 400 times slower when threads wait
-    for each other on shared cores.
     """
     most = size if most is None else min(most, size)
-    with threadpool_limits(limits=1):
-        return _search(apply, _Space(size, most), threshold, tolerance, block, seed)
+    return _search(apply, _Space(size, most), threshold, tolerance, block, seed)
 
 
 def _search(
