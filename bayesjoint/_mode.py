@@ -3,14 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 from scipy.stats import norm, qmc
 
+from bayesjoint._curvature import Curvature, curvature
 from bayesjoint._functions import ModelFunctions
-from bayesjoint._information import LocalInformation, local_information
-from bayesjoint._kernels.spectra import solve_posterior
-from bayesjoint._prior import prior_precision
 
 DECREMENT = 1e-9  # of log density left to gain, by the quadratic model
 STALLED = 1e-6  # nats gained by a round at which the search ends
@@ -32,8 +29,6 @@ class Mode:
     ----------
     point : ndarray, shape (n,)
     log_density : float
-    information : LocalInformation
-        At the point, with its split over modalities.
     converged : bool
     lower_modes : tuple of float
         Log densities of other maxima that were found.
@@ -41,7 +36,6 @@ class Mode:
 
     point: np.ndarray
     log_density: float
-    information: LocalInformation
     converged: bool
     lower_modes: tuple[float, ...] = ()
 
@@ -55,14 +49,14 @@ def maximum_a_posteriori(functions: ModelFunctions, starts: int = 1) -> Mode:
     """
     points = [functions.initial.copy(), *_even_starts(functions, starts - 1)]
     if len(points) > 1:
-        points = [_quasi_newton(functions, point, np.eye(point.size)) for point in points]
+        points = [_quasi_newton(functions, point) for point in points]
         heights = np.array([_height(functions, point) for point in points])
         order = [i for i in np.argsort(-heights) if heights[i] > heights.max() - NEGLIGIBLE]
         points = _distinct([points[i] for i in order])[:CLIMBED]
     runs = [_climb(functions, point) for point in points]
     point, value, converged = max(runs, key=lambda run: (np.isfinite(run[1]), run[1]))
     others = sorted((run[1] for run in runs if value - run[1] > SAME_MODE), reverse=True)
-    return Mode(point, value, local_information(functions, point), converged, tuple(others))
+    return Mode(point, value, converged, tuple(others))
 
 
 def _even_starts(functions: ModelFunctions, count: int) -> np.ndarray:
@@ -87,28 +81,6 @@ def _height(functions: ModelFunctions, point: np.ndarray) -> float:
     return value if np.isfinite(value) else -np.inf
 
 
-def sampled_precision(functions: ModelFunctions, point: np.ndarray) -> np.ndarray:
-    """Return the local precision of the density that is sampled, in flat coordinates.
-
-    Prior, data and couplings; where the discrepancy is sampled, its white variables see the data
-    through the independent noise alone, and the other unknowns through it too.
-    """
-    local = local_information(functions, point, split=False)
-    precision = prior_precision(functions, point) + local.coupling
-    sampled = [f for f in functions.build.factors.values() if not f.marginal]
-    if not sampled:
-        return precision + local.total
-    # Unknown scales of the errors keep the information they have with the discrepancy integrated
-    # out.
-    precision += local.total - local.whitened.T @ local.whitened
-    columns = np.array(local.jacobian)
-    errors = functions.errors(point, power=True, integrated=True)
-    for name, block in functions.sampled_factors(point).items():
-        columns[:, functions.slices[f"{name}_white"]] = functions.rotate(block)
-    whitened = errors.whiten(columns)
-    return precision + whitened.T @ whitened
-
-
 def _climb(functions: ModelFunctions, point: np.ndarray) -> tuple[np.ndarray, float, bool]:
     """Return point, log density and whether the maximum was reached.
 
@@ -118,46 +90,46 @@ def _climb(functions: ModelFunctions, point: np.ndarray) -> tuple[np.ndarray, fl
     value, left = -np.inf, np.inf
     for _ in range(ROUNDS):
         before = value
-        point, value, precision, left = _score(functions, point)
-        if precision is None or left < DECREMENT or value - before < STALLED:
+        point, value, local, left = _score(functions, point)
+        if local is None or left < DECREMENT or value - before < STALLED:
             break
-        point = _quasi_newton(functions, point, precision)
+        point = _quasi_newton(functions, point, local)
     return point, value, left < CONVERGED
 
 
 def _score(functions: ModelFunctions, point: np.ndarray):
-    """Return (point, log density, precision, gain left) after some steps of Fisher scoring."""
+    """Return (point, log density, curvature, gain left) after some steps of Fisher scoring."""
     value, gradient = functions.density(point)
-    precision, left = None, np.inf
+    local, left = None, np.inf
     for _ in range(SCORING_STEPS):
         if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
             return point, -np.inf, None, np.inf
-        precision = sampled_precision(functions, point)
-        step = solve_posterior(precision, gradient)
+        local = curvature(functions, point)
+        step = local.solve(gradient)
         left = 0.5 * float(step @ gradient)
         moved = None if left < DECREMENT else _line_search(functions, point, value, gradient, step)
         if moved is None:
             break
         point, value, gradient = moved
-    return point, float(value), precision, left
+    return point, float(value), local, left
 
 
 def _quasi_newton(
-    functions: ModelFunctions, point: np.ndarray, precision: np.ndarray
+    functions: ModelFunctions, point: np.ndarray, local: Curvature | None = None
 ) -> np.ndarray:
-    lower = np.linalg.cholesky(precision)
+    """Return where a search ends that goes in coordinates scaled by a curvature."""
+    scale = local.scale if local else np.array
+    transposed = local.scale_transposed if local else np.array
 
     def objective(scaled):
-        value, gradient = functions.density(
-            point + solve_triangular(lower, scaled, lower=True, trans=1)
-        )
+        value, gradient = functions.density(point + scale(scaled))
         if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
             return 1e300, np.zeros_like(scaled)
-        return -float(value), -solve_triangular(lower, gradient, lower=True)
+        return -float(value), -transposed(gradient)
 
     options = {"maxiter": QUASI_NEWTON_STEPS, "maxcor": 30, "ftol": 1e-15, "gtol": 1e-7}
     found = minimize(objective, np.zeros(point.size), jac=True, method="L-BFGS-B", options=options)
-    return point + solve_triangular(lower, found.x, lower=True, trans=1)
+    return point + scale(found.x)
 
 
 def _line_search(functions, point, value, gradient, step):

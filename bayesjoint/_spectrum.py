@@ -1,8 +1,9 @@
-"""Directions of the sampler's coordinates: where data and couplings inform the unknowns."""
+"""Coordinates of the sampler from the local information; large problems need no matrix."""
 
 import numpy as np
 
-from bayesjoint import _mode
+from bayesjoint import _curvature
+from bayesjoint._actions import LocalActions
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._kernels.spectra import preconditioner
 
@@ -11,11 +12,17 @@ def sampling_coordinates(
     functions: ModelFunctions, point: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return directions and stretches of the density that is sampled, at a point."""
-    return preconditioner(_mode.sampled_precision(functions, point))
+    return average_coordinates(functions, point[None])
 
 
 def average_coordinates(
     functions: ModelFunctions, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the same for the average of the precision over some points."""
-    return preconditioner(np.mean([_mode.sampled_precision(functions, p) for p in points], axis=0))
+    if functions.size <= _curvature.DENSE_LIMIT:
+        each = [_curvature.sampled_precision(functions, point) for point in points]
+        return preconditioner(np.mean(each, axis=0))
+    actions = [LocalActions(functions, point, sampled=True) for point in points]
+    return _curvature.stretched_directions(
+        lambda rows: np.mean([action.excess(rows) for action in actions], axis=0), functions.size
+    )

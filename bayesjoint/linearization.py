@@ -105,7 +105,7 @@ def linearization_at_mode(functions: ModelFunctions, starts: int) -> tuple[xr.Da
     """Return the dataset of the group at the maximum a posteriori, and the maximum."""
     space = _space(functions)
     mode = _mode.maximum_a_posteriori(functions, starts)
-    dataset = _at_point(functions, space, mode.point, mode.information)
+    dataset = _at_point(functions, space, mode.point, local_information(functions, mode.point))
     found = {"converged": int(mode.converged), "lower_modes": list(mode.lower_modes)}
     return dataset.assign_attrs(at="map", starts=starts, **found), mode
 
@@ -129,7 +129,8 @@ def _space(functions: ModelFunctions) -> LatentSpace:
     space = LatentSpace(functions)
     if space.size > DENSE_LIMIT:
         raise ValueError(
-            f"linearize: {space.size} unknowns; matrices are dense here, up to {DENSE_LIMIT}"
+            f"linearize: {space.size} unknowns; its matrices are dense, up to {DENSE_LIMIT:,}. "
+            "Use a coarser grid: halving the cells along each axis of a section quarters them"
         )
     return space
 

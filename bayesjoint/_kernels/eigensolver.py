@@ -79,8 +79,16 @@ def leading_pairs(
     because the search ends only when new random directions bring nothing new.  What is left
     out: the eigenvalues in the space, plus Hutchinson's estimate of the trace on its complement.
     """
+    most = size if most is None else min(most, size)
+    return _search(apply, _Space(size, most), threshold, tolerance, block, seed)
+
+
+def _search(
+    apply: Action, space: "_Space", threshold: float, tolerance: float, block: int, seed: int
+) -> Pairs:
+    """Return the pairs beyond a threshold that a growing space holds."""
+    size = space.basis.shape[1]
     rng = np.random.default_rng(seed)
-    space = _Space(size, size if most is None else min(most, size))
     fresh, looked, done = rng.standard_normal((block, size)), 0, False
     while True:
         directions = space.outside(fresh)
@@ -165,7 +173,7 @@ class _Space:
     def pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return eigenvalues, ascending, vectors in the space, and norms of the residuals."""
         projected = self._projected[: self.count, : self.count]
-        values, inner = eigh((projected + projected.T) / 2)
+        values, inner = eigh((projected + projected.T) / 2, driver="evd")
         last = inner[self.count - self._last.shape[0] :]
         squares = np.einsum("ij,ik,kj->j", last, self._last, last, optimize=True)
         return values, inner, np.sqrt(np.maximum(squares, 0.0))
