@@ -140,7 +140,7 @@ def coverage(levels: Sequence[float], nominal: float) -> tuple[int, float, float
 
 
 def sample(model, scenes: Mapping[str, xr.Dataset], errors: str, rank: int = 200, **sampling):
-    """Return problem and posterior of all data; settings of `bayesjoint.sample` without progress."""
+    """Return problem and posterior of all data; settings are those of `bayesjoint.sample`."""
     problem = model.problem_of(scenes, errors=errors, rank=rank)
     return problem, bj.sample(problem, **{"progress": False, "random_seed": 1, **sampling})
 

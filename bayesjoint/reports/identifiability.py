@@ -38,9 +38,9 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
           (eigenvalue of at least 1);
         - ``r_hat``, ``ess_bulk`` (parameter), where sampled;
         - ``collinearity``: of all scalar latents together; above about 20 they can not be told
-          apart, and infinite where that is so to rounding (``attrs["separable"]`` is 0): then some
-          combination has no effect on the data. NaN with fewer than two; parameters without any sensitivity are left out and
-          named in ``attrs["no_sensitivity"]``;
+          apart, and infinite where that holds to rounding (``attrs["separable"]`` is 0): some
+          combination has no effect on the data. NaN with fewer than two; parameters without any
+          sensitivity are left out and named in ``attrs["no_sensitivity"]``;
         - ``weak_directions`` (direction, parameter): the combinations that stay widest, as unit
           vectors in parameters divided by their prior sd, with ``weak_variance`` (direction), the
           share of prior variance left, and ``weak_directions_text`` (direction), words such as
