@@ -26,7 +26,7 @@ FLOORS = [
     {"problem"},
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
-UPSTAIRS = ["linearization", "sampling", "simulation", "cli"]
+UPSTAIRS = ["linearization", "sampling", "simulation", "cross_validation", "cli"]
 
 
 def imported(path):

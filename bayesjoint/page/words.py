@@ -134,7 +134,20 @@ def unknown(page: Contents) -> list[tuple[str, str]]:
     answers = [_weak(rows.isel(parameter=i), text["partly"]) for i in partly[:MOST_LISTED]]
     answers += [_weak(rows.isel(parameter=i), text["hardly"]) for i in hardly[:MOST_LISTED]]
     answers += [blurred for name in page.fields for blurred in _blurred(name, page)]
-    return answers + _trade_offs(rows, names, scalar)
+    return answers + _not_separable(page) + _trade_offs(rows, names, scalar)
+
+
+def _not_separable(page: Contents) -> list[tuple[str, str]]:
+    """Say that some combination of the scalar parameters has no effect on the data."""
+    if page.identifiability.attrs["separable"]:
+        return []
+    names = _read.listed(page.identifiability, "collinearity_of")
+    return [
+        (
+            f"{listed([words(name) for name in names])}: not separable",
+            "some combination of them has no effect on the data, only the prior knows it",
+        )
+    ]
 
 
 def _blurred(name: str, page: Contents) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from bayesjoint.reports._rows import Row, convergence, flat_draws, per_row, rows
 from bayesjoint.reports._weak import weak_directions
 
 INFORMED = 1.0  # eigenvalue from which the data say at least as much as the prior
+ROUND_OFF = 1e-12  # smallest eigenvalue of normalised sensitivities that is more than rounding
 
 
 def identifiability(dt: xr.DataTree) -> xr.Dataset:
@@ -37,8 +38,9 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
           (eigenvalue of at least 1);
         - ``r_hat``, ``ess_bulk`` (parameter), where sampled;
         - ``collinearity``: of all scalar latents together; above about 20 they can not be told
-          apart. NaN with fewer than two; parameters without any sensitivity are left out and
-          named in ``attrs["no_sensitivity"]``;
+          apart, and infinite where that holds to rounding (``attrs["separable"]`` is 0): some
+          combination has no effect on the data. NaN with fewer than two; parameters without any
+          sensitivity are left out and named in ``attrs["no_sensitivity"]``;
         - ``weak_directions`` (direction, parameter): the combinations that stay widest, as unit
           vectors in parameters divided by their prior sd, with ``weak_variance`` (direction), the
           share of prior variance left, and ``weak_directions_text`` (direction), words such as
@@ -87,7 +89,8 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
     report["contraction"] = per_row(cells, table)
     report = report.merge(weak_directions(ds, table, draws if sampled else None))
     report = report.assign(_maps(ds, table, cells))
-    return report.assign_attrs(_attrs(ds, table, compared))
+    separable = int(not np.isinf(report["collinearity"]).any())
+    return report.assign_attrs(_attrs(ds, table, compared), separable=separable)
 
 
 def _linearised(ds: xr.Dataset, table: list[Row]) -> xr.Dataset:
@@ -136,7 +139,8 @@ def _collinearity(ds: xr.Dataset, table: list[Row]) -> xr.DataArray:
     scale = np.sqrt(np.diagonal(matrix, axis1=-2, axis2=-1))
     normalised = matrix / (scale[..., :, None] * scale[..., None, :])
     smallest = np.linalg.eigvalsh(normalised)[..., 0]
-    return xr.DataArray(1.0 / np.sqrt(np.maximum(smallest, 1e-24)), dims=leading)
+    known = np.where(smallest > ROUND_OFF, smallest, np.nan)
+    return xr.DataArray(1.0 / np.sqrt(known), dims=leading).fillna(np.inf)
 
 
 def _maps(ds: xr.Dataset, table: list[Row], cells: xr.DataArray) -> dict[str, xr.DataArray]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import bayesjoint as bj
 from case_studies import volcano_deformation as study
@@ -152,6 +153,42 @@ def test_a_station_set_apart_is_predicted(folder):
     )  # fmt: skip
     truth = scenes["gnss"].displacement.sel(station=2).values
     assert np.all(np.abs(draws.mean(axis=0) - truth) < 3 * draws.std(axis=0))
+
+
+def test_thinning_keeps_all_stations(folder):
+    scenes = volcano.load(folder)
+    thinned = study.thin(scenes, every=4)
+    assert [len(scene.look) for scene in thinned.values()] == [6, 5, 5]
+    assert thinned["ascending"].easting[1] == scenes["ascending"].easting[4]
+
+
+def test_stations_are_left_out_and_refitted_where_weights_are_not_trusted(folder, monkeypatch):
+    problem = volcano.problem(folder, errors="independent")
+    rng = np.random.default_rng(1)
+    width = np.array([5.0, 5.0, 10.0, 2e4])
+    draws = np.array(SOURCE)[:, None, None] + width[:, None, None] * rng.standard_normal((4, 1, 60))
+    posterior = {n: (("chain", "draw"), d) for n, d in zip(PUBLISHED, draws, strict=True)}
+    tree = xr.DataTree.from_dict({"posterior": xr.Dataset(posterior)})
+    trusting = study.leave_one_station_out(problem, tree, draws=60)
+    assert np.all(np.abs(trusting.error) < 5 * trusting.sd)
+    asked = []
+
+    def refit(station):
+        asked.append(station)
+        return np.array([1.0, 2.0, 3.0]) + rng.standard_normal((50, 3))
+
+    monkeypatch.setattr(study, "TRUSTED_K", float(trusting.pareto_k.median()))
+    refitted = study.leave_one_station_out(problem, tree, refit, draws=60)
+    poor = trusting.pareto_k > study.TRUSTED_K
+    assert poor.any()
+    assert asked == trusting.station.values[poor].tolist()
+    assert np.array_equal(refitted.sd.mean("component") > 0.5, poor)
+
+
+def test_coverage_counts_stations_and_gives_the_exact_interval():
+    inside, low, high = study.coverage([0.1] * 13 + [0.99], 0.9)
+    assert inside == 13
+    assert (low, high) == pytest.approx((0.6613, 0.9982), abs=1e-4)  # Clopper & Pearson 13 of 14
 
 
 def test_region_level_is_uniform_for_honest_predictions():

@@ -86,6 +86,13 @@ def test_collinearity_of_two_sensitivities(angle):
     np.testing.assert_allclose(report["collinearity"], 1 / np.sqrt(1 - np.cos(angle)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("angle", [0.0, 1e-9])
+def test_parameters_with_one_sensitivity_are_not_separable(angle):
+    report = reports.identifiability(two_scalars(angle))
+    assert np.isposinf(report["collinearity"])
+    assert report.attrs["separable"] == 0
+
+
 def test_weak_direction_in_words():
     report = reports.identifiability(two_scalars(0.1))
     text = str(report["weak_directions_text"].values[0])

@@ -155,17 +155,27 @@ def test_compromise_has_its_place(tree, tmp_path):
     assert "gravity by itself: χ² =" in text and "Compromise" in text
 
 
-def test_one_modality_and_scalars_only(tmp_path, words_only):
+def scalars_only(angle, path):
     from tests.reports.test_identifiability import two_scalars
 
-    ds = two_scalars(0.1)["linearization"].to_dataset()
+    ds = two_scalars(angle)["linearization"].to_dataset()
     ds = ds.assign(
         eig_alone=("modality", [1.0]), eig_without=("modality", [0.0]), prior_distance=1.0,
         chi2=("modality", [3.0]), n_data=("modality", [3]),
     )  # fmt: skip
-    text = text_of(report(xr.DataTree.from_dict({"linearization": ds}), tmp_path / "page.html"))
+    return text_of(report(xr.DataTree.from_dict({"linearization": ds}), path))
+
+
+def test_one_modality_and_scalars_only(tmp_path, words_only):
+    text = scalars_only(0.1, tmp_path / "page.html")
     assert "depth and volume change trade off" in text
     assert "Which data set said it" not in text
+    assert "not separable" not in text
+
+
+def test_what_is_not_separable_is_said(tmp_path, words_only):
+    text = scalars_only(0.0, tmp_path / "page.html")
+    assert "depth and volume change: not separable some combination of them has no effect" in text
 
 
 def test_faults(tree, tmp_path, monkeypatch):
