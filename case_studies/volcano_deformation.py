@@ -1,8 +1,8 @@
 """Campi Flegrei: are the intervals honest?  Every GNSS station predicted from all other data.
 
 Run as a program it prints, for both kinds of errors, how often the three components of a station
-fall together into the 50 and 90 % region that all other data predict for them (some 15 minutes on
-two cores)::
+fall together into the 50 and 90 % region that all other data predict for them (half an hour or
+more on two cores: stations whose importance weights fail are predicted by refits)::
 
     python case_studies/volcano_deformation.py [DATA]
 """
