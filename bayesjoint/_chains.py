@@ -10,14 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from bayesjoint import _nuts
 from bayesjoint._coordinates import Coordinates
-from bayesjoint._density import CompiledDensity
+from bayesjoint._density import CompiledDensity, has_black_box
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._nuts import Chain, Draws, Settings
-from bayesjoint.forward import NumpyMap
 from bayesjoint.problem import JointProblem
 
 STEPS = 8  # gradients a draw, to guess how long a run takes
@@ -28,9 +26,8 @@ Runner = Callable[..., Draws]
 
 def runner_for(functions: ModelFunctions, chains: int, draws: int, cores: int | None) -> "Runner":
     """Return the function ``(action, *arguments, **settings)`` that runs actions of `_nuts`."""
-    black_box = any(isinstance(m.forward, NumpyMap) for m in functions.problem.modalities)
     workers = min(chains, cores or os.cpu_count() or 1)
-    if not black_box or workers == 1:
+    if not has_black_box(functions.problem) or workers == 1:
         return _in_threads(functions.density)
     seconds = _seconds_of_a_call(functions) * STEPS * chains * draws
     if seconds < WORTH:
@@ -99,16 +96,13 @@ def _one_chain(
                count, seeds, settings, **more)  # fmt: skip
 
 
-def _stats(parts: list[Draws], count: int) -> xr.Dataset:
-    return xr.concat([part.stats.isel(draw=slice(0, max(count, 1))) for part in parts], dim="chain")
-
-
 def _together(parts: list[Draws]) -> Draws:
     """Return the draws of all chains, as many as the shortest has."""
     count = min(part.points.shape[1] for part in parts)
+    told = min(part.stats.sizes["draw"] for part in parts)  # of a warm-up, more than are kept
     return Draws(
         np.concatenate([part.points[:, :count] for part in parts]),
-        _stats(parts, count),
+        _nuts.joined([part.stats.isel(draw=slice(0, told)) for part in parts]),
         max(part.seconds for part in parts),
         [part.chains[0] for part in parts],
         all(part.complete for part in parts),

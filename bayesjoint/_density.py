@@ -18,10 +18,14 @@ from bayesjoint.problem import JointProblem
 BACKENDS = {"numba": NUMBA, "interpreted": INTERPRETED}
 
 
+def has_black_box(problem: JointProblem) -> bool:
+    """Tell whether a forward map runs in the interpreter."""
+    return any(isinstance(m.forward, NumpyMap) for m in problem.modalities)
+
+
 def default_backend(problem: JointProblem) -> str:
     """Return "numba", or "interpreted" where a black box dominates the cost."""
-    black_box = any(isinstance(m.forward, NumpyMap) for m in problem.modalities)
-    return "interpreted" if black_box else "numba"
+    return "interpreted" if has_black_box(problem) else "numba"
 
 
 class CompiledDensity:

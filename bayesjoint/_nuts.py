@@ -86,17 +86,16 @@ def warm_up(
     seeds: Sequence[int],
     settings: Settings,
     watch: Callable | None = None,
-    step: float = 0.1,
 ) -> Draws:
     """Return chains that have learnt step and scale from starts (chain, n), and their last draw."""
     models = [density.at(coordinates, coordinates.from_point(start)) for start in starts]
-    options = {"tune": tune, "draws": 1, "initial_step": step, "save_warmup": True}
+    options = {"tune": tune, "draws": 1, "save_warmup": True}
     trees, seconds, complete = _run(models, seeds, settings, watch, [options] * len(models))
     if not complete:
         raise KeyboardInterrupt("interrupted during the warm-up, before the first draw")
     chains = [_learnt(tree) for tree in trees]
     points = np.stack([chain.point for chain in chains])[:, None]
-    stats = _joined([_stats(tree["warmup_sample_stats"], tune) for tree in trees])
+    stats = joined([_stats(tree["warmup_sample_stats"], tune) for tree in trees])
     return Draws(points, stats, seconds, chains, True)
 
 
@@ -131,7 +130,7 @@ def advance(
         Chain(stacked[i, -1] if count else chain.point, chain.step, chain.scale)
         for i, chain in enumerate(chains)
     ]
-    stats = _joined([_stats(tree["sample_stats"], count) for tree in trees])
+    stats = joined([_stats(tree["sample_stats"], count) for tree in trees])
     return Draws(stacked, stats, seconds, moved, complete)
 
 
@@ -188,9 +187,9 @@ def _wait(running, peek: Callable | None) -> tuple[list, bool]:
     """Wait for all samplers; ``peek`` is shown their draws so far from time to time."""
     trees: list = []
     try:
-        for sampler in running:
+        for number, sampler in enumerate(running):
             pause = POLL
-            while len(trees) < running.index(sampler) + 1:
+            while len(trees) == number:
                 try:
                     trees.append(sampler.wait(timeout=pause))
                 except TimeoutError:
@@ -233,5 +232,6 @@ def _stats(group: Any, count: int) -> xr.Dataset:
     return stats[kept].isel(draw=slice(0, count)).drop_vars(["chain", "draw"], errors="ignore")
 
 
-def _joined(parts: list[xr.Dataset]) -> xr.Dataset:
+def joined(parts: list[xr.Dataset]) -> xr.Dataset:
+    """Return statistics of several chains as one dataset."""
     return xr.concat(parts, dim="chain", coords="minimal", compat="override")

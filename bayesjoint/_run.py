@@ -161,7 +161,7 @@ def begin(
     seconds, refreshes = warm.seconds, 0
     wild = divergences_of(warm) if careful else 0.0
     if steps_of(warm) > REFRESH_ABOVE or wild:
-        places = np.stack([chain.point for chain in warm.chains])
+        places = warm.points[:, -1]
         vectors, stretch = _spectrum.average_coordinates(functions, places)
         run.coordinates = Coordinates.around(point, vectors, stretch)
         if wild:
@@ -208,6 +208,7 @@ def resume(functions: ModelFunctions, path: Any, settings: _nuts.Settings, draws
     ValueError
         When the store holds a run of another problem.
     """
+    checkpoints = _store.trim(path)
     sampler, record = _store.read_sampler(path)
     coordinates = Coordinates.around(*(sampler[v].values for v in ("centre", "vectors", "stretch")))
     if sampler.attrs["fingerprint"] != fingerprint(functions, coordinates.centre):
@@ -215,7 +216,6 @@ def resume(functions: ModelFunctions, path: Any, settings: _nuts.Settings, draws
             f"store {str(path)!r} holds a run of another problem: data, priors or physics differ; "
             "name another store, or sample the problem it was made for"
         )
-    _store.trim(path)
     facts = {key: sampler.attrs[key] for key in
              ("sampling_time", "tuning_steps", "refreshes", "warm_up_steps", "target_accept",
               "inference_library")}  # fmt: skip
@@ -224,7 +224,7 @@ def resume(functions: ModelFunctions, path: Any, settings: _nuts.Settings, draws
     return Run(
         functions, runner_for(functions, len(chains), draws, settings.cores), settings,
         int(sampler.attrs["entropy"]), coordinates, chains, facts, int(record["drawn"]),
-        _store.checkpoints(path), bool(sampler.attrs["keep_white"]), int(sampler.attrs["thinned"]),
+        checkpoints, bool(sampler.attrs["keep_white"]), int(sampler.attrs["thinned"]),
     )  # fmt: skip
 
 

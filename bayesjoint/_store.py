@@ -6,6 +6,8 @@ What lies beyond the last such record was being written when the run stopped, an
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,6 @@ class MemoryOutput:
     def __init__(self) -> None:
         self._static: dict[str, xr.Dataset] = {}
         self._parts: dict[str, list[xr.Dataset]] = {}
-        self._notes: dict[str, Any] = {}
 
     def begin(self, static: dict[str, xr.Dataset], sampler: xr.Dataset) -> None:
         """Take the groups that do not grow."""
@@ -38,8 +39,7 @@ class MemoryOutput:
             self._parts.setdefault(name, []).append(dataset)
 
     def note(self, attrs: dict[str, Any]) -> None:
-        """Add to the attributes of the posterior."""
-        self._notes = attrs
+        """Keep attributes of the posterior: they are in the tree already."""
 
     def tree(self) -> xr.DataTree:
         """Return all groups."""
@@ -47,7 +47,6 @@ class MemoryOutput:
             name: parts[0] if len(parts) == 1 else xr.concat(parts, "draw", data_vars="minimal")
             for name, parts in self._parts.items()
         }
-        grown["posterior"] = grown["posterior"].assign_attrs(self._notes)
         return xr.DataTree.from_dict({**grown, **self._static})
 
 
@@ -59,7 +58,7 @@ class ZarrOutput:
 
     def begin(self, static: dict[str, xr.Dataset], sampler: xr.Dataset) -> None:
         """Make the store anew, with the groups that do not grow and what continues the run."""
-        with self._safe():
+        with _safely(self.path):
             xr.DataTree.from_dict({**static, SAMPLER: sampler}).to_zarr(
                 self.path, mode="w", consolidated=False
             )
@@ -67,43 +66,35 @@ class ZarrOutput:
     def append(self, groups: dict[str, xr.Dataset], record: xr.Dataset) -> None:
         """Write some more draws of the groups that grow, then the record that makes them count."""
         known = set(zarr.open_group(self.path, mode="r").group_keys())
-        with self._safe():
+        with _safely(self.path):
             for name, dataset in groups.items():
                 _append(self.path, name, dataset, "draw", name in known)
             os.sync()  # the record must not reach the disk before the draws
             _append(self.path, RECORD, record, "checkpoint", RECORD in known)
 
     def note(self, attrs: dict[str, Any]) -> None:
-        """Add to the attributes of the posterior."""
-        with self._safe():
+        """Keep attributes of the posterior."""
+        with _safely(self.path):
             zarr.open_group(self.path, mode="r+", path="posterior").attrs.update(attrs)
 
     def tree(self) -> xr.DataTree:
         """Return all groups."""
         return read(self.path)
 
-    def _safe(self) -> "_Safely":
-        return _Safely(self.path)
 
-
-class _Safely:
-    """Turns a failure to write into advice; what was recorded before stays readable."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError):
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise OSError(
-                error.errno,
-                f"store {str(self.path)!r}: {'the disk is full' if full else error.strerror}; the "
-                f"{recorded(self.path)} draws a chain recorded before are safe: make room and go "
-                "on with resume=True",
-            ) from error
+@contextmanager
+def _safely(path: Path) -> Iterator[None]:
+    """Turn a failure to write into advice; what was recorded before stays readable."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise OSError(
+            error.errno,
+            f"store {str(path)!r}: {'the disk is full' if full else error.strerror}; the "
+            f"{recorded(path)} draws a chain recorded before are safe: make room and go on with "
+            "resume=True",
+        ) from error
 
 
 def recorded(path: Path) -> int:
@@ -126,11 +117,6 @@ def _records(path: Path) -> tuple[int, int]:
     return count, int(drawn[count - 1]) if count else 0
 
 
-def checkpoints(path: Path) -> int:
-    """Return how many checkpoints of a store are complete."""
-    return _records(path)[0]
-
-
 def require_replaceable(path: Path) -> None:
     """Raise unless a new run may be written there: an unfinished one is never lost."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
@@ -146,7 +132,7 @@ def require_replaceable(path: Path) -> None:
 
 
 def trim(path: Path) -> int:
-    """Cut off what was being written when a run stopped; return the draws of each chain kept."""
+    """Cut off what was being written when a run stopped; return the checkpoints kept."""
     checkpoints, draws = _records(path)
     root = zarr.open_group(path, mode="r+")
     for name, group in root.groups():
@@ -161,7 +147,7 @@ def trim(path: Path) -> int:
             )
             if shape != array.shape:
                 array.resize(shape)
-    return draws
+    return checkpoints
 
 
 def _kept_draws(group: zarr.Group, draws: int) -> int:
@@ -181,7 +167,10 @@ def read(path: Path) -> xr.DataTree:
 
 
 def read_sampler(path: Path) -> tuple[xr.Dataset, xr.Dataset]:
-    """Return what a run moves with, and where its chains were at the last checkpoint."""
+    """Return what a run moves with, and where its chains were at the last checkpoint.
+
+    Of a trimmed store: a record that was being written is no checkpoint.
+    """
     sampler, record = (
         xr.open_dataset(path, group=name, engine="zarr", consolidated=False)
         for name in (SAMPLER, RECORD)

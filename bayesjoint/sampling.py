@@ -127,19 +127,17 @@ def sample(
         draws=draws, tune=tune, chains=chains, prior_draws=prior_draws, checkpoint=checkpoint or 1
     )
     path = None if store is None else Path(store)
-    going_on = path is not None and resume and _store.recorded(path) > 0
-    if path is not None and not going_on:
+    done = _store.recorded(path) if path and resume else 0
+    if path and not done:
         _store.require_replaceable(path)
-    output = _store.MemoryOutput() if path is None else _store.ZarrOutput(path)
+    output = _store.ZarrOutput(path) if path else _store.MemoryOutput()
     functions = ModelFunctions(problem)
     settings = _nuts.Settings(target_accept or _run.ACCEPT, cores=cores)
-    done = _store.recorded(path) if path is not None and going_on else 0
     with threads_for(functions.size + functions.rank):
         functions.density = CompiledDensity(functions, backend)
-        with Followed(progress, chains, tune, draws, done) as followed:
-            if path is not None and going_on:
-                run = _run.resume(functions, path, settings, draws)
-            else:
+        run = _run.resume(functions, path, settings, draws) if done else None
+        with Followed(progress, len(run.chains) if run else chains, tune, draws, done) as followed:
+            if run is None:
                 linearization, point = _starting_point(functions)
                 run = _run.begin(
                     functions, point, settings, random_seed=random_seed, chains=chains, tune=tune,
@@ -147,11 +145,12 @@ def sample(
                     careful=target_accept is None,
                 )  # fmt: skip
                 output.begin(_static_groups(run, prior_draws, linearization), run.sampler())
-            every = draws if path is None else checkpoint or max(1, -(-draws // CHECKPOINTS))
+            every = (checkpoint or max(1, -(-draws // CHECKPOINTS))) if path else draws
             run.draw(output, draws, every, followed)
-        judged = diagnose(output.tree())
-        output.note({**run.facts, "draws_asked": draws, **_in_words(judged)})
-        tree = output.tree()
+    tree = output.tree()
+    told = {**run.facts, "draws_asked": draws, **_in_words(diagnose(tree))}
+    tree["posterior"].attrs.update(told)
+    output.note(told)
     _warn(tree, draws)
     return tree
 
@@ -190,11 +189,6 @@ def open_store(store: str | Path) -> xr.DataTree:
         )
     _store.trim(path)
     return _store.read(path)
-
-
-def prior_points(functions: ModelFunctions, rng: np.random.Generator, count: int) -> np.ndarray:
-    """Return draws of the coupled prior in flat coordinates, shape (chain, draw, n)."""
-    return _run.prior_points(functions, CompiledDensity(functions, "interpreted"), rng, count)
 
 
 def _in_words(judged: xr.Dataset) -> dict[str, Any]:

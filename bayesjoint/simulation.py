@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint._density import CompiledDensity
 from bayesjoint._draws import DrawEvaluator
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._latent_space import LatentSpace
+from bayesjoint._run import prior_points
 from bayesjoint.problem import JointProblem
-from bayesjoint.sampling import prior_points
 
 MIXING_DRAWS = 100  # of the coupled prior, of which the last is the truth
 
@@ -86,5 +87,8 @@ def _truth_point(
                 f"simulate: truth gives only one of {coupling.latents}, which {coupling.name} "
                 "couples; give both or neither"
             )
-    point = prior_points(functions, rng, MIXING_DRAWS)[-1, -1] if drawn else functions.initial
+    point = functions.initial
+    if drawn:
+        density = CompiledDensity(functions, "interpreted")
+        point = prior_points(functions, density, rng, MIXING_DRAWS)[-1, -1]
     return space.point_of_values(truth, start=point)

@@ -308,8 +308,9 @@ def test_chains_of_a_black_box_in_processes_are_those_of_threads(monkeypatch):
     for worth in (1e9, 0.0):
         monkeypatch.setattr("bayesjoint._chains.WORTH", worth)
         tree = bj.sample(problem, draws=100, tune=100, chains=2, random_seed=1, progress=False)
-        runs.append(tree["posterior"]["speed"].values)
-    np.testing.assert_array_equal(*runs)
+        runs.append(tree["posterior"])
+    np.testing.assert_array_equal(*[run["speed"].values for run in runs])
+    assert runs[0].attrs["warm_up_steps"] == runs[1].attrs["warm_up_steps"]
 
 
 def test_bad_settings_raise():

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 import bayesjoint as bj
 from bayesjoint import _nuts, _store
@@ -118,6 +119,27 @@ def test_a_full_disk_loses_nothing_that_was_recorded(problem, tmp_path, monkeypa
     assert lengths(bj.open_store(store)) == {20}
     tree = bj.sample(problem, draws=50, store=store, resume=True, **SETTINGS)
     assert lengths(tree) == {50}
+
+
+@pytest.mark.parametrize("written", [("drawn",), ("drawn", "point", "sampling_time")])
+def test_a_record_cut_short_is_no_checkpoint(problem, whole, tmp_path, written):
+    """Arrays of the record have grown, their values were not written when the run was killed."""
+    store = tmp_path / "run.zarr"
+    bj.sample(problem, draws=30, store=store, **SETTINGS)
+    for name in written:
+        array = zarr.open_array(store, path=f"checkpoints/{name}", mode="r+")
+        array.resize((array.shape[0] + 1, *array.shape[1:]))
+    tree = bj.sample(problem, draws=60, store=store, resume=True, **SETTINGS)
+    np.testing.assert_array_equal(tree["posterior"]["theta"], whole[0]["posterior"]["theta"])
+
+
+def test_a_resumed_run_has_its_own_number_of_chains(problem, tmp_path, capsys):
+    store = tmp_path / "run.zarr"
+    bj.sample(problem, draws=20, store=store, **SETTINGS)
+    settings = {**SETTINGS, "chains": 4, "progress": True}
+    tree = bj.sample(problem, draws=40, store=store, resume=True, **settings)
+    assert tree["posterior"].sizes["chain"] == 2 and lengths(tree) == {40}
+    assert "of 2 chains" in capsys.readouterr().out
 
 
 def test_an_unfinished_run_is_not_overwritten_and_a_finished_one_is(problem, tmp_path, monkeypatch):
