@@ -47,11 +47,11 @@ def log_likelihoods(
     }
     names = [*functions.data_slices, "joint"]
     joints = {name: table.array(joint[:, i], ()) for i, name in enumerate(names)}
-    pair = (
+    of_data, of_all = (
         table.dataset(part).assign_coords(draw=first + draws).assign_attrs(thinned=step)
         for part in (arrays, joints)
     )
-    return next(pair), next(pair)
+    return of_data, of_all
 
 
 def thinning(functions: ModelFunctions, draws: int) -> int:

@@ -279,7 +279,7 @@ class GaussianField:
         given = length_scale if isinstance(length_scale, Mapping) else {}
         lengths = [float(given[dim] if given else length_scale) for dim in self.dims]
         vectors = tuple(basis[1] for basis in self._bases)
-        return matern.MaternFactor(vectors, self.grid.widths, self._amplitude(lengths), float(sd))
+        return matern.MaternFactor(vectors, self._amplitude(lengths), float(sd))
 
     def _length_scales(self, build: ModelBuild) -> list:
         if isinstance(self.length_scale, Mapping):

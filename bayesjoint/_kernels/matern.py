@@ -71,15 +71,12 @@ class MaternFactor:
     ----------
     vectors : tuple of ndarray, shape (n_d, n_d)
         Eigenvectors along each axis, one a column, orthonormal with the cell widths as weights.
-    widths : tuple of ndarray, shape (n_d,)
-        Cell widths along each axis.
     amplitude : ndarray, shape (n_1, n_2, ..)
         S, of every mode.
     sd : float
     """
 
     vectors: tuple[np.ndarray, ...]
-    widths: tuple[np.ndarray, ...]
     amplitude: np.ndarray
     sd: float = 1.0
 
@@ -89,29 +86,6 @@ class MaternFactor:
         squares = [v**2 for v in self.vectors]
         spread = apply_along_axes(squares, self.amplitude**2, np.tensordot, np.moveaxis)
         return self.sd / np.sqrt(spread)
-
-    @property
-    def variance(self) -> np.ndarray:
-        """Prior variance of every cell, flat."""
-        return np.full(self.amplitude.size, self.sd**2)
-
-    def apply(self, rows: np.ndarray) -> np.ndarray:
-        """Return ``L`` times each row, shape (row, cell)."""
-        modes = rows.reshape(-1, *self.amplitude.shape) * self.amplitude
-        return (self.scale * _along_rows(self.vectors, modes)).reshape(rows.shape)
-
-    def inverse_transpose(self, rows: np.ndarray) -> np.ndarray:
-        """Return ``L^-T`` times each row: ``V^-T = diag(width) V``."""
-        modes = rows.reshape(-1, *self.amplitude.shape) / self.amplitude
-        weighted = [width[:, None] * v for width, v in zip(self.widths, self.vectors, strict=True)]
-        return (_along_rows(weighted, modes) / self.scale).reshape(rows.shape)
-
-
-def _along_rows(matrices, rows: np.ndarray) -> np.ndarray:
-    """Apply one matrix along each axis but the first."""
-    for axis, matrix in enumerate(matrices, start=1):
-        rows = np.moveaxis(np.tensordot(rows, matrix, ([axis], [1])), -1, axis)
-    return rows
 
 
 CLOSED_FORMS = (0.5, 1.5, 2.5)

@@ -8,6 +8,7 @@ from bayesjoint.page.contents import Contents
 from bayesjoint.page.numbers import counted, grouped
 from bayesjoint.plots._style import words
 from bayesjoint.reports import _read
+from bayesjoint.reports.diagnostics import verdict_of
 
 VERDICTS = {
     "good": "The chains agree",
@@ -39,10 +40,7 @@ def worst(page: Contents) -> tuple[float, float]:
 
 def verdict(page: Contents) -> str:
     """Judge the chains: good, fair or bad."""
-    r_hat, ess = worst(page)
-    if r_hat > 1.05 or ess < 100:
-        return "bad"
-    return "good" if r_hat <= 1.01 and ess >= 400 and not divergences(page) else "fair"
+    return verdict_of(*worst(page), sound=not divergences(page))
 
 
 def divergences(page: Contents) -> int:

@@ -57,8 +57,10 @@ def diagnose(dt: xr.DataTree) -> xr.Dataset:
     count = posterior.sizes["chain"] * posterior.sizes["draw"]
     found["gradients_per_effective_draw"] = found["steps_per_draw"] * count / found["ess_bulk"]
     faults = _faults(found, worst) + _of_modes(dt)
+    sound = not (found["divergences"] > 0 or found["ebfmi"] < LOW_ENERGY)
+    verdict = verdict_of(found["r_hat"], found["ess_bulk"], sound)
     attrs = {
-        "report": "diagnose", "verdict": _verdict(found), "worst": worst,
+        "report": "diagnose", "verdict": verdict, "worst": worst,
         "text": _paragraph(found, faults),
     }  # fmt: skip
     return xr.Dataset({name: ((), value) for name, value in found.items()}, attrs=attrs)
@@ -166,16 +168,11 @@ def _of_modes(dt: xr.DataTree) -> list[str]:
     ]
 
 
-def _verdict(found: dict[str, float]) -> str:
-    if found["r_hat"] > LARGE_R_HAT or found["ess_bulk"] < TOO_FEW:
+def verdict_of(r_hat: float, ess: float, sound: bool) -> str:
+    """Judge chains, good, fair or bad, from r-hat, bulk size, and whether their moves are sound."""
+    if r_hat > LARGE_R_HAT or ess < TOO_FEW:
         return "bad"
-    fair = (
-        found["r_hat"] > R_HAT
-        or found["ess_bulk"] < ENOUGH
-        or found["divergences"] > 0
-        or found["ebfmi"] < LOW_ENERGY
-    )
-    return "fair" if fair else "good"
+    return "fair" if r_hat > R_HAT or ess < ENOUGH or not sound else "good"
 
 
 def _paragraph(found: dict[str, float], faults: list[str]) -> str:
