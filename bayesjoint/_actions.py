@@ -1,11 +1,13 @@
 """Actions of the local precision of a model on rows of vectors: no matrix of it is formed."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
 from bayesjoint._functions import ModelFunctions
-from bayesjoint._information import error_changes
+from bayesjoint._information import ErrorChanges, error_changes
+from bayesjoint._kernels.errors import ErrorCovariance
 from bayesjoint._prior import non_white_precision
 
 
@@ -24,6 +26,7 @@ class LocalActions:
     def __init__(self, functions: ModelFunctions, point: np.ndarray, sampled: bool = False) -> None:
         self.functions, self.point, self.size = functions, point, functions.size
         self._blocks: dict[slice, np.ndarray] = {}
+        self._of_errors_in: dict[tuple[int, ...], np.ndarray] = {}
         if sampled:
             blocks = functions.sampled_factors(point)
             self._blocks = {
@@ -33,12 +36,24 @@ class LocalActions:
         self.errors = functions.errors(point, power=True, integrated=sampled)
 
     @cached_property
-    def of_errors(self) -> tuple[np.ndarray, np.ndarray]:
-        """Flat coordinates of unknowns of the errors, and their Fisher information."""
+    def _changes(self) -> tuple[ErrorChanges, ErrorCovariance]:
         # With the discrepancy integrated out whichever form is sampled.
         errors = self.functions.errors(self.point, power=True)
-        changes = error_changes(self.functions, self.point, errors)
-        return changes.columns, changes.small(errors)
+        return error_changes(self.functions, self.point, errors), errors
+
+    @cached_property
+    def of_errors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Flat coordinates of unknowns of the errors, and their Fisher information."""
+        changes, errors = self._changes
+        return changes.columns, changes.information(errors)
+
+    def of_errors_in(self, modalities: Sequence[int]) -> np.ndarray:
+        """Return the Fisher information on unknowns of the errors from some modalities."""
+        key = tuple(modalities)
+        if key not in self._of_errors_in:
+            changes, errors = self._changes
+            self._of_errors_in[key] = changes.information(errors.part(key), errors.rows_of(key))
+        return self._of_errors_in[key]
 
     @cached_property
     def prior(self) -> tuple[np.ndarray, np.ndarray]:
@@ -69,6 +84,13 @@ class LocalActions:
         """Return the information of the data times each row."""
         result = self.pull(self.errors.solve(self.push(rows).T).T)
         return _add(result, rows, *self.of_errors)
+
+    def data_of(self, modalities: Sequence[int], rows: np.ndarray) -> np.ndarray:
+        """Return the information of some modalities, by themselves, times each row."""
+        kept = self.errors.rows_of(modalities)
+        solved = np.zeros((rows.shape[0], self.functions.data.size))
+        solved[:, kept] = self.errors.part(modalities).solve(self.push(rows)[:, kept].T).T
+        return _add(self.pull(solved), rows, self.of_errors[0], self.of_errors_in(modalities))
 
     def coupling(self, rows: np.ndarray) -> np.ndarray:
         """Return the Gauss-Newton Hessian of the couplings times each row."""

@@ -105,7 +105,7 @@ def sampled_precision(functions: ModelFunctions, point: np.ndarray) -> np.ndarra
     Prior, data and couplings; where the discrepancy is sampled, its white variables see the data
     through the independent noise alone, and the other unknowns through it too.
     """
-    local = local_information(functions, point, split=False)
+    local = local_information(functions, point)
     precision = prior_precision(functions, point) + local.coupling
     sampled = [f for f in functions.build.factors.values() if not f.marginal]
     if not sampled:

@@ -1,6 +1,7 @@
 """Between a model's flat vector, the white coordinates of its unknowns, and physical values."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -9,11 +10,12 @@ import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 from pytensor.gradient import pushforward
-from scipy.linalg import block_diag
 
 from bayesjoint._compile import INTERPRETED, over_rows
 from bayesjoint._functions import ModelFunctions
+from bayesjoint._kernels.factors import DenseFactor, DiagonalFactor, Factor
 from bayesjoint._prior import prior_precision
+from bayesjoint.latents import GaussianField
 
 NEWTON_STEPS = 100
 
@@ -70,52 +72,48 @@ class LatentSpace:
         """Return the physical values at a flat point, in the order of ``names``."""
         return self._value_function(point)
 
-    def scaling(self, point: np.ndarray) -> np.ndarray:
-        """Return the matrix from white coordinates to the flat vector."""
-        scaling = np.zeros((self.functions.size, self.size))
-        scaling[self.flat_index, np.arange(self.size)] = 1.0
-        precision = prior_precision(self.functions, point)
-        for unknown in self.unknowns:
-            if not unknown.white:
-                flat, where = (
-                    self.functions.slices[unknown.variable],
-                    self.unknown_slices[unknown.name],
-                )
-                scaling[flat, where] = np.linalg.inv(np.linalg.cholesky(precision[flat, flat])).T
-        return scaling
+    def scaling(self, point: np.ndarray) -> "Scaling":
+        """Return the map between white coordinates and the flat vector at a point."""
+        blocks = {}
+        if any(not u.white for u in self.unknowns):
+            precision = prior_precision(self.functions, point)
+            for unknown in self.unknowns:
+                if not unknown.white:
+                    flat = self.functions.slices[unknown.variable]
+                    lower = np.linalg.cholesky(precision[flat, flat])
+                    blocks[unknown.name] = np.linalg.inv(lower).T
+        return Scaling(self, blocks)
 
-    def white(self, point: np.ndarray) -> np.ndarray:
-        """Return the white coordinates of a flat point."""
-        return (
-            np.linalg.pinv(self.scaling(point)) @ (point - self._centre())
-            if self._has_non_white
-            else point[self.flat_index]
+    def factors(self, point: np.ndarray) -> dict[str, Factor]:
+        """Return L of each unknown: physical values per white coordinate."""
+        scaling = self.scaling(point)
+        values = dict(zip(self.names, self.values(point), strict=True))
+        return {u.name: self._factor(u, point, values, scaling) for u in self.unknowns}
+
+    def _factor(self, unknown, point: np.ndarray, values: Mapping, scaling: "Scaling") -> Factor:
+        latent = self.functions.problem.latent.get(unknown.name)
+        if isinstance(latent, GaussianField):
+            return latent.factor(values)
+        where, cells = self.unknown_slices[unknown.name], self.cell_slices[unknown.name]
+        tangents = np.eye(where.stop - where.start)
+        if unknown.white:
+            tangents = np.ones((1, where.stop - where.start))  # each value has its own
+        rows = np.zeros((tangents.shape[0], self.size))
+        rows[:, where] = tangents
+        pushed = self._pushed(scaling.to_flat(rows), point)[0][:, cells]
+        return DiagonalFactor(pushed[0]) if unknown.white else DenseFactor(pushed.T)
+
+    def physical(self, factors: Mapping[str, Factor], columns: np.ndarray) -> np.ndarray:
+        """Return ``L`` times columns of white coordinates, shape (cell, k)."""
+        return np.concatenate(
+            [f.times(columns[self.unknown_slices[name]]) for name, f in factors.items()]
         )
 
-    @property
-    def _has_non_white(self) -> bool:
-        return any(not u.white for u in self.unknowns)
-
-    def _centre(self) -> np.ndarray:
-        return self.functions.initial
-
-    def factor(self, point: np.ndarray) -> np.ndarray:
-        """Return L: physical values per white coordinate, block-diagonal, shape (cell, unknown)."""
-        scaling = self.scaling(point)
-        blocks = []
-        for name in self.names:
-            where = self.unknown_slices[name]
-            pushed = self._pushed(scaling[:, where].T, point)[0].T
-            blocks.append(pushed[self.cell_slices[name]])
-        return block_diag(*blocks)
-
-    def inverse_transpose(self, factor: np.ndarray) -> np.ndarray:
-        """Return ``L^-T`` block by block, so that ``R_m = L R_z L^-1``."""
-        blocks = [
-            np.linalg.pinv(factor[self.cell_slices[name], self.unknown_slices[name]]).T
-            for name in self.names
-        ]
-        return block_diag(*blocks)
+    def physical_dual(self, factors: Mapping[str, Factor], columns: np.ndarray) -> np.ndarray:
+        """Return ``L^-T`` times columns, shape (cell, k), so that ``R_m = L R_z L^-1``."""
+        return np.concatenate(
+            [f.inverse_transpose(columns[self.unknown_slices[name]]) for name, f in factors.items()]
+        )
 
     def point_of_values(
         self, values: Mapping[str, Any], start: np.ndarray | None = None
@@ -140,18 +138,21 @@ class LatentSpace:
 
     def _solve(self, point: np.ndarray, index: int, target: np.ndarray) -> np.ndarray:
         name, unknown = self.names[index], self.unknowns[index]
-        flat, cells = self.functions.slices[unknown.variable], self.cell_slices[name]
+        scalar = unknown.white and not isinstance(
+            self.functions.problem.latent.get(name), GaussianField
+        )
         if np.shape(target) != self.value_shapes[index]:
             raise ValueError(
                 f"{name!r} is given with shape {np.shape(target)}, "
                 f"{self.value_shapes[index]} is needed"
             )
         for _ in range(NEWTON_STEPS):
-            miss = (target - self.values(point)[index]).ravel()
-            jacobian = self._pushed(np.eye(self.functions.size)[flat], point)[0].T[cells]
-            step = np.linalg.lstsq(jacobian, miss, rcond=None)[0]
-            point = point.copy()
-            point[flat] += np.clip(step, -2.0, 2.0) if flat.stop - flat.start == 1 else step
+            values = dict(zip(self.names, self.values(point), strict=True))
+            factor = self._factor(unknown, point, values, scaling := self.scaling(point))
+            step = factor.inverse((target - values[name]).reshape(-1, 1))[:, 0]
+            white = np.zeros((1, self.size))
+            white[0, self.unknown_slices[name]] = np.clip(step, -2.0, 2.0) if scalar else step
+            point = point + scaling.to_flat(white)[0]
             if np.max(np.abs(step)) < 1e-9:
                 return point
         raise ValueError(f"the value given for {name!r} lies outside what its prior allows")
@@ -180,7 +181,6 @@ class LatentSpace:
             "modality_of_datum": ("datum", labels(functions.data_slices)),
             "modality": np.array(list(functions.data_slices), dtype=str),
             "latent": np.array(self.names, dtype=str),
-            "mode": np.arange(self.size),
         }
 
     def physical_values(self, point: np.ndarray) -> xr.Dataset:
@@ -198,6 +198,49 @@ class LatentSpace:
                 value, dims=dims, coords=coords, attrs={"units": unknown.units}
             )
         return xr.Dataset(arrays)
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """Between the white coordinates of the unknowns and the flat vector, at a point.
+
+    Parameters
+    ----------
+    space : LatentSpace
+    blocks : dict of str to ndarray
+        Of each variable without white form: flat coordinates per white coordinate.
+    """
+
+    space: LatentSpace
+    blocks: dict[str, np.ndarray]
+
+    def to_flat(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows of flat vectors from rows of white ones."""
+        flat = np.zeros((rows.shape[0], self.space.functions.size))
+        flat[:, self.space.flat_index] = rows
+        for where, index, block in self._placed():
+            flat[:, index] = rows[:, where] @ block.T
+        return flat
+
+    def to_white(self, rows: np.ndarray) -> np.ndarray:
+        """Return the transpose of `to_flat` applied to rows of flat vectors."""
+        white = np.array(rows[:, self.space.flat_index])
+        for where, index, block in self._placed():
+            white[:, where] = rows[:, index] @ block
+        return white
+
+    def white(self, point: np.ndarray) -> np.ndarray:
+        """Return the white coordinates of a flat point."""
+        moved = point - self.space.functions.initial
+        white = moved[self.space.flat_index]
+        for where, index, block in self._placed():
+            white[where] = np.linalg.solve(block, moved[index])
+        return white
+
+    def _placed(self):
+        for name, block in self.blocks.items():
+            where = self.space.unknown_slices[name]
+            yield where, self.space.flat_index[where], block
 
 
 def _consecutive(names: list[str], sizes: list[int]) -> dict[str, slice]:

@@ -13,6 +13,7 @@ from scipy import sparse
 from bayesjoint import _validate
 from bayesjoint._build import ModelBuild, Unknown
 from bayesjoint._kernels import matern
+from bayesjoint._kernels.factors import Factor, PrecisionFactor
 from bayesjoint.grids import Grid
 from bayesjoint.priors import Prior
 
@@ -235,7 +236,7 @@ class GaussianField:
     def _deviation(self, build: ModelBuild, white):
         if self.precision is not None:
             # Q = C C^T, field = C^-T z
-            upper = np.linalg.cholesky(_dense(self.precision)).T
+            upper = self._precision_factor.lower.T
             factor = build.matrix(f"{self.name}_factor", np.linalg.inv(upper))
             return (factor @ white.ravel()).reshape(self.shape)
         sd = build.unknown(f"{self.name}_sd", self.sd, units=self.units or "")
@@ -273,6 +274,17 @@ class GaussianField:
             for axis, ((eigenvalues, _), length) in enumerate(zip(bases, length_scale, strict=True))
         )
         return matern.matern_amplitude(scaled, len(bases), self.smoothness)
+
+    @cached_property
+    def _precision_factor(self) -> PrecisionFactor:
+        return PrecisionFactor(np.linalg.cholesky(_dense(self.precision)))
+
+    def factor(self, values: Mapping[str, Any]) -> Factor:
+        """Return the factor of the prior covariance, given values of unknown settings by name."""
+        if self.precision is not None:
+            return self._precision_factor
+        sd = values.get(f"{self.name}_sd", self.sd)
+        return self.matern_factor(sd, values.get(f"{self.name}_length_scale", self.length_scale))
 
     def matern_factor(self, sd: Any, length_scale: Any) -> matern.MaternFactor:
         """Return the factor of the prior covariance at numbers for sd and length scale."""

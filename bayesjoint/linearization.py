@@ -8,23 +8,29 @@ import pymc as pm
 import xarray as xr
 
 from bayesjoint import _mode
+from bayesjoint._actions import LocalActions
 from bayesjoint._compile import threads_for
+from bayesjoint._coupled_prior import CoupledPrior, coupled_prior
 from bayesjoint._density import CompiledDensity, default_backend
 from bayesjoint._functions import ModelFunctions
-from bayesjoint._information import LocalInformation, local_information
-from bayesjoint._kernels.spectra import generalised_pairs, information_gain
+from bayesjoint._informed import Informed
 from bayesjoint._latent_space import LatentSpace
 from bayesjoint.forward import LinearMap
 from bayesjoint.latents import GaussianField
 from bayesjoint.noise import CorrelatedNoise, GaussianNoise
 from bayesjoint.problem import JointProblem
 
-DENSE_LIMIT = 4_000
+THRESHOLD = 0.1
 DRAWS = 20
 
 
 def linearize(
-    problem: JointProblem, at: Any = None, *, starts: int | None = None, backend: str | None = None
+    problem: JointProblem,
+    at: Any = None,
+    *,
+    starts: int | None = None,
+    backend: str | None = None,
+    threshold: float = THRESHOLD,
 ) -> xr.DataTree:
     """Return the likelihood-informed spectrum of a problem in the group ``linearization``.
 
@@ -41,23 +47,33 @@ def linearize(
         evenly over the prior.
     backend : {"numba", "interpreted"}, optional
         How the log-density is compiled; see `sample`.  Default: interpreted for a single start.
+    threshold : float
+        Smallest eigenvalue that is looked for where there are more than 2,000 unknowns and more
+        than 2,000 data.
 
     Returns
     -------
     DataTree
         One group, ``linearization``: the pairs of ``H v = lambda (I + Gamma) v``, and what
         resolution, leakage, information and identifiability follow from.  Every report accepts it.
+        Attributes: ``rank`` (pairs kept), ``method``, ``truncation_bound`` (the sum of the
+        eigenvalues left out, which bounds the degrees of freedom that are missing, and twice the
+        nats of information), ``largest_left_out``.
 
     Raises
     ------
     ValueError
-        When values are missing in ``at``, or the problem has too many unknowns for dense matrices.
+        When values are missing in ``at``.
 
     Notes
     -----
     ``H = J^T (R + K)^-1 J`` with the discrepancy integrated out, plus the Fisher information on
     unknown scales of the errors; Gamma is the Gauss-Newton Hessian of the couplings.  Spantini et
-    al. (2015), doi 10.1137/140977308.
+    al. (2015), doi 10.1137/140977308.  Up to 2,000 unknowns all pairs are found, and with up to
+    2,000 data all that exceed 1e-6, from the rows of the whitened Jacobian.  Beyond, those above
+    the threshold, by block Lanczos iteration with products of the Jacobian.  Above 2,000 unknowns
+    no matrix of their square is formed, and ``prior_sd`` leaves out eigenvalues of Gamma below
+    0.03.
 
     Examples
     --------
@@ -80,15 +96,15 @@ def linearize(
             starts = default_starts(problem) if starts is None else starts
             if (backend or ("interpreted" if starts == 1 else default_backend(problem))) == "numba":
                 functions.density = CompiledDensity(functions, "numba")
-            dataset = linearization_at_mode(functions, starts)[0]
+            dataset = linearization_at_mode(functions, starts, threshold)[0]
         elif isinstance(at, xr.DataTree):
             if "posterior" not in at.children:
                 raise ValueError(
                     "linearize: at= has no group posterior; give the whole tree of bj.sample"
                 )
-            dataset = _at_draws(functions, at["posterior"].to_dataset())
+            dataset = _at_draws(functions, at["posterior"].to_dataset(), threshold)
         elif isinstance(at, Mapping):
-            dataset = _at_values(functions, at)
+            dataset = _at_values(functions, at, threshold)
         else:
             raise ValueError(
                 "linearize: at= takes None, a mapping of names to values, or a sampled posterior"
@@ -101,89 +117,94 @@ def default_starts(problem: JointProblem) -> int:
     return 1 if all(isinstance(m.forward, LinearMap) for m in problem.modalities) else 16
 
 
-def linearization_at_mode(functions: ModelFunctions, starts: int) -> tuple[xr.Dataset, _mode.Mode]:
+def linearization_at_mode(
+    functions: ModelFunctions, starts: int, threshold: float = THRESHOLD
+) -> tuple[xr.Dataset, _mode.Mode]:
     """Return the dataset of the group at the maximum a posteriori, and the maximum."""
-    space = _space(functions)
     mode = _mode.maximum_a_posteriori(functions, starts)
-    dataset = _at_point(functions, space, mode.point, local_information(functions, mode.point))
+    dataset = _at_point(LatentSpace(functions), mode.point, threshold)
     found = {"converged": int(mode.converged), "lower_modes": list(mode.lower_modes)}
     return dataset.assign_attrs(at="map", starts=starts, **found), mode
 
 
-def _at_draws(functions: ModelFunctions, posterior: xr.Dataset) -> xr.Dataset:
-    space = _space(functions)
-    points = space.points_of_draws(posterior, DRAWS)
-    sets = [_at_point(functions, space, p, local_information(functions, p)) for p in points]
-    joined = xr.concat(sets, dim="point", combine_attrs="drop_conflicts", data_vars="all")
-    return joined.assign_attrs(at="draws", converged=1)
+def _at_draws(functions: ModelFunctions, posterior: xr.Dataset, threshold: float) -> xr.Dataset:
+    space = LatentSpace(functions)
+    sets = [_at_point(space, p, threshold) for p in space.points_of_draws(posterior, DRAWS)]
+    # Points may differ in the number of pairs above the threshold: those below are zero.
+    joined = xr.concat(
+        sets, dim="point", join="outer", fill_value=0.0, combine_attrs="drop_conflicts",
+        data_vars="all",
+    )  # fmt: skip
+    bound = max(dataset.attrs["truncation_bound"] for dataset in sets)
+    return joined.assign_attrs(at="draws", converged=1, truncation_bound=bound)
 
 
-def _at_values(functions: ModelFunctions, values: Mapping) -> xr.Dataset:
-    space = _space(functions)
-    point = space.point_of_values(values)
-    dataset = _at_point(functions, space, point, local_information(functions, point))
+def _at_values(functions: ModelFunctions, values: Mapping, threshold: float) -> xr.Dataset:
+    space = LatentSpace(functions)
+    dataset = _at_point(space, space.point_of_values(values), threshold)
     return dataset.assign_attrs(at="values", converged=1)
 
 
-def _space(functions: ModelFunctions) -> LatentSpace:
-    space = LatentSpace(functions)
-    if space.size > DENSE_LIMIT:
-        raise ValueError(
-            f"linearize: {space.size} unknowns; its matrices are dense, up to {DENSE_LIMIT:,}. "
-            "Use a coarser grid: halving the cells along each axis of a section quarters them"
-        )
-    return space
-
-
-def _at_point(
-    functions: ModelFunctions, space: LatentSpace, point: np.ndarray, local: LocalInformation
-) -> xr.Dataset:
-    scaling = space.scaling(point)  # flat coordinates per white coordinate, (flat, unknown)
-    reduce = lambda matrix: scaling.T @ matrix @ scaling  # noqa: E731
-    data, coupling = reduce(local.total), reduce(local.coupling)
-    precision = np.eye(space.size) + coupling
-    eigenvalues, vectors = generalised_pairs(data, precision)
-    duals = precision @ vectors
-    physical = space.factor(point)  # L, (cell, unknown)
-    white = space.white(point)
-    per_modality = np.stack(
-        [np.einsum("ij,ik,kj->j", vectors, reduce(h), vectors) for h in local.per_modality.values()]
-        or [np.zeros((0, space.size))]
-    ).reshape(-1, space.size)
+def _at_point(space: LatentSpace, point: np.ndarray, threshold: float) -> xr.Dataset:
+    functions = space.functions
+    actions, scaling = LocalActions(functions, point), space.scaling(point)
+    prior = coupled_prior(actions, scaling)
+    informed = Informed(actions, scaling, prior, threshold)
+    spectrum, white = informed.spectrum, scaling.white(point)
     variables = {
-        "eigenvalues": ("mode", eigenvalues),
-        "eigenvectors": (("unknown", "mode"), vectors),
-        "dual_vectors": (("unknown", "mode"), duals),
-        "physical_vectors": (("cell", "mode"), physical @ vectors),
-        "physical_duals": (("cell", "mode"), space.inverse_transpose(physical) @ duals),
-        "prior_sd": (
-            "cell",
-            np.sqrt(np.einsum("ij,ij->i", physical @ vectors, physical @ vectors)),
-        ),
-        "prior_precision_diagonal": ("unknown", np.diag(precision)),
-        "modality_information": (("modality", "mode"), per_modality),
-        "eig_alone": (
-            "modality",
-            [information_gain(reduce(h), precision) for h in local.alone.values()],
-        ),
-        "eig_without": (
-            "modality",
-            [information_gain(reduce(h), precision) for h in local.without.values()],
-        ),
+        "eigenvalues": ("mode", spectrum.values),
+        "eigenvectors": (("unknown", "mode"), spectrum.vectors),
+        **_of_prior(space, point, prior, spectrum.vectors),
+        **_of_modalities(informed),
         "chi2": ("modality", _chi_squared(functions, point)),
         "n_data": ("modality", [m.data.size for m in functions.problem.modalities]),
         "prior_norm": (
             "latent",
             [float(np.sum(white[w] ** 2)) for w in space.unknown_slices.values()],
         ),
-        "prior_distance": ((), float(white @ precision @ white)),
-        "data_importance": ("datum", _importance(local, scaling, data + precision)),
+        "prior_distance": ((), float(prior.precision(white[None])[0] @ white)),
         "white_point": ("unknown", white),
         "log_posterior": ((), float(functions.density(point)[0])),
     }
-    coords = space.index_coords(functions)
+    coords = {**space.index_coords(functions), "mode": np.arange(spectrum.values.size)}
     dataset = xr.Dataset(variables, coords=coords, attrs=_attrs(functions, space))
+    dataset = dataset.assign_attrs(
+        truncation_bound=spectrum.left_out,
+        largest_left_out=spectrum.largest_left_out,
+        rank=int(spectrum.values.size),
+        method=spectrum.method,
+    )
     return dataset.merge(space.physical_values(point))
+
+
+def _of_prior(
+    space: LatentSpace, point: np.ndarray, prior: CoupledPrior, vectors: np.ndarray
+) -> dict[str, Any]:
+    """Return directions in other coordinates, and how far the coupled prior lets each cell vary."""
+    factors = space.factors(point)
+    duals = prior.precision(vectors.T).T
+    uncoupled = np.concatenate([factor.variance for factor in factors.values()])
+    variance = prior.variance(lambda columns: space.physical(factors, columns), uncoupled)
+    return {
+        "dual_vectors": (("unknown", "mode"), duals),
+        "physical_vectors": (("cell", "mode"), space.physical(factors, vectors)),
+        "physical_duals": (("cell", "mode"), space.physical_dual(factors, duals)),
+        "prior_sd": ("cell", np.sqrt(variance)),
+        "prior_precision_diagonal": ("unknown", prior.precision_diagonal()),
+    }
+
+
+def _of_modalities(informed: Informed) -> dict[str, Any]:
+    """Return what each modality, and each datum, adds."""
+    everything = range(len(informed.functions.data_slices))
+    per_modality, importance = informed.shares()
+    rest = [[other for other in everything if other != k] for k in everything]
+    return {
+        "modality_information": (("modality", "mode"), per_modality),
+        "eig_alone": ("modality", [informed.gain([k]) for k in everything]),
+        "eig_without": ("modality", [informed.gain(others) for others in rest]),
+        "data_importance": ("datum", importance),
+    }
 
 
 def _chi_squared(functions: ModelFunctions, point: np.ndarray) -> list[float]:
@@ -194,14 +215,6 @@ def _chi_squared(functions: ModelFunctions, point: np.ndarray) -> list[float]:
         float(residual[where] @ errors.part([index]).solve(residual[where]))
         for index, where in enumerate(functions.data_slices.values())
     ]
-
-
-def _importance(local: LocalInformation, scaling: np.ndarray, posterior: np.ndarray) -> np.ndarray:
-    """Return the diagonal of ``J (I + Gamma + H)^-1 J^T (R + K)^-1``."""
-    jacobian = local.jacobian @ scaling
-    if jacobian.shape[0] == 0:
-        return np.zeros(0)
-    return np.sum(np.linalg.solve(posterior, jacobian.T).T * local.errors.solve(jacobian), axis=1)
 
 
 def _attrs(functions: ModelFunctions, space: LatentSpace) -> dict[str, Any]:
@@ -217,7 +230,6 @@ def _attrs(functions: ModelFunctions, space: LatentSpace) -> dict[str, Any]:
         else "independent",
         "coupled": int(bool(problem.couplings)),
         "powers": [float(m.power) for m in problem.modalities],
-        "truncation_bound": 0.0,
         "local": int(bool(problem.couplings) or not _is_linear(problem, space)),
         "pymc_version": pm.__version__,
     }

@@ -56,7 +56,7 @@ def point(functions):
 
 def test_actions_match_the_local_information(functions, point):
     actions, eye = LocalActions(functions, point), np.eye(functions.size)
-    local = local_information(functions, point, split=False)
+    local = local_information(functions, point)
     np.testing.assert_allclose(actions.push(eye).T, local.jacobian, atol=1e-10)
     np.testing.assert_allclose(actions.pull(np.eye(functions.data.size)), local.jacobian)
     np.testing.assert_allclose(actions.data(eye), local.total, atol=1e-8)

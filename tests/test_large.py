@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from bayesjoint import _curvature, _mode, _spectrum
+import bayesjoint as bj
+from bayesjoint import _coupled_prior, _curvature, _informed, _mode, _spectrum
 from bayesjoint._functions import ModelFunctions
+from bayesjoint._latent_space import LatentSpace
 from tests.gaussian import gaussian_case
 from tests.test_actions import coupled_problem
 
@@ -38,3 +40,58 @@ def test_coordinates_make_the_precision_nearly_the_identity(functions, count, mo
     scaling = np.eye(functions.size) + (vectors * stretch) @ vectors.T
     assert vectors.shape[1] < functions.size
     assert np.linalg.cond(scaling @ precision @ scaling) < 1.5
+
+
+LIMITS = {"rows of the data": (10, 2_000), "actions": (10, 10)}
+
+
+@pytest.fixture(scope="module", params=LIMITS)
+def pair(request, functions):
+    """Linearizations of one problem: complete, and as it is done beyond the limits."""
+    problem = functions.problem
+    point = functions.initial + 0.5 * np.random.default_rng(3).normal(size=functions.size)
+    space = LatentSpace(functions)
+    values = dict(zip(space.names, space.values(point), strict=True))
+    complete = bj.linearize(problem, at=values)
+    with pytest.MonkeyPatch.context() as patch:
+        unknowns, data = LIMITS[request.param]
+        patch.setattr(_curvature, "DENSE_LIMIT", unknowns)
+        patch.setattr(_informed, "DATA_LIMIT", data)
+        patch.setattr(_coupled_prior, "THRESHOLD", 1e-4)
+        patch.setattr(_curvature, "sampled_precision", None)
+        large = bj.linearize(problem, at=values, threshold=1e-3)
+    assert large["linearization"].attrs["method"] == request.param
+    return complete, large
+
+
+def test_pairs_are_those_of_the_complete_spectrum(pair):
+    complete, large = (tree["linearization"].to_dataset() for tree in pair)
+    rank = large.attrs["rank"]
+    assert rank == large.sizes["mode"] < complete.sizes["mode"]
+    values = complete["eigenvalues"].values
+    assert values[rank] <= large.attrs["largest_left_out"] * (1 + 1e-6) + 1e-12
+    np.testing.assert_allclose(large["eigenvalues"], values[:rank], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        large.attrs["truncation_bound"], values[rank:].sum(), rtol=0.3, atol=1e-8
+    )
+    vectors, duals = large["eigenvectors"].values, large["dual_vectors"].values
+    np.testing.assert_allclose(vectors.T @ duals, np.eye(rank), atol=1e-8)
+    np.testing.assert_allclose(large["prior_sd"], complete["prior_sd"], rtol=1e-3)
+    np.testing.assert_allclose(
+        large["prior_precision_diagonal"], complete["prior_precision_diagonal"], atol=2e-3
+    )
+
+
+def test_reports_are_those_of_the_complete_spectrum(pair):
+    complete, large = pair
+    for report in (bj.resolution, bj.information, bj.identifiability, bj.leakage):
+        full, truncated = report(complete), report(large)
+        if report is bj.leakage:
+            full, truncated = full.to_dataset(), truncated.to_dataset()
+        for name in set(full.data_vars) - {"eigenvalues", "collinearity", "weak_directions"}:
+            if full[name].dtype.kind == "f":
+                np.testing.assert_allclose(truncated[name], full[name], atol=5e-3, err_msg=name)
+    for name in ("data_importance", "prior_distance"):
+        np.testing.assert_allclose(
+            large["linearization"][name], complete["linearization"][name], atol=2e-3
+        )

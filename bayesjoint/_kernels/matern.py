@@ -84,8 +84,38 @@ class MaternFactor:
     def scale(self) -> np.ndarray:
         """``sd / s`` of every cell, in the shape of the grid."""
         squares = [v**2 for v in self.vectors]
-        spread = apply_along_axes(squares, self.amplitude**2, np.tensordot, np.moveaxis)
-        return self.sd / np.sqrt(spread)
+        return self.sd / np.sqrt(_along_axes(squares, self.amplitude**2))
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Diagonal of ``L L^T``."""
+        return np.full(self.amplitude.size, self.sd**2)
+
+    def times(self, columns: np.ndarray) -> np.ndarray:
+        """Return ``L`` times columns of shape (n, k)."""
+        modes = columns.reshape(*self.amplitude.shape, -1)
+        cells = _along_axes(self.vectors, self.amplitude[..., None] * modes)
+        return (self.scale[..., None] * cells).reshape(columns.shape)
+
+    def inverse(self, columns: np.ndarray) -> np.ndarray:
+        """Return ``L^-1`` times columns of shape (n, k)."""
+        cells = columns.reshape(*self.amplitude.shape, -1) / self.scale[..., None]
+        modes = _along_axes(self._inverses, cells)
+        return (modes / self.amplitude[..., None]).reshape(columns.shape)
+
+    def inverse_transpose(self, columns: np.ndarray) -> np.ndarray:
+        """Return ``L^-T`` times columns of shape (n, k)."""
+        modes = columns.reshape(*self.amplitude.shape, -1) / self.amplitude[..., None]
+        cells = _along_axes([inverse.T for inverse in self._inverses], modes)
+        return (cells / self.scale[..., None]).reshape(columns.shape)
+
+    @cached_property
+    def _inverses(self) -> list[np.ndarray]:
+        return [np.linalg.inv(v) for v in self.vectors]
+
+
+def _along_axes(matrices, array):
+    return apply_along_axes(matrices, array, np.tensordot, np.moveaxis)
 
 
 CLOSED_FORMS = (0.5, 1.5, 2.5)
