@@ -127,6 +127,8 @@ class PriorByActions:
 
     def _root(self, rows: np.ndarray) -> np.ndarray:
         """Return ``(S (I + Gamma) S)^-1/2`` times each row, by the binomial series."""
+        if not rows.size:
+            return rows
         centre = 1.0 + self._middle
         term, total, size = rows, rows.copy(), np.linalg.norm(rows)
         for k in range(1, TERMS):
