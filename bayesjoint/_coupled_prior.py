@@ -5,6 +5,7 @@ from typing import Protocol
 
 import numpy as np
 from scipy.linalg import solve_triangular
+from threadpoolctl import threadpool_limits
 
 from bayesjoint import _curvature
 from bayesjoint._actions import LocalActions
@@ -117,7 +118,8 @@ class PriorByActions:
 
     def __init__(self, coupling: Action, size: int) -> None:
         self._coupling = coupling
-        pairs = leading_pairs(coupling, size, THRESHOLD)
+        with threadpool_limits(limits=1):  # blocks are small
+            pairs = leading_pairs(coupling, size, THRESHOLD)
         self.values, self.vectors = np.maximum(pairs.values, 0.0), pairs.vectors
         self._stretch = 1.0 / np.sqrt(1.0 + self.values) - 1.0
         self._middle = pairs.largest_left_out / 2
