@@ -37,6 +37,7 @@ _HOMES = {
     ],
     "plots": [
         "plot_compromise",
+        "plot_diagnostics",
         "plot_fit",
         "plot_identifiability",
         "plot_information",

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from scipy.constants import gravitational_constant
-from scipy.special import xlogy
+from scipy.special import ndtr, xlogy
 
 import bayesjoint as bj
 
@@ -156,15 +156,16 @@ def section_grid(nx: int, nz: int) -> bj.Grid:
     return bj.Grid(**{dim: xr.DataArray(at, attrs={"units": "m"}) for dim, at in axes.items()})
 
 
-def truth(grid: bj.Grid) -> xr.Dataset:
+def truth(grid: bj.Grid, edge: float = 0.0) -> xr.Dataset:
     """Return the true ``density`` and ``slowness``, averaged over the cells of a grid.
 
     The truth is made of blocks in metres, and so is the same section on every grid; grids whose
-    cells divide the blocks (12 by 8, 16 by 16, 24 by 16 ...) hold it exactly.
+    cells divide the blocks (12 by 8, 16 by 16, 24 by 16 ...) hold it exactly.  `edge` blurs the
+    blocks with a Gaussian of that sd, m.
     """
     depth_faces, x_faces = _faces(grid)
-    down = _shares(depth_faces, np.linspace(0.0, DEPTH, len(SECTION) + 1))
-    across = _shares(x_faces, np.linspace(0.0, WIDTH, len(SECTION[0]) + 1))
+    down = _shares(depth_faces, np.linspace(0.0, DEPTH, len(SECTION) + 1), edge)
+    across = _shares(x_faces, np.linspace(0.0, WIDTH, len(SECTION[0]) + 1), edge)
     fields = {}
     for name, values in ROCKS.items():
         of_blocks = np.array([[values[rock] for rock in row] for row in SECTION])
@@ -172,11 +173,14 @@ def truth(grid: bj.Grid) -> xr.Dataset:
     return xr.Dataset(fields, coords=dict(grid.centres))
 
 
-def simulate(stations: int = 60, shots: int = 24, noise: float = 0.03, seed: int = 1) -> xr.Dataset:
+def simulate(
+    stations: int = 60, shots: int = 24, noise: float = 0.03, seed: int = 1, edge: float = 0.0
+) -> xr.Dataset:
     """Return a survey of the truth, with noise.
 
     Both matrices are exact for the blocks of the truth: the data hold no error of discretisation,
-    and do not depend on the grid of the inversion.
+    and do not depend on the grid of the inversion.  With blurred edges they are those of cells of
+    10 m.
 
     Parameters
     ----------
@@ -189,6 +193,8 @@ def simulate(stations: int = 60, shots: int = 24, noise: float = 0.03, seed: int
         truth adds to the data of the prior mean.
     seed : int
         Of the noise.
+    edge : float
+        Blur of the truth, m, as in `truth`.
 
     Returns
     -------
@@ -196,8 +202,10 @@ def simulate(stations: int = 60, shots: int = 24, noise: float = 0.03, seed: int
         ``gravity`` (station; coordinate ``station_x``) and ``arrivals`` (ray; coordinates
         ``shot_depth`` and ``receiver_depth``), each with the attrs ``units`` and ``noise_sd``.
     """
-    if min(stations, shots) < 1 or not noise > 0:
-        raise ValueError("gravity_traveltime: stations, shots and noise must be positive")
+    if min(stations, shots) < 1 or not noise > 0 or not edge >= 0:
+        raise ValueError(
+            "gravity_traveltime: stations, shots and noise must be positive, edge not negative"
+        )
     shot, receiver = np.meshgrid(*2 * [_middles(DEPTH, shots)], indexing="ij")
     metres = {"units": "m"}
     survey = xr.Dataset(
@@ -207,11 +215,12 @@ def simulate(stations: int = 60, shots: int = 24, noise: float = 0.03, seed: int
             "receiver_depth": ("ray", receiver.ravel(), metres),
         }
     )
-    blocks, rng = section_grid(12, 8), np.random.default_rng(seed)
-    for (name, matrix), dim in zip(matrices(survey, blocks).items(), survey.sizes, strict=True):
+    grid = section_grid(120, 80) if edge else section_grid(12, 8)
+    section, rng = truth(grid, edge), np.random.default_rng(seed)
+    for (name, matrix), dim in zip(matrices(survey, grid).items(), survey.sizes, strict=True):
         latent = SEEN[name]
-        mean = matrix @ np.full(blocks.size, PRIOR[latent]["mean"])
-        signal = matrix @ truth(blocks)[latent].values.ravel() - mean
+        mean = matrix @ np.full(grid.size, PRIOR[latent]["mean"])
+        signal = matrix @ section[latent].values.ravel() - mean
         sd = noise * float(np.sqrt(np.mean(signal**2)))
         data = mean + signal + rng.normal(0.0, sd, signal.size)
         survey[name] = (dim, data, {"units": UNITS[name], "noise_sd": sd})
@@ -258,11 +267,20 @@ def _faces(grid: bj.Grid) -> list[np.ndarray]:
     return [np.append(at - width / 2, at[-1] + width[-1] / 2) for at, width in axes]
 
 
-def _shares(faces: np.ndarray, blocks: np.ndarray) -> np.ndarray:
-    """Return the share of each block in each cell along one axis, (cell, block)."""
-    upper = np.minimum(faces[1:, None], blocks[1:])
-    lower = np.maximum(faces[:-1, None], blocks[:-1])
-    return np.maximum(upper - lower, 0.0) / np.diff(faces)[:, None]
+def _shares(faces: np.ndarray, blocks: np.ndarray, edge: float) -> np.ndarray:
+    """Return the share of each block in each cell along one axis, (cell, block).
+
+    The outer blocks go on beyond the section, so that blurred shares add up to one too.
+    """
+    beyond = faces[:, None] - blocks[1:-1]  # (face, inner edge)
+    if edge:  # integral of the normal distribution function
+        t = beyond / edge
+        passed = edge * (t * ndtr(t) + np.exp(-(t**2) / 2) / np.sqrt(2 * np.pi))
+    else:
+        passed = np.maximum(beyond, 0.0)
+    widths = np.diff(faces)
+    after = np.diff(passed, axis=0) / widths[:, None]  # share of the cell after each edge
+    return -np.diff(after, axis=1, prepend=1.0, append=0.0)
 
 
 # --- problem -------------------------------------------------------------------------------------
@@ -278,6 +296,7 @@ def problem(
     shots: int = 24,
     noise: float = 0.03,
     seed: int = 1,
+    edge: float = 0.0,
 ) -> bj.JointProblem:
     """Return the joint problem of density and slowness.
 
@@ -286,13 +305,22 @@ def problem(
     data : Path, optional
         Folder with a survey, as in `load`; by default it is simulated.
     nx, nz : int
-        Cells along x and depth; the data do not depend on them.
+        Cells along x and depth; the data do not depend on them.  With cells much smaller than the
+        blocks give an `edge`, see the notes.
     coupling : float
         Weight of the cross-gradient; 0 leaves the fields independent.
-    stations, shots, noise, seed
+    stations, shots, noise, seed, edge
         As in `simulate`.
+
+    Notes
+    -----
+    The prior is smooth (fields have one derivative), the blocks are not.  Coarse cells hide that;
+    on fine ones the sharp edges are beyond the prior, and data this precise can not be fitted.
+    Chi-squared of the 636 data at the maximum: 509 on 12 by 8 cells, 528 on 16 by 16, but 2,317
+    on 32 by 32 and 3,513 on 64 by 64.  With ``edge=50``, for cells of 35 m or less, it is 526 on
+    24 by 24, 413 on 32 by 32 and 444 on 64 by 64; about 500 is expected.
     """
-    survey = simulate(stations, shots, noise, seed) if data is None else load(data)
+    survey = simulate(stations, shots, noise, seed, edge) if data is None else load(data)
     grid = section_grid(nx, nz)
     latents = [bj.GaussianField(name, grid, **prior) for name, prior in PRIOR.items()]
     modalities = [

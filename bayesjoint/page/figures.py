@@ -48,6 +48,7 @@ def sections(page: Contents) -> list[Section]:
         Section("Fit", list(_fit(page))),
         Section("What the data can tell", list(_reach(page))),
         Section("Which data set said it", list(_origin(page))),
+        Section("Can the draws be trusted", list(_chains(page))),
     ]
     return [section for section in drawn if section.pictures]
 
@@ -170,3 +171,17 @@ def _origin(page: Contents) -> Iterator[Picture]:
             "distance from the prior; a large step says that the data sets pull in different "
             "directions.",
         )
+
+
+def _chains(page: Contents) -> Iterator[Picture]:
+    if not page.sampled:
+        return
+    yield _picture(
+        plots.plot_diagnostics(page.tree),
+        "Chains",
+        "Above: r-hat and effective draws of every quantity, of a field 200 cells, with the limits "
+        "between good, fair and bad. Middle: of the quantity with the largest r-hat, the ranks of "
+        "each chain, which stay in the grey band where chains agree, and its draws. Below: energy "
+        "should change from draw to draw as widely as it varies; a narrower line says that the "
+        "chains creep. Right: gradients that draws took.",
+    )

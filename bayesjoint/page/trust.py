@@ -8,7 +8,7 @@ from bayesjoint.page.contents import Contents
 from bayesjoint.page.numbers import counted, grouped
 from bayesjoint.plots._style import words
 from bayesjoint.reports import _read
-from bayesjoint.reports.diagnostics import verdict_of
+from bayesjoint.reports.diagnostics import moves_are_sound, verdict_of
 
 VERDICTS = {
     "good": "The chains agree",
@@ -40,7 +40,7 @@ def worst(page: Contents) -> tuple[float, float]:
 
 def verdict(page: Contents) -> str:
     """Judge the chains: good, fair or bad."""
-    return verdict_of(*worst(page), sound=not divergences(page))
+    return verdict_of(*worst(page), sound=moves_are_sound(page.tree))
 
 
 def divergences(page: Contents) -> int:

@@ -1,5 +1,6 @@
 """Figures: one beside each report, and of posterior and data. They need the extra ``plots``."""
 
+from bayesjoint.plots.chains import plot_diagnostics
 from bayesjoint.plots.checks import plot_compromise, plot_predictive_check
 from bayesjoint.plots.fit import plot_fit
 from bayesjoint.plots.information import plot_information, plot_leakage, plot_spectrum
@@ -9,6 +10,7 @@ from bayesjoint.plots.resolution import plot_point_spread, plot_resolution
 
 __all__ = [
     "plot_compromise",
+    "plot_diagnostics",
     "plot_fit",
     "plot_identifiability",
     "plot_information",

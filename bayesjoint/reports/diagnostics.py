@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import arviz_stats
 import numpy as np
 import xarray as xr
@@ -14,6 +16,36 @@ ENOUGH, TOO_FEW = 400, 100  # effective draws (Vehtari et al. 2021)
 LOW_ENERGY = 0.3  # Betancourt 2016: energy moves too slowly
 SATURATED = 0.01  # share of trees at full depth
 MANY_GRADIENTS = 100.0  # an effective draw
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The quantities whose chains are judged: all scalars, of a field some cells.
+
+    Attributes
+    ----------
+    draws : DataArray, dims (chain, draw, quantity)
+    names : ndarray of str, shape (quantity,)
+        The latent or hyperparameter that each belongs to.
+    cells : ndarray of int, shape (quantity,)
+        Its position in that, flat.
+    scores : Dataset
+        ``r_hat``, ``ess_bulk``, ``ess_tail`` (quantity); NaN from fewer than four draws, and the
+        first of a single chain.
+    """
+
+    draws: xr.DataArray
+    names: np.ndarray
+    cells: np.ndarray
+    scores: xr.Dataset
+
+    @property
+    def worst(self) -> int:
+        """Position of the largest r-hat; of the smallest ``ess_bulk`` where chains are too few."""
+        r_hat, ess = self.scores["r_hat"].values, self.scores["ess_bulk"].values
+        if np.isfinite(r_hat).any():
+            return int(np.argmax(np.nan_to_num(r_hat)))
+        return int(np.argmin(np.nan_to_num(ess, nan=np.inf)))
 
 
 def diagnose(dt: xr.DataTree) -> xr.Dataset:
@@ -51,14 +83,20 @@ def diagnose(dt: xr.DataTree) -> xr.Dataset:
     >>> bool(report["r_hat"] > 0.9), report.attrs["verdict"] in ("good", "fair", "bad")
     (True, True)
     """
-    posterior = _judged(dt)
-    of_chains, worst = _of_chains(posterior)
-    found = {**of_chains, **_of_steps(dt)}
-    count = posterior.sizes["chain"] * posterior.sizes["draw"]
+    return report_on(dt, judged(dt))
+
+
+def report_on(dt: xr.DataTree, quantities: Judged) -> xr.Dataset:
+    """Return the report of `diagnose` on quantities that are scored already."""
+    scores, draws = quantities.scores, quantities.draws
+    found = {"r_hat": float(scores["r_hat"].max())}
+    found |= {name: float(scores[name].min()) for name in ("ess_bulk", "ess_tail")}
+    worst = str(quantities.names[quantities.worst]) if np.isfinite(found["r_hat"]) else ""
+    found |= _of_steps(dt)
+    count = draws.sizes["chain"] * draws.sizes["draw"]
     found["gradients_per_effective_draw"] = found["steps_per_draw"] * count / found["ess_bulk"]
     faults = _faults(found, worst) + _of_modes(dt)
-    sound = not (found["divergences"] > 0 or found["ebfmi"] < LOW_ENERGY)
-    verdict = verdict_of(found["r_hat"], found["ess_bulk"], sound)
+    verdict = verdict_of(found["r_hat"], found["ess_bulk"], moves_are_sound(dt))
     attrs = {
         "report": "diagnose", "verdict": verdict, "worst": worst,
         "text": _paragraph(found, faults),
@@ -66,35 +104,33 @@ def diagnose(dt: xr.DataTree) -> xr.Dataset:
     return xr.Dataset({name: ((), value) for name, value in found.items()}, attrs=attrs)
 
 
-def _judged(dt: xr.DataTree) -> xr.Dataset:
-    """Return the draws of the unknowns, of a field some cells."""
+def judged(dt: xr.DataTree) -> Judged:
+    """Pick the quantities of a posterior that are judged, and score their chains."""
     posterior = _read.group(dt, "posterior")
     names = [str(name) for name in posterior.data_vars]
     if _read.has_groups(dt, "linearization"):
         names = [name for name in _read.unknowns(_read.linearization(dt)) if name in posterior]
-    parts = {}
+    draws, cells = [], []
     for name in names:
-        inner = [dim for dim in posterior[name].dims if dim not in ("chain", "draw")]
-        flat = posterior[name].stack(cell=inner, create_index=False) if inner else posterior[name]
-        if inner:
-            where = np.linspace(0, flat.sizes["cell"] - 1, min(MOST_CELLS, flat.sizes["cell"]))
-            flat = flat.isel(cell=np.unique(where.astype(int))).rename(cell=f"cell_of_{name}")
-        parts[name] = flat.drop_vars([c for c in flat.coords if c not in ("chain", "draw")])
-    return xr.Dataset(parts)
+        values = posterior[name].transpose("chain", "draw", ...)
+        flat = values.values.reshape(*values.shape[:2], -1)
+        where = np.linspace(0, flat.shape[2] - 1, min(MOST_CELLS, flat.shape[2])).astype(int)
+        cells.append(np.unique(where))
+        draws.append(flat[:, :, cells[-1]])
+    array = xr.DataArray(np.concatenate(draws, axis=2), dims=("chain", "draw", "quantity"))
+    of_each = np.repeat(names, [part.size for part in cells])
+    return Judged(array, of_each, np.concatenate(cells), _scores(array))
 
 
-def _of_chains(posterior: xr.Dataset) -> tuple[dict[str, float], str]:
-    """Return r-hat and effective sample sizes, and the parameter with the largest r-hat."""
-    if posterior.sizes["draw"] < 4:
-        return dict.fromkeys(("r_hat", "ess_bulk", "ess_tail"), np.nan), ""
-    r_hat = arviz_stats.rhat(posterior).max()
-    largest = {str(name): float(value) for name, value in r_hat.data_vars.items()}
-    worst = max(largest, key=lambda name: np.nan_to_num(largest[name]))
-    bulk, tail = (
-        float(min(v.min() for v in arviz_stats.ess(posterior, method=m).data_vars.values()))
-        for m in ("bulk", "tail")
-    )
-    return {"r_hat": largest[worst], "ess_bulk": bulk, "ess_tail": tail}, worst
+def _scores(draws: xr.DataArray) -> xr.Dataset:
+    """Return r-hat and effective sample sizes of each quantity."""
+    names = ("r_hat", "ess_bulk", "ess_tail")
+    if draws.sizes["draw"] < 4:
+        unknown = np.full(draws.sizes["quantity"], np.nan)
+        return xr.Dataset({name: ("quantity", unknown) for name in names})
+    each = xr.Dataset({"draws": draws})
+    found = [arviz_stats.rhat(each), *(arviz_stats.ess(each, method=m) for m in ("bulk", "tail"))]
+    return xr.Dataset({name: ds["draws"] for name, ds in zip(names, found, strict=True)})
 
 
 def _of_steps(dt: xr.DataTree) -> dict[str, float]:
@@ -110,10 +146,19 @@ def _of_steps(dt: xr.DataTree) -> dict[str, float]:
     if "maxdepth_reached" in stats:
         found["saturated"] = float(stats["maxdepth_reached"].mean())
     if "energy" in stats and stats.sizes["draw"] > 3:
-        energy = stats["energy"]
-        moved = (energy.diff("draw") ** 2).mean("draw")
-        found["ebfmi"] = float((moved / energy.var("draw")).min())
+        found["ebfmi"] = float(ebfmi(stats["energy"]).min())
     return found
+
+
+def moves_are_sound(dt: xr.DataTree) -> bool:
+    """Whether no transition diverged and the energy moves; so also where nothing was recorded."""
+    found = _of_steps(dt)
+    return not (found["divergences"] > 0 or found["ebfmi"] < LOW_ENERGY)
+
+
+def ebfmi(energy: xr.DataArray) -> xr.DataArray:
+    """Return how far energy moves between draws, as a share of its variance (chain)."""
+    return (energy.diff("draw") ** 2).mean("draw") / energy.var("draw")
 
 
 def _faults(found: dict[str, float], worst: str) -> list[str]:
@@ -182,8 +227,10 @@ def _paragraph(found: dict[str, float], faults: list[str]) -> str:
         if np.isfinite(found["steps_per_draw"])
         else ""
     )
+    known = np.isfinite(found["r_hat"])
     start = (
-        f"Largest r-hat {found['r_hat']:.3f}, smallest effective sample size "
-        f"{found['ess_bulk']:,.0f} (bulk) and {found['ess_tail']:,.0f} (tail).{steps}"
+        f"{f'Largest r-hat {found["r_hat"]:.3f}' if known else 'No r-hat'}, smallest effective "
+        f"sample size {found['ess_bulk']:,.0f} (bulk) and {found['ess_tail']:,.0f} (tail).{steps}"
     )
-    return " ".join([start, *(faults or ["The chains agree."])])
+    sound = "The chains agree." if known else "Two chains or more could be compared."
+    return " ".join([start, *(faults or [sound])])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.constants import gravitational_constant
 from scipy.integrate import dblquad
+from scipy.ndimage import gaussian_filter
 
 import bayesjoint as bj
 from models import gravity_traveltime as section
@@ -147,12 +148,33 @@ def test_both_properties_change_in_the_same_places():
         assert density_jumps.any() and density_jumps.equals(slowness_jumps)
 
 
+def test_blurred_edges_against_a_gaussian_filter():
+    fine = section.section_grid(240, 160)  # cells of 5 m
+    for name, sharp in section.truth(fine).items():
+        filtered = gaussian_filter(sharp.values, 50.0 / 5.0, mode="nearest", truncate=6.0)
+        size = float(np.ptp(sharp.values))
+        found = section.truth(fine, edge=50.0)[name].values
+        assert found == pytest.approx(filtered, abs=2e-3 * size)
+        nearly_sharp = section.truth(fine, edge=1e-3)[name].values
+        assert nearly_sharp == pytest.approx(sharp.values, abs=1e-3 * size)
+
+
 @pytest.mark.parametrize("cells", [(12, 8), (16, 16), (32, 32)])
 def test_the_data_are_those_of_the_truth_on_every_grid_that_holds_it(cells):
     survey, grid = section.simulate(stations=7, shots=5, noise=1e-9), section.section_grid(*cells)
     for name, matrix in section.matrices(survey, grid).items():
         response = matrix @ section.truth(grid)[section.SEEN[name]].values.ravel()
         assert response == pytest.approx(survey[name].values, rel=1e-6)
+
+
+def test_the_data_of_blurred_edges_are_those_of_the_blurred_truth():
+    survey = section.simulate(stations=7, shots=5, noise=1e-9, edge=50.0)
+    grid = section.section_grid(180, 120)
+    fields = section.truth(grid, edge=50.0)
+    for name, matrix in section.matrices(survey, grid).items():
+        response = matrix @ fields[section.SEEN[name]].values.ravel()
+        largest = float(np.abs(survey[name]).max())
+        assert response == pytest.approx(survey[name].values, abs=1e-3 * largest)
 
 
 def test_noise_is_the_stated_share_of_the_signal():
@@ -187,7 +209,16 @@ def test_what_is_missing_in_the_data_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "option", [{"nx": 1}, {"nz": 0}, {"stations": 0}, {"shots": 0}, {"noise": 0}, {"coupling": -1}]
+    "option",
+    [
+        {"nx": 1},
+        {"nz": 0},
+        {"stations": 0},
+        {"shots": 0},
+        {"noise": 0},
+        {"coupling": -1},
+        {"edge": -1},
+    ],
 )
 def test_settings_that_make_no_sense_raise(option):
     with pytest.raises(ValueError):
@@ -210,8 +241,13 @@ def previews():
     return {w: bj.linearize(section.problem(coupling=w)) for w in (0.0, 0.3)}
 
 
-def test_the_data_are_fitted_to_their_noise(previews):
-    for tree in previews.values():
+@pytest.fixture(scope="module")
+def fine_preview():
+    return bj.linearize(section.problem(nx=24, nz=24, coupling=0.0, edge=50.0))
+
+
+def test_the_data_are_fitted_to_their_noise(previews, fine_preview):
+    for tree in (*previews.values(), fine_preview):
         fit = tree["linearization"]
         assert int(fit.attrs["converged"]) == 1
         residual = fit["n_data"] - bj.resolution(tree)["partial_dofs"]

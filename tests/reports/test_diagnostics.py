@@ -77,3 +77,11 @@ def test_another_maximum_is_told():
 def test_without_draws_it_says_so():
     with pytest.raises(ValueError, match="no group 'posterior'"):
         diagnose(xr.DataTree())
+
+
+def test_a_single_chain_is_not_said_to_agree():
+    dt = tree()
+    one = {name: node.to_dataset().isel(chain=[0]) for name, node in dt.children.items()}
+    report = diagnose(xr.DataTree.from_dict(one))
+    assert np.isnan(report["r_hat"]) and report.attrs["worst"] == ""
+    assert "nan" not in report.attrs["text"] and "agree" not in report.attrs["text"]

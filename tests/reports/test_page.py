@@ -80,6 +80,7 @@ def test_the_page_answers_the_reader(page):
         "Point spread of density",
         "Leakage",
         "Spectrum",
+        "Can the draws be trusted",
     ):
         assert title in text
 
@@ -122,6 +123,16 @@ def test_chains_that_disagree_are_said_first(tree, tmp_path, words_only):
     groups["posterior"] = posterior.assign(depth_to_top=posterior["depth_to_top"] + shift)
     text = text_of(report(xr.DataTree.from_dict(groups), tmp_path / "page.html"))
     assert "Read this first The chains do not agree: do not use these numbers" in text
+
+
+def test_energy_that_creeps_is_minded(tree, tmp_path, words_only):
+    text = text_of(report(tree, tmp_path / "page.html"))
+    assert "The chains agree " in text and "roughly" not in text
+    groups = {name: node.to_dataset() for name, node in tree.children.items()}
+    walk = np.cumsum(np.random.default_rng(0).standard_normal((4, 250)), axis=1)
+    groups["sample_stats"] = groups["sample_stats"].assign(energy=(("chain", "draw"), walk))
+    text = text_of(report(xr.DataTree.from_dict(groups), tmp_path / "page.html"))
+    assert "The chains agree roughly" in text
 
 
 @pytest.mark.parametrize(

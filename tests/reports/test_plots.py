@@ -9,7 +9,7 @@ from bayesjoint.plots import _data, _fields, _style
 from tests.reports import factory
 
 EVERYWHERE = ["resolution", "spectrum", "information", "leakage", "identifiability", "posterior"]
-SAMPLED = ["fit", "predictive_check"]
+SAMPLED = ["diagnostics", "fit", "predictive_check"]
 
 
 @pytest.fixture(scope="module")
