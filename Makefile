@@ -31,6 +31,7 @@ check: $(STAMP)  ## lint, formatting, types
 bench: $(STAMP)  ## effective draws a second, with and without preconditioning
 	@$(BIN)/python tests/bench_sampling.py
 	@$(BIN)/python tests/bench_refinement.py
+	@$(BIN)/python tests/bench_exact.py
 
 clean:  ## remove results and caches (.venv stays)
 	@rm -rf demo_output build dist .mypy_cache .pytest_cache .ruff_cache
