@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesjoint import _nuts, _spectrum, _store
+from bayesjoint import _nuts, _spectrum, _starts, _store
 from bayesjoint._chains import Runner, runner_for
 from bayesjoint._coordinates import Coordinates
 from bayesjoint._densities import log_likelihoods, thinning
@@ -20,6 +20,7 @@ ACCEPT, CAREFUL, VERY_CAREFUL = 0.7, 0.8, 0.9  # to begin with, after divergence
 MANY = 0.02  # share of divergences
 REFRESH_ABOVE = 16.0  # steps a draw: trees of depth five and more
 PRIOR_TUNE, PRIOR_DEPTH = 300, 8
+MODES = ("mode_of_chain", "mode_weights")  # told where there are several
 STARTS, WARM_UP, REFRESH, DRAWS, PREDICTIONS, PRIOR = range(6)  # streams of random numbers
 
 
@@ -134,7 +135,7 @@ class Run:
 
 def begin(
     functions: ModelFunctions,
-    point: np.ndarray,
+    modes: np.ndarray,
     settings: _nuts.Settings,
     *,
     random_seed: int | None,
@@ -145,25 +146,29 @@ def begin(
     followed: Followed,
     careful: bool,
 ) -> Run:
-    """Return a run whose chains have warmed up around a mode.
+    """Return a run whose chains have warmed up around the modes, shape (mode, n).
 
     ``careful`` allows a second warm-up that aims at a higher acceptance.
     """
     entropy = np.random.SeedSequence(random_seed).entropy
-    coordinates = Coordinates.around(point, *_spectrum.sampling_coordinates(functions, point))
+    starts = _starts.spread(functions, modes, chains)
+    centre = starts.modes[0]
+    spectrum = _spectrum.average_coordinates(functions, starts.modes)
+    coordinates = Coordinates.around(centre, *spectrum)
     run = Run(
         functions, runner_for(functions, chains, tune + draws, settings.cores), settings,
         int(entropy), coordinates, [], {}, keep_white=keep_white,  # type: ignore[arg-type]
         thinning=thinning(functions, chains * draws),
     )  # fmt: skip
     white = run.random(STARTS).standard_normal((chains, functions.size))
-    warm = _warmed_up(run, coordinates.points(white), WARM_UP, tune, followed)
+    places = coordinates.points(white) + (starts.modes - centre)[starts.of_chain]
+    warm = _warmed_up(run, places, WARM_UP, tune, followed)
     seconds, refreshes = warm.seconds, 0
     wild = divergences_of(warm) if careful else 0.0
     if steps_of(warm) > REFRESH_ABOVE or wild:
         places = warm.points[:, -1]
         vectors, stretch = _spectrum.average_coordinates(functions, places)
-        run.coordinates = Coordinates.around(point, vectors, stretch)
+        run.coordinates = Coordinates.around(centre, vectors, stretch)
         if wild:
             accept = VERY_CAREFUL if wild > MANY else CAREFUL
             run.settings = replace(settings, target_accept=accept)
@@ -175,6 +180,9 @@ def begin(
         "warm_up_steps": steps_of(warm),
         "target_accept": run.settings.target_accept, "inference_library": "bayesjoint",
     }  # fmt: skip
+    if len(starts.modes) > 1:
+        told = starts.of_chain.tolist(), starts.weights.tolist()
+        run.facts |= dict(zip(MODES, told, strict=True))
     followed.warmed_up()
     return run
 
@@ -219,6 +227,7 @@ def resume(functions: ModelFunctions, path: Any, settings: _nuts.Settings, draws
     facts = {key: sampler.attrs[key] for key in
              ("sampling_time", "tuning_steps", "refreshes", "warm_up_steps", "target_accept",
               "inference_library")}  # fmt: skip
+    facts |= {key: sampler.attrs[key] for key in MODES if key in sampler.attrs}
     facts["sampling_time"] = float(record["sampling_time"])
     chains = _store.chains_of(sampler, record)
     return Run(

@@ -138,9 +138,9 @@ def sample(
         run = _run.resume(functions, path, settings, draws) if done else None
         with Followed(progress, len(run.chains) if run else chains, tune, draws, done) as followed:
             if run is None:
-                linearization, point = _starting_point(functions)
+                linearization, modes = _modes(functions)
                 run = _run.begin(
-                    functions, point, settings, random_seed=random_seed, chains=chains, tune=tune,
+                    functions, modes, settings, random_seed=random_seed, chains=chains, tune=tune,
                     draws=draws, keep_white=keep_white, followed=followed,
                     careful=target_accept is None,
                 )  # fmt: skip
@@ -197,16 +197,16 @@ def _in_words(judged: xr.Dataset) -> dict[str, Any]:
     return {"verdict": judged.attrs["verdict"], "diagnostics": judged.attrs["text"], **numbers}
 
 
-def _starting_point(functions: ModelFunctions) -> tuple[xr.Dataset, np.ndarray]:
-    """Return the linearization at the mode, and the mode of the density that is sampled."""
+def _modes(functions: ModelFunctions) -> tuple[xr.Dataset, np.ndarray]:
+    """Return the linearization at the mode, and all modes of the density that is sampled."""
     problem = functions.problem
     integrated = _with_discrepancy_integrated_out(problem)
-    if integrated is problem:
-        linearization, mode = linearization_at_mode(functions, default_starts(problem))
-        return linearization, mode.point
-    reference = ModelFunctions(integrated)
+    reference = functions if integrated is problem else ModelFunctions(integrated)
     linearization, mode = linearization_at_mode(reference, default_starts(problem))
-    return linearization, _with_discrepancy(functions, reference, mode.point)
+    if reference is functions:
+        return linearization, mode.points
+    full = [_with_discrepancy(functions, reference, point) for point in mode.points]
+    return linearization, np.stack(full)
 
 
 def _static_groups(

@@ -6,7 +6,7 @@ import arviz_stats
 import numpy as np
 import xarray as xr
 
-from bayesjoint.reports import _read
+from bayesjoint.reports import _modes, _read
 
 MOST_CELLS = 200  # of a latent, evenly spread: a few ms each
 R_HAT, LARGE_R_HAT = 1.01, 1.05
@@ -52,13 +52,14 @@ def diagnose(dt: xr.DataTree) -> xr.Dataset:
     (True, True)
     """
     posterior = _judged(dt)
-    of_chains, worst = _of_chains(posterior)
-    found = {**of_chains, **_of_steps(dt)}
+    numbers, worst = _of_chains(posterior)
+    found = {**numbers, **_of_steps(dt)}
     count = posterior.sizes["chain"] * posterior.sizes["draw"]
     found["gradients_per_effective_draw"] = found["steps_per_draw"] * count / found["ess_bulk"]
-    faults = _faults(found, worst) + _of_modes(dt)
-    sound = not (found["divergences"] > 0 or found["ebfmi"] < LOW_ENERGY)
-    verdict = verdict_of(found["r_hat"], found["ess_bulk"], sound)
+    of_chains, of_modes = _agreement(dt, posterior, found, worst)
+    faults = of_chains + _faults(found) + of_modes
+    wrong = found["divergences"] > 0 or found["ebfmi"] < LOW_ENERGY or _modes.left_out(dt) > 0
+    verdict = verdict_of(found["r_hat"], found["ess_bulk"], not wrong)
     attrs = {
         "report": "diagnose", "verdict": verdict, "worst": worst,
         "text": _paragraph(found, faults),
@@ -116,13 +117,21 @@ def _of_steps(dt: xr.DataTree) -> dict[str, float]:
     return found
 
 
-def _faults(found: dict[str, float], worst: str) -> list[str]:
-    """Say each fault with its cure; nothing where all is well."""
+def _agreement(
+    dt: xr.DataTree, posterior: xr.Dataset, found: dict[str, float], worst: str
+) -> tuple[list[str], list[str]]:
+    """Say whether the chains agree, and what is known of modes."""
+    r_hat, groups = found["r_hat"], _modes.groups(posterior)
+    if r_hat > R_HAT and len(groups) > 1 and _modes.of_chains(dt):
+        return [_modes.apart(dt, groups, r_hat, worst)], []
     faults = []
-    if found["r_hat"] > R_HAT:
+    if r_hat > R_HAT:
+        names = [_modes.counted(group) for group in groups]
+        which = f" ({names[0]} from {_modes.listed(names[1:])})" if len(groups) > 1 else ""
         faults.append(
-            f"The chains differ (r-hat {found['r_hat']:.3f} of {worst}): draw longer; if they stay "
-            "apart the posterior has several modes or a direction that only its prior holds."
+            f"The chains differ (r-hat {r_hat:.3f} of {worst}): draw longer; if they stay "
+            f"apart{which} the posterior has several modes or a direction that only its prior "
+            "holds."
         )
     if found["ess_bulk"] < ENOUGH:
         times = int(np.ceil(ENOUGH / max(found["ess_bulk"], 1.0)))
@@ -130,6 +139,18 @@ def _faults(found: dict[str, float], worst: str) -> list[str]:
             f"There are only {found['ess_bulk']:.0f} effective draws: {times} times as many draws "
             "would do."
         )
+    if found["gradients_per_effective_draw"] > MANY_GRADIENTS:
+        faults.append(
+            f"An effective draw took {found['gradients_per_effective_draw']:.0f} gradients: the "
+            "posterior is far from Gaussian and its spectrum helps little. The draws are right, "
+            "only dear."
+        )
+    return faults, _modes.others(dt)
+
+
+def _faults(found: dict[str, float]) -> list[str]:
+    """Say each fault of the moves with its cure; nothing where all is well."""
+    faults = []
     if found["divergences"] > 0:
         faults.append(
             f"{found['divergences']:.0f} divergences: regions of strong curvature were missed. "
@@ -145,27 +166,7 @@ def _faults(found: dict[str, float], worst: str) -> list[str]:
             f"{found['saturated']:.0%} of the trees reached full depth: a direction is far longer "
             "than the linearization says. Narrow the prior of what the data do not resolve."
         )
-    if found["gradients_per_effective_draw"] > MANY_GRADIENTS:
-        faults.append(
-            f"An effective draw took {found['gradients_per_effective_draw']:.0f} gradients: the "
-            "posterior is far from Gaussian and its spectrum helps little. The draws are right, "
-            "only dear."
-        )
     return faults
-
-
-def _of_modes(dt: xr.DataTree) -> list[str]:
-    if not _read.has_groups(dt, "linearization"):
-        return []
-    ds = _read.linearization(dt)
-    lower = _read.listed(ds, "lower_modes")
-    if not lower:
-        return []
-    gap = float(ds["log_posterior"].mean()) - max(lower)
-    return [
-        f"The posterior has another maximum, {gap:.1f} nats lower: chains that stay at one say "
-        "nothing of its weight. Compare runs that start at each, or add a prior that decides."
-    ]
 
 
 def verdict_of(r_hat: float, ess: float, sound: bool) -> str:
