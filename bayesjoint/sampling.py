@@ -52,7 +52,8 @@ def sample(
     target_accept : float, optional
         Acceptance that the step size is adapted to.  Default: 0.7, which in preconditioned
         coordinates costs the fewest gradients for an effective draw; where the second half of the
-        warm-up has divergences it is repeated with 0.8, with 0.9 where they are more than 2 %.
+        warm-up has divergences it is repeated with 0.8, then 0.9 and 0.99; where they are more than
+        2 % one value is skipped.
     backend : {"numba", "interpreted"}, optional
         How the log-density is compiled.  Default: numba, which costs half a minute the first time,
         about a second from its cache, and ten to thirty times less a gradient; "interpreted" starts
@@ -106,6 +107,12 @@ def sample(
     draws are exact whatever the coordinates.  Where the warm-up still takes more than 16 steps a
     draw, the posterior is not as the mode says: the spectrum is computed anew, averaged over where
     the chains are, and the warm-up repeated.
+
+    Where the search finds several modes, chains start at each that holds more than e^-10 of the
+    heaviest by Laplace's approximation, in proportion to what they hold, and the spectrum is
+    averaged over them.  Modes that the chains do not leave show in r-hat and in the verdict; the
+    attributes ``mode_of_chain`` and ``mode_weights`` of the posterior group tell where each chain
+    started and what each mode holds.
 
     Examples
     --------

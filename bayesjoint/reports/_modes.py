@@ -48,11 +48,14 @@ def left_out(dt: xr.DataTree) -> float:
 
 def apart(dt: xr.DataTree, found: list[list[int]], r_hat: float, worst: str) -> str:
     """Say that chains stay at different modes, and at which."""
-    ours = [f"{counted(chains)} at {'one' if i == 0 else 'another'}"
-            for i, chains in enumerate(found)]  # fmt: skip
+    stay = [
+        f"{counted(chains)} {'' if i else 'stays ' if len(chains) == 1 else 'stay '}at "
+        f"{'another' if i else 'one'}"
+        for i, chains in enumerate(found)
+    ]
     return (
         f"The posterior has several modes and the chains do not move between them (r-hat "
-        f"{r_hat:.3f} of {worst}): {listed(ours).replace(' at', ' stay at', 1)}."
+        f"{r_hat:.3f} of {worst}): {listed(stay)}."
         f"{_estimated(dt, found)} All draws together weigh the modes by their chains, not by their "
         "probability. Read each group of chains alone, or add a prior or data that decide."
     )

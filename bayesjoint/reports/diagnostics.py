@@ -56,8 +56,12 @@ def diagnose(dt: xr.DataTree) -> xr.Dataset:
     found = {**numbers, **_of_steps(dt)}
     count = posterior.sizes["chain"] * posterior.sizes["draw"]
     found["gradients_per_effective_draw"] = found["steps_per_draw"] * count / found["ess_bulk"]
-    of_chains, of_modes = _agreement(dt, posterior, found, worst)
-    faults = of_chains + _faults(found) + of_modes
+    groups = _modes.groups(posterior)
+    of_chains, of_modes = _agreement(dt, groups, found, worst)
+    faults = of_chains + _faults(found)
+    if found["gradients_per_effective_draw"] > MANY_GRADIENTS and len(groups) == 1:
+        faults.append(_dear(found, right=not faults))
+    faults += of_modes
     wrong = found["divergences"] > 0 or found["ebfmi"] < LOW_ENERGY or _modes.left_out(dt) > 0
     verdict = verdict_of(found["r_hat"], found["ess_bulk"], not wrong)
     attrs = {
@@ -118,10 +122,10 @@ def _of_steps(dt: xr.DataTree) -> dict[str, float]:
 
 
 def _agreement(
-    dt: xr.DataTree, posterior: xr.Dataset, found: dict[str, float], worst: str
+    dt: xr.DataTree, groups: list[list[int]], found: dict[str, float], worst: str
 ) -> tuple[list[str], list[str]]:
     """Say whether the chains agree, and what is known of modes."""
-    r_hat, groups = found["r_hat"], _modes.groups(posterior)
+    r_hat = found["r_hat"]
     if r_hat > R_HAT and len(groups) > 1 and _modes.of_chains(dt):
         return [_modes.apart(dt, groups, r_hat, worst)], []
     faults = []
@@ -138,12 +142,6 @@ def _agreement(
         faults.append(
             f"There are only {found['ess_bulk']:.0f} effective draws: {times} times as many draws "
             "would do."
-        )
-    if found["gradients_per_effective_draw"] > MANY_GRADIENTS:
-        faults.append(
-            f"An effective draw took {found['gradients_per_effective_draw']:.0f} gradients: the "
-            "posterior is far from Gaussian and its spectrum helps little. The draws are right, "
-            "only dear."
         )
     return faults, _modes.others(dt)
 
@@ -167,6 +165,14 @@ def _faults(found: dict[str, float]) -> list[str]:
             "than the linearization says. Narrow the prior of what the data do not resolve."
         )
     return faults
+
+
+def _dear(found: dict[str, float], right: bool) -> str:
+    return (
+        f"An effective draw took {found['gradients_per_effective_draw']:.0f} gradients: the "
+        "posterior is far from Gaussian and its spectrum helps little."
+        f"{' The draws are right, only dear.' if right else ''}"
+    )
 
 
 def verdict_of(r_hat: float, ess: float, sound: bool) -> str:
