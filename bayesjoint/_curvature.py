@@ -32,6 +32,10 @@ class Curvature(Protocol):
     def scale_transposed(self, vector: np.ndarray) -> np.ndarray:
         """Return ``S^T`` times a vector."""
 
+    @property
+    def log_determinant(self) -> float:
+        """Log determinant of P."""
+
 
 def curvature(functions: ModelFunctions, point: np.ndarray) -> Curvature:
     """Return the precision of the density that is sampled, at a point."""
@@ -62,6 +66,11 @@ class Dense:
         """Return ``L^-1`` times a vector."""
         return solve_triangular(self._lower, vector, lower=True)
 
+    @property
+    def log_determinant(self) -> float:
+        """Log determinant of P."""
+        return 2.0 * float(np.sum(np.log(np.diag(self._lower))))
+
 
 class ByActions:
     """The precision by its actions, scaled along its leading eigenvectors."""
@@ -86,6 +95,11 @@ class ByActions:
         return vector + self.vectors @ (self.stretch * (self.vectors.T @ vector))
 
     scale_transposed = scale
+
+    @property
+    def log_determinant(self) -> float:
+        """Log determinant of P, by its leading eigenvalues."""
+        return -2.0 * float(np.sum(np.log1p(self.stretch)))
 
 
 def stretched_directions(excess: Action, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,9 +15,11 @@ ROUNDS = 6
 SCORING_STEPS = 15
 QUASI_NEWTON_STEPS = 300
 CONVERGED = 0.02  # nats left to gain at which the maximum counts as reached
-CLIMBED = 3  # starts that are followed to the top
-APART = 0.5  # in white coordinates: starts that ended nearer are one
-SAME_MODE = 0.1  # nats between what counts as different maxima
+CLIMBED = 4  # starts that are followed to the top
+APART = 0.5  # in white coordinates: ends of the search that count as different unseen
+DIP = 0.1  # nats that the density falls between different maxima
+BETWEEN = (0.25, 0.5, 0.75)  # of the way from one to the other, where it is looked for
+NUDGE = 1e-3  # of the prior median, which may be a saddle by symmetry
 NEGLIGIBLE = 30.0  # nats below the highest start at which a start is dropped
 
 
@@ -31,13 +33,21 @@ class Mode:
     log_density : float
     converged : bool
     lower_modes : tuple of float
-        Log densities of other maxima that were found.
+        Log densities of other maxima that were found; one as high is among them.
+    lower_points : tuple of ndarray
+        Where those are.
     """
 
     point: np.ndarray
     log_density: float
     converged: bool
     lower_modes: tuple[float, ...] = ()
+    lower_points: tuple[np.ndarray, ...] = ()
+
+    @property
+    def points(self) -> np.ndarray:
+        """All maxima, the highest first, shape (maximum, n)."""
+        return np.stack([self.point, *self.lower_points])
 
 
 def maximum_a_posteriori(functions: ModelFunctions, starts: int = 1) -> Mode:
@@ -47,16 +57,23 @@ def maximum_a_posteriori(functions: ModelFunctions, starts: int = 1) -> Mode:
     sequence, seed 0).  Each goes uphill by a quasi-Newton search; the best few are climbed to the
     top.
     """
-    points = [functions.initial.copy(), *_even_starts(functions, starts - 1)]
-    if len(points) > 1:
+    points = [functions.initial.copy()]
+    if starts > 1:
+        points[0] += NUDGE * np.random.default_rng(0).standard_normal(functions.size)
+        points += list(_even_starts(functions, starts - 1))
         points = [_quasi_newton(functions, point) for point in points]
-        heights = np.array([_height(functions, point) for point in points])
-        order = [i for i in np.argsort(-heights) if heights[i] > heights.max() - NEGLIGIBLE]
-        points = _distinct([points[i] for i in order])[:CLIMBED]
-    runs = [_climb(functions, point) for point in points]
-    point, value, converged = max(runs, key=lambda run: (np.isfinite(run[1]), run[1]))
-    others = sorted((run[1] for run in runs if value - run[1] > SAME_MODE), reverse=True)
-    return Mode(point, value, converged, tuple(others))
+        ends = _highest_first([(point, _height(functions, point)) for point in points])
+        ends = [end for end in ends if end[1] > ends[0][1] - NEGLIGIBLE]
+        points = [end[0] for end in _distinct(functions, ends, APART)[:CLIMBED]] or points[:1]
+    tops = _highest_first([_climb(functions, point) for point in points])
+    (point, value, converged), *others = _distinct(functions, tops)
+    return Mode(
+        point, value, converged, tuple(top[1] for top in others), tuple(top[0] for top in others)
+    )
+
+
+def _highest_first(ends: list) -> list:
+    return sorted(ends, key=lambda end: -end[1])
 
 
 def _even_starts(functions: ModelFunctions, count: int) -> np.ndarray:
@@ -67,13 +84,26 @@ def _even_starts(functions: ModelFunctions, count: int) -> np.ndarray:
     return functions.initial + norm.ppf(np.clip(covered, 1e-6, 1 - 1e-6))
 
 
-def _distinct(points: list[np.ndarray]) -> list[np.ndarray]:
-    """Return the points without those that lie near an earlier one."""
-    kept: list[np.ndarray] = []
-    for point in points:
-        if all(np.linalg.norm(point - other) > APART for other in kept):
-            kept.append(point)
+def _distinct(functions: ModelFunctions, ends: list, apart: float = np.inf) -> list:
+    """Return the ends (point, log density, ...) that do not repeat an earlier one.
+
+    Two are one where the density does not dip between them; those farther apart count as two.
+    """
+    kept: list = []
+    for end in ends:
+        if all(
+            np.linalg.norm(end[0] - other[0]) > apart or _dips(functions, end, other)
+            for other in kept
+        ):
+            kept.append(end)
     return kept
+
+
+def _dips(functions: ModelFunctions, first: tuple, second: tuple) -> bool:
+    """Tell whether the density falls on the straight way from one point to another."""
+    way = second[0] - first[0]
+    lowest = min(_height(functions, first[0] + fraction * way) for fraction in BETWEEN)
+    return lowest < min(first[1], second[1]) - DIP
 
 
 def _height(functions: ModelFunctions, point: np.ndarray) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesjoint import _nuts, _spectrum, _store
+from bayesjoint import _nuts, _spectrum, _starts, _store
 from bayesjoint._chains import Runner, runner_for
 from bayesjoint._coordinates import Coordinates
 from bayesjoint._densities import log_likelihoods, thinning
@@ -16,10 +16,12 @@ from bayesjoint._draws import DrawEvaluator
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._progress import Followed
 
-ACCEPT, CAREFUL, VERY_CAREFUL = 0.7, 0.8, 0.9  # to begin with, after divergences, after many
+ACCEPT = 0.7
+MORE_CAREFUL = (0.8, 0.9, 0.99)  # one step up after divergences, two after many
 MANY = 0.02  # share of divergences
 REFRESH_ABOVE = 16.0  # steps a draw: trees of depth five and more
 PRIOR_TUNE, PRIOR_DEPTH = 300, 8
+MODES = ("mode_of_chain", "mode_weights")  # told where there are several
 STARTS, WARM_UP, REFRESH, DRAWS, PREDICTIONS, PRIOR = range(6)  # streams of random numbers
 
 
@@ -134,7 +136,7 @@ class Run:
 
 def begin(
     functions: ModelFunctions,
-    point: np.ndarray,
+    modes: np.ndarray,
     settings: _nuts.Settings,
     *,
     random_seed: int | None,
@@ -145,44 +147,58 @@ def begin(
     followed: Followed,
     careful: bool,
 ) -> Run:
-    """Return a run whose chains have warmed up around a mode.
+    """Return a run whose chains have warmed up around the modes, shape (mode, n).
 
-    ``careful`` allows a second warm-up that aims at a higher acceptance.
+    ``careful`` allows more warm-ups, that aim at a higher acceptance each.
     """
     entropy = np.random.SeedSequence(random_seed).entropy
-    coordinates = Coordinates.around(point, *_spectrum.sampling_coordinates(functions, point))
+    starts = _starts.spread(functions, modes, chains)
+    centre = starts.modes[0]
+    spectrum = _spectrum.average_coordinates(functions, starts.modes)
+    coordinates = Coordinates.around(centre, *spectrum)
     run = Run(
         functions, runner_for(functions, chains, tune + draws, settings.cores), settings,
         int(entropy), coordinates, [], {}, keep_white=keep_white,  # type: ignore[arg-type]
         thinning=thinning(functions, chains * draws),
     )  # fmt: skip
     white = run.random(STARTS).standard_normal((chains, functions.size))
-    warm = _warmed_up(run, coordinates.points(white), WARM_UP, tune, followed)
-    seconds, refreshes = warm.seconds, 0
-    wild = divergences_of(warm) if careful else 0.0
-    if steps_of(warm) > REFRESH_ABOVE or wild:
+    places = coordinates.points(white) + (starts.modes - centre)[starts.of_chain]
+    _warm_up(run, places, tune, followed, careful)
+    if len(starts.modes) > 1:
+        told = starts.of_chain.tolist(), starts.weights.tolist()
+        run.facts |= dict(zip(MODES, told, strict=True))
+    followed.warmed_up()
+    return run
+
+
+def _warm_up(run: Run, places: np.ndarray, tune: int, followed: Followed, careful: bool) -> None:
+    """Warm up the chains of a run, again where the spectrum misleads or draws diverge."""
+    warm = _warmed_up(run, places, WARM_UP, tune, followed)
+    seconds, refreshes, rung = warm.seconds, 0, 0
+    while True:
+        wild = divergences_of(warm) if careful and rung < len(MORE_CAREFUL) else 0.0
+        if not wild and (refreshes or steps_of(warm) <= REFRESH_ABOVE):
+            break
         places = warm.points[:, -1]
-        vectors, stretch = _spectrum.average_coordinates(functions, places)
-        run.coordinates = Coordinates.around(point, vectors, stretch)
+        spectrum = _spectrum.average_coordinates(run.functions, places)
+        run.coordinates = Coordinates.around(run.coordinates.centre, *spectrum)
         if wild:
-            accept = VERY_CAREFUL if wild > MANY else CAREFUL
-            run.settings = replace(settings, target_accept=accept)
-        warm = _warmed_up(run, places, REFRESH, tune, followed)
-        seconds, refreshes = seconds + warm.seconds, 1
+            rung = min(rung + 1 + (wild > MANY), len(MORE_CAREFUL))
+            run.settings = replace(run.settings, target_accept=MORE_CAREFUL[rung - 1])
+        warm = _warmed_up(run, places, REFRESH, tune, followed, refreshes)
+        seconds, refreshes = seconds + warm.seconds, refreshes + 1
     run.chains = warm.chains
     run.facts = {
         "sampling_time": seconds, "tuning_steps": tune, "refreshes": refreshes,
         "warm_up_steps": steps_of(warm),
         "target_accept": run.settings.target_accept, "inference_library": "bayesjoint",
     }  # fmt: skip
-    followed.warmed_up()
-    return run
 
 
 def _warmed_up(
-    run: Run, places: np.ndarray, stream: int, tune: int, followed: Followed
+    run: Run, places: np.ndarray, stream: int, tune: int, followed: Followed, number: int = 0
 ) -> _nuts.Draws:
-    seeds = seeds_of(run.random(stream), len(places))
+    seeds = seeds_of(run.random(stream, number), len(places))
     return run.runner(
         _nuts.warm_up, run.coordinates, places, tune, seeds, run.settings, watch=followed.watch
     )
@@ -219,6 +235,7 @@ def resume(functions: ModelFunctions, path: Any, settings: _nuts.Settings, draws
     facts = {key: sampler.attrs[key] for key in
              ("sampling_time", "tuning_steps", "refreshes", "warm_up_steps", "target_accept",
               "inference_library")}  # fmt: skip
+    facts |= {key: sampler.attrs[key] for key in MODES if key in sampler.attrs}
     facts["sampling_time"] = float(record["sampling_time"])
     chains = _store.chains_of(sampler, record)
     return Run(

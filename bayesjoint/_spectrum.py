@@ -8,17 +8,10 @@ from bayesjoint._functions import ModelFunctions
 from bayesjoint._kernels.spectra import preconditioner
 
 
-def sampling_coordinates(
-    functions: ModelFunctions, point: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return directions and stretches of the density that is sampled, at a point."""
-    return average_coordinates(functions, point[None])
-
-
 def average_coordinates(
     functions: ModelFunctions, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the same for the average of the precision over some points."""
+    """Return directions and stretches of the precision averaged over some points."""
     if functions.size <= _curvature.DENSE_LIMIT:
         each = [_curvature.sampled_precision(functions, point) for point in points]
         return preconditioner(np.mean(each, axis=0))

@@ -52,7 +52,8 @@ def sample(
     target_accept : float, optional
         Acceptance that the step size is adapted to.  Default: 0.7, which in preconditioned
         coordinates costs the fewest gradients for an effective draw; where the second half of the
-        warm-up has divergences it is repeated with 0.8, with 0.9 where they are more than 2 %.
+        warm-up has divergences it is repeated with 0.8, then 0.9 and 0.99; where they are more than
+        2 % one value is skipped.
     backend : {"numba", "interpreted"}, optional
         How the log-density is compiled.  Default: numba, which costs half a minute the first time,
         about a second from its cache, and ten to thirty times less a gradient; "interpreted" starts
@@ -107,6 +108,12 @@ def sample(
     draw, the posterior is not as the mode says: the spectrum is computed anew, averaged over where
     the chains are, and the warm-up repeated.
 
+    Where the search finds several modes, chains start at each that holds more than e^-10 of the
+    heaviest by Laplace's approximation, in proportion to what they hold, and the spectrum is
+    averaged over them.  Modes that the chains do not leave show in r-hat and in the verdict; the
+    attributes ``mode_of_chain`` and ``mode_weights`` of the posterior group tell where each chain
+    started and what each mode holds.
+
     Examples
     --------
     >>> import numpy as np
@@ -138,9 +145,9 @@ def sample(
         run = _run.resume(functions, path, settings, draws) if done else None
         with Followed(progress, len(run.chains) if run else chains, tune, draws, done) as followed:
             if run is None:
-                linearization, point = _starting_point(functions)
+                linearization, modes = _modes(functions)
                 run = _run.begin(
-                    functions, point, settings, random_seed=random_seed, chains=chains, tune=tune,
+                    functions, modes, settings, random_seed=random_seed, chains=chains, tune=tune,
                     draws=draws, keep_white=keep_white, followed=followed,
                     careful=target_accept is None,
                 )  # fmt: skip
@@ -197,16 +204,16 @@ def _in_words(judged: xr.Dataset) -> dict[str, Any]:
     return {"verdict": judged.attrs["verdict"], "diagnostics": judged.attrs["text"], **numbers}
 
 
-def _starting_point(functions: ModelFunctions) -> tuple[xr.Dataset, np.ndarray]:
-    """Return the linearization at the mode, and the mode of the density that is sampled."""
+def _modes(functions: ModelFunctions) -> tuple[xr.Dataset, np.ndarray]:
+    """Return the linearization at the mode, and all modes of the density that is sampled."""
     problem = functions.problem
     integrated = _with_discrepancy_integrated_out(problem)
-    if integrated is problem:
-        linearization, mode = linearization_at_mode(functions, default_starts(problem))
-        return linearization, mode.point
-    reference = ModelFunctions(integrated)
+    reference = functions if integrated is problem else ModelFunctions(integrated)
     linearization, mode = linearization_at_mode(reference, default_starts(problem))
-    return linearization, _with_discrepancy(functions, reference, mode.point)
+    if reference is functions:
+        return linearization, mode.points
+    full = [_with_discrepancy(functions, reference, point) for point in mode.points]
+    return linearization, np.stack(full)
 
 
 def _static_groups(

@@ -30,6 +30,14 @@ def test_the_mode_is_that_of_the_dense_search(functions, monkeypatch):
     np.testing.assert_allclose(found.point, dense.point, atol=1e-4)
 
 
+def test_the_volume_of_a_mode_is_that_of_the_matrix(functions, monkeypatch):
+    """Directions that are left alone hold less than a nat of it."""
+    dense = _curvature.curvature(functions, functions.initial).log_determinant
+    monkeypatch.setattr(_curvature, "DENSE_LIMIT", 10)
+    found = _curvature.curvature(functions, functions.initial).log_determinant
+    assert abs(dense - found) < 2.0 and dense > 10.0
+
+
 @pytest.mark.parametrize("count", [1, 3], ids=["one point", "average"])
 def test_coordinates_make_the_precision_nearly_the_identity(functions, count, monkeypatch):
     rng = np.random.default_rng(2)

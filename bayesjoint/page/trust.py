@@ -7,8 +7,8 @@ import numpy as np
 from bayesjoint.page.contents import Contents
 from bayesjoint.page.numbers import counted, grouped
 from bayesjoint.plots._style import words
-from bayesjoint.reports import _read
-from bayesjoint.reports.diagnostics import moves_are_sound, verdict_of
+from bayesjoint.reports import _modes, _read
+from bayesjoint.reports.diagnostics import is_sound, verdict_of
 
 VERDICTS = {
     "good": "The chains agree",
@@ -40,7 +40,7 @@ def worst(page: Contents) -> tuple[float, float]:
 
 def verdict(page: Contents) -> str:
     """Judge the chains: good, fair or bad."""
-    return verdict_of(*worst(page), sound=moves_are_sound(page.tree))
+    return verdict_of(*worst(page), sound=is_sound(page.tree))
 
 
 def divergences(page: Contents) -> int:
@@ -81,7 +81,10 @@ def _conditions(page: Contents) -> list[tuple[str, str]]:
         )
     if lower := _read.listed(page.linear, "lower_modes"):
         what = counted(len(lower), "lower maximum").replace("maximums", "maxima")
-        notes.append(("More than one maximum", f"{what} of the posterior beside the best fit."))
+        where = _where_chains_started(page) if page.sampled else ""
+        notes.append(
+            ("More than one maximum", f"{what} of the posterior beside the best fit.{where}")
+        )
     if int(attrs.get("local", 0)):
         text = (
             "the problem is nonlinear or coupled. Resolution, leakage and information hold near "
@@ -94,3 +97,12 @@ def _conditions(page: Contents) -> list[tuple[str, str]]:
     if (bound := float(attrs.get("truncation_bound", 0.0))) > 1e-6:
         notes.append(("Spectrum cut off", f"what was left out is at most {bound:.2g}."))
     return notes
+
+
+def _where_chains_started(page: Contents) -> str:
+    """Say at which modes the chains started, with what those hold."""
+    if not len(shares := _modes.weights(page.tree)):
+        return " None but the best fit got chains: the others hold next to nothing."
+    started = _modes.of_chains(page.tree)
+    each = [f"{started.count(mode)} at {share:.0%}" for mode, share in enumerate(shares)]
+    return f" Chains started at each, by its share of the posterior: {_modes.listed(each)}."

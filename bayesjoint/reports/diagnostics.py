@@ -8,7 +8,7 @@ import arviz_stats
 import numpy as np
 import xarray as xr
 
-from bayesjoint.reports import _read
+from bayesjoint.reports import _modes, _read
 
 MOST_CELLS = 200  # of a latent, evenly spread: a few ms each
 R_HAT, LARGE_R_HAT = 1.01, 1.05
@@ -95,8 +95,13 @@ def report_on(dt: xr.DataTree, quantities: Judged) -> xr.Dataset:
     found |= _of_steps(dt)
     count = draws.sizes["chain"] * draws.sizes["draw"]
     found["gradients_per_effective_draw"] = found["steps_per_draw"] * count / found["ess_bulk"]
-    faults = _faults(found, worst) + _of_modes(dt)
-    verdict = verdict_of(found["r_hat"], found["ess_bulk"], moves_are_sound(dt))
+    groups = _modes.groups(draws.to_dataset(name="draws"))
+    of_chains, of_modes = _agreement(dt, groups, found, worst)
+    faults = of_chains + _faults(found)
+    if found["gradients_per_effective_draw"] > MANY_GRADIENTS and len(groups) == 1:
+        faults.append(_dear(found, right=not faults))
+    faults += of_modes
+    verdict = verdict_of(found["r_hat"], found["ess_bulk"], is_sound(dt))
     attrs = {
         "report": "diagnose", "verdict": verdict, "worst": worst,
         "text": _paragraph(found, faults),
@@ -150,10 +155,11 @@ def _of_steps(dt: xr.DataTree) -> dict[str, float]:
     return found
 
 
-def moves_are_sound(dt: xr.DataTree) -> bool:
-    """Whether no transition diverged and the energy moves; so also where nothing was recorded."""
+def is_sound(dt: xr.DataTree) -> bool:
+    """Whether no transition diverged, the energy moves, and no mode that matters is left out."""
     found = _of_steps(dt)
-    return not (found["divergences"] > 0 or found["ebfmi"] < LOW_ENERGY)
+    wrong = found["divergences"] > 0 or found["ebfmi"] < LOW_ENERGY
+    return not wrong and _modes.left_out(dt) == 0
 
 
 def ebfmi(energy: xr.DataArray) -> xr.DataArray:
@@ -161,13 +167,21 @@ def ebfmi(energy: xr.DataArray) -> xr.DataArray:
     return (energy.diff("draw") ** 2).mean("draw") / energy.var("draw")
 
 
-def _faults(found: dict[str, float], worst: str) -> list[str]:
-    """Say each fault with its cure; nothing where all is well."""
+def _agreement(
+    dt: xr.DataTree, groups: list[list[int]], found: dict[str, float], worst: str
+) -> tuple[list[str], list[str]]:
+    """Say whether the chains agree, and what is known of modes."""
+    r_hat = found["r_hat"]
+    if r_hat > R_HAT and len(groups) > 1 and _modes.of_chains(dt):
+        return [_modes.apart(dt, groups, r_hat, worst)], []
     faults = []
-    if found["r_hat"] > R_HAT:
+    if r_hat > R_HAT:
+        names = [_modes.counted(group) for group in groups]
+        which = f" ({names[0]} from {_modes.listed(names[1:])})" if len(groups) > 1 else ""
         faults.append(
-            f"The chains differ (r-hat {found['r_hat']:.3f} of {worst}): draw longer; if they stay "
-            "apart the posterior has several modes or a direction that only its prior holds."
+            f"The chains differ (r-hat {r_hat:.3f} of {worst}): draw longer; if they stay "
+            f"apart{which} the posterior has several modes or a direction that only its prior "
+            "holds."
         )
     if found["ess_bulk"] < ENOUGH:
         times = int(np.ceil(ENOUGH / max(found["ess_bulk"], 1.0)))
@@ -175,6 +189,12 @@ def _faults(found: dict[str, float], worst: str) -> list[str]:
             f"There are only {found['ess_bulk']:.0f} effective draws: {times} times as many draws "
             "would do."
         )
+    return faults, _modes.others(dt)
+
+
+def _faults(found: dict[str, float]) -> list[str]:
+    """Say each fault of the moves with its cure; nothing where all is well."""
+    faults = []
     if found["divergences"] > 0:
         faults.append(
             f"{found['divergences']:.0f} divergences: regions of strong curvature were missed. "
@@ -190,27 +210,15 @@ def _faults(found: dict[str, float], worst: str) -> list[str]:
             f"{found['saturated']:.0%} of the trees reached full depth: a direction is far longer "
             "than the linearization says. Narrow the prior of what the data do not resolve."
         )
-    if found["gradients_per_effective_draw"] > MANY_GRADIENTS:
-        faults.append(
-            f"An effective draw took {found['gradients_per_effective_draw']:.0f} gradients: the "
-            "posterior is far from Gaussian and its spectrum helps little. The draws are right, "
-            "only dear."
-        )
     return faults
 
 
-def _of_modes(dt: xr.DataTree) -> list[str]:
-    if not _read.has_groups(dt, "linearization"):
-        return []
-    ds = _read.linearization(dt)
-    lower = _read.listed(ds, "lower_modes")
-    if not lower:
-        return []
-    gap = float(ds["log_posterior"].mean()) - max(lower)
-    return [
-        f"The posterior has another maximum, {gap:.1f} nats lower: chains that stay at one say "
-        "nothing of its weight. Compare runs that start at each, or add a prior that decides."
-    ]
+def _dear(found: dict[str, float], right: bool) -> str:
+    return (
+        f"An effective draw took {found['gradients_per_effective_draw']:.0f} gradients: the "
+        "posterior is far from Gaussian and its spectrum helps little."
+        f"{' The draws are right, only dear.' if right else ''}"
+    )
 
 
 def verdict_of(r_hat: float, ess: float, sound: bool) -> str:

@@ -51,6 +51,7 @@ def many(share):
     ("fault", "verdict", "words"),
     [
         ({"shift": 3.0}, "bad", "The chains differ .* of level.: draw longer"),
+        ({"shift": 3.0}, "bad", "stay apart .chain 0 from chains 1, 2 and 3."),
         ({"draws": 75}, "fair", "effective draws: . times as many"),
         ({"walk": True}, "bad", "The chains differ"),
         ({"diverging": many(0.01)}, "fair", "20 divergences.*target_accept"),
@@ -72,6 +73,43 @@ def test_another_maximum_is_told():
         attrs={"lower_modes": [-12.5], "latents": ["level", "field"], "hyperparameters": []},
     )
     assert "another maximum, 2.5 nats lower" in diagnose(dt).attrs["text"]
+
+
+def with_modes(dt, started, weights):
+    dt["posterior"].attrs |= {"mode_of_chain": started, "mode_weights": weights}
+    return diagnose(dt).attrs
+
+
+def test_chains_that_stay_at_their_modes_are_named():
+    attrs = with_modes(tree(shift=9.0), [1, 0, 0, 0], [0.8, 0.2])
+    assert attrs["verdict"] == "bad"
+    assert "chain 0 stays at one and chains 1, 2 and 3 at another" in attrs["text"]
+    assert "hold 0.2 and 0.8 of the posterior" in attrs["text"]
+    assert "effective draws" not in attrs["text"]  # more draws would not help
+
+
+def test_a_chain_that_left_its_mode_says_nothing_of_weights():
+    text = with_modes(tree(shift=9.0), [1, 1, 0, 0], [0.8, 0.2])["text"]
+    assert "do not move between them" in text and "Laplace" not in text
+
+
+def test_chains_that_left_their_modes_agree():
+    attrs = with_modes(tree(), [0, 0, 0, 1], [0.8, 0.2])
+    assert attrs["verdict"] == "good"
+    assert "several modes; chains started at each" in attrs["text"]
+
+
+def test_a_mode_without_a_chain_is_not_good():
+    attrs = with_modes(tree(), [0, 0, 0, 0], [0.8, 0.2])
+    assert attrs["verdict"] == "fair"
+    assert "hold about 0.2 of the posterior" in attrs["text"]
+
+
+def test_draws_are_right_where_they_are_dear_and_nothing_is_wrong():
+    steps = np.full((4, 500), 1023)
+    assert "The draws are right" in diagnose(tree(n_steps=steps)).attrs["text"]
+    text = diagnose(tree(n_steps=steps, diverging=many(0.01))).attrs["text"]
+    assert "far from Gaussian" in text and "The draws are right" not in text
 
 
 def test_without_draws_it_says_so():

@@ -1,0 +1,166 @@
+"""Posteriors far from Gaussian, where preconditioning helps little: right, or it says so.
+
+Every one has two unknowns and is integrated on a grid.
+"""
+
+import warnings
+
+import arviz as az
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+import pytest
+import xarray as xr
+
+import bayesjoint as bj
+
+LARGEST_Z = 4.5  # in Monte Carlo errors
+SEEDS = range(1, 9)
+
+
+def observed(data, function, priors, sd):
+    """Return the problem of data (n,) that see a function of scalars with normal priors."""
+    latents = [
+        bj.Parameter(name, bj.Prior(pm.Normal, mu=0.0, sigma=width))
+        for name, width in priors.items()
+    ]
+    forward = bj.pytensor_map(function, list(priors), name="map")
+    data = xr.DataArray(data, dims="place")
+    modality = bj.Modality("data", data, forward, bj.GaussianNoise(sd=sd))
+    return bj.JointProblem(latents=latents, modalities=[modality])
+
+
+def moments(weight, **values):
+    """Return mean and sd of every quantity under weights on a grid."""
+    weight = weight / weight.sum()
+    mean = {name: float(np.sum(weight * value)) for name, value in values.items()}
+    return {
+        name: (mean[name], float(np.sqrt(np.sum(weight * (value - mean[name]) ** 2))))
+        for name, value in values.items()
+    }
+
+
+def funnel(sd):
+    """``x | v ~ N(0, (e^-v + 1e-2)^-1)``: Neal's funnel, planted by the likelihood.
+
+    Along ``v``, normal but for the volume of x, the width of x changes by orders of magnitude.
+    """
+    problem = observed(
+        [0.0], lambda v, x: pt.exp(-v / 2).reshape((1,)) * x, {"v": sd, "x": 10.0}, sd=1.0
+    )
+    v = np.linspace(-10 * sd, 10 * sd, 20_001)
+    variance = 1.0 / (np.exp(-v) + 1e-2)
+    weight = np.sqrt(variance) * np.exp(-0.5 * (v / sd) ** 2)
+    spread = float(np.sqrt(np.sum(weight * variance) / weight.sum()))
+    return problem, {**moments(weight, v=v), "x": (0.0, spread)}
+
+
+def on_grid(function, noise, x, y):
+    x, y = np.meshgrid(x, y, indexing="ij")
+    log = -0.5 * (x**2 + y**2 + ((1.0 - function(x, y)) / noise) ** 2)
+    return x, y, np.exp(log - log.max())
+
+
+def banana(bend, noise):
+    """A datum sees ``y + bend x^2``."""
+    problem = observed(
+        [1.0], lambda x, y: (y + bend * x**2).reshape((1,)), {"x": 1.0, "y": 1.0}, sd=noise
+    )
+    axes = np.linspace(-5.0, 5.0, 4_001), np.linspace(-8.0, 6.0, 8_001)
+    x, y, weight = on_grid(lambda x, y: y + bend * x**2, noise, *axes)
+    return problem, moments(weight, x=x, y=y)
+
+
+def product(noise):
+    """A datum sees ``e^v z``: the wider v, the narrower z."""
+    problem = observed(
+        [1.0], lambda v, z: (pt.exp(v) * z).reshape((1,)), {"v": 1.0, "z": 1.0}, sd=noise
+    )
+    axes = np.linspace(-6.0, 6.0, 6_001), np.linspace(-6.0, 6.0, 6_001)
+    v, z, weight = on_grid(lambda v, z: np.exp(v) * z, noise, *axes)
+    return problem, moments(weight, v=v, z=z)
+
+
+def largest_z(tree, exact):
+    """Return the largest score of means and standard deviations."""
+    draws = tree["posterior"].to_dataset()[list(exact)]
+    found = draws.mean(("chain", "draw")), draws.std(("chain", "draw"), ddof=1)
+    errors = [az.mcse(draws, method=method) for method in ("mean", "sd")]
+    return max(
+        abs(float(found[i][name]) - value) / float(errors[i][name])
+        for name, pair in exact.items()
+        for i, value in enumerate(pair)
+    )
+
+
+def drawn(problem, seed, draws=2_000):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of divergences; the verdict tells of them
+        return bj.sample(
+            problem, draws=draws, random_seed=seed, progress=False, prior_draws=10, backend="numba"
+        )
+
+
+def test_funnel():
+    """The log of the scale of x moves over six units (seed 1)."""
+    problem, exact = funnel(sd=1.5)
+    tree = drawn(problem, seed=1)
+    assert largest_z(tree, exact) < LARGEST_Z
+    assert tree["posterior"].attrs["target_accept"] > 0.9  # the warm-up saw that it is a funnel
+
+
+def test_banana_and_that_preconditioning_does_not_help():
+    """Seed 1."""
+    problem, exact = banana(bend=0.5, noise=0.1)
+    tree = drawn(problem, seed=1)
+    assert largest_z(tree, exact) < LARGEST_Z
+    assert "its spectrum helps little" in tree["posterior"].attrs["diagnostics"]
+
+
+CASES = {
+    "funnel": lambda: funnel(sd=1.5),
+    "wide funnel": lambda: funnel(sd=3.0),
+    "banana": lambda: banana(bend=0.5, noise=0.1),
+    "banana of two maxima": lambda: banana(bend=1.0, noise=0.1),
+    "thin banana": lambda: banana(bend=0.5, noise=0.02),
+    "product": lambda: product(noise=0.1),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_no_run_is_both_wrong_and_good(case):
+    """Eight seeds: where the verdict is good the moments are right; elsewhere it names a cure."""
+    problem, exact = case()
+    for seed in SEEDS:
+        tree = drawn(problem, seed)
+        attrs = tree["posterior"].attrs
+        if attrs["verdict"] == "good":
+            assert largest_z(tree, exact) < LARGEST_Z, seed
+        else:
+            assert any(
+                cure in attrs["diagnostics"]
+                for cure in ("draw longer", "as many draws", "Raise target_accept")
+            )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [CASES[name] for name in ("funnel", "banana")])
+def test_moderate_ones_are_right_whatever_the_verdict(case):
+    """Eight seeds; rms of the largest of four scores is about 1.6 where all is right."""
+    problem, exact = case()
+    scores = [largest_z(drawn(problem, seed), exact) for seed in SEEDS]
+    assert max(scores) < LARGEST_Z and np.sqrt(np.mean(np.square(scores))) < 2.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["wide funnel", "thin banana"])
+def test_the_cure_that_is_named_cures(name):
+    """target_accept=0.99 and 5,000 draws a chain (seed 1)."""
+    problem, exact = CASES[name]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        tree = bj.sample(
+            problem, draws=5_000, random_seed=1, progress=False, prior_draws=10, target_accept=0.99
+        )
+    assert largest_z(tree, exact) < LARGEST_Z
