@@ -1,11 +1,14 @@
 """Kernels against dense linear algebra."""
 
 import numpy as np
+import pymc as pm
 import pytest
 from scipy import stats
 
+import bayesjoint as bj
 from bayesjoint._kernels.errors import ErrorCovariance, covariance_information
-from bayesjoint._kernels.spectra import generalised_pairs, information_gain, preconditioner
+from bayesjoint._kernels.factors import DenseFactor, DiagonalFactor
+from bayesjoint._kernels.spectra import preconditioner
 
 SIZES = (5, 7)
 
@@ -76,19 +79,6 @@ def test_information_on_the_covariance_is_the_trace(case):
     np.testing.assert_allclose(covariance_information(errors, variances, factors), exact, atol=1e-9)
 
 
-def test_generalised_pairs():
-    rng = np.random.default_rng(5)
-    information = rng.normal(size=(6, 4))
-    information = information @ information.T
-    precision = np.eye(6) + 0.1 * np.ones((6, 6))
-    eigenvalues, vectors = generalised_pairs(information, precision)
-    np.testing.assert_allclose(information @ vectors, precision @ vectors * eigenvalues, atol=1e-10)
-    np.testing.assert_allclose(vectors.T @ precision @ vectors, np.eye(6), atol=1e-12)
-    assert np.all(np.diff(eigenvalues) <= 1e-12)
-    gain = 0.5 * np.sum(np.log1p(eigenvalues))
-    assert information_gain(information, precision) == pytest.approx(gain)
-
-
 def test_preconditioner_whitens_the_precision():
     rng = np.random.default_rng(6)
     half = rng.normal(size=(8, 3)) * 30.0
@@ -96,3 +86,46 @@ def test_preconditioner_whitens_the_precision():
     vectors, stretch = preconditioner(precision)
     change = np.eye(8) + vectors * stretch @ vectors.T
     np.testing.assert_allclose(change @ precision @ change, np.eye(8), atol=1e-9)
+
+
+def _factors():
+    grid = bj.Grid(depth=np.array([0.0, 1.0, 2.5, 4.5]), x=np.arange(5.0))
+    rng = np.random.default_rng(4)
+    root = rng.normal(size=(20, 20))
+    by_precision = bj.GaussianField("m", grid, precision=root @ root.T + np.eye(20))
+    return {
+        "Matern": bj.GaussianField("m", grid, sd=2.0, length_scale=1.5).factor({}),
+        "Matern, settings at a point": bj.GaussianField(
+            "m",
+            grid,
+            sd=bj.Prior(pm.HalfNormal, sigma=1.0),
+            length_scale=bj.Prior(pm.LogNormal, mu=0.0, sigma=0.5),
+        ).factor({"m_sd": np.array(3.0), "m_length_scale": np.array(0.8)}),
+        "precision": by_precision.factor({}),
+        "diagonal": DiagonalFactor(rng.uniform(0.5, 2.0, size=20)),
+        "dense": DenseFactor(rng.normal(size=(20, 20))),
+        "tall": DenseFactor(rng.normal(size=(21, 20))),
+    }
+
+
+@pytest.mark.parametrize("name", list(_factors()))
+def test_factors_of_priors_are_inverted(name):
+    factor = _factors()[name]
+    matrix = factor.times(np.eye(20))
+    inverse = factor.inverse(np.eye(matrix.shape[0]))
+    np.testing.assert_allclose(inverse @ matrix, np.eye(20), atol=1e-9)
+    np.testing.assert_allclose(factor.inverse_transpose(np.eye(20)), inverse.T, atol=1e-9)
+    np.testing.assert_allclose(factor.variance, np.diag(matrix @ matrix.T), rtol=1e-9)
+
+
+def test_factors_of_fields_have_the_stated_covariance():
+    precision = _factors()["precision"].lower @ _factors()["precision"].lower.T
+    matrix = _factors()["precision"].times(np.eye(20))
+    np.testing.assert_allclose(matrix @ matrix.T @ precision, np.eye(20), atol=1e-9)
+    for name, sd in (("Matern", 2.0), ("Matern, settings at a point", 3.0)):
+        np.testing.assert_allclose(_factors()[name].variance, sd**2, rtol=1e-12)
+
+
+def test_a_value_that_does_not_move_has_no_inverse_slope():
+    factor = DiagonalFactor(np.array([2.0, 0.0]))
+    np.testing.assert_array_equal(factor.inverse(np.ones((2, 1)))[:, 0], [0.5, 0.0])

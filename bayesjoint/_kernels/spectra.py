@@ -1,32 +1,7 @@
-"""Eigenpairs of data information against prior precision."""
+"""Coordinates in which a Gaussian of given precision is white."""
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, eigh, solve_triangular
-
-
-def generalised_pairs(
-    information: np.ndarray, precision: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs ``H v = lambda P v`` with ``V^T P V = I``, eigenvalues descending.
-
-    Parameters
-    ----------
-    information, precision : ndarray, shape (n, n)
-        H symmetric and positive semidefinite, P symmetric and positive definite.
-    """
-    lower = np.linalg.cholesky(precision)
-    half = solve_triangular(lower, information, lower=True)
-    symmetric = solve_triangular(lower, half.T, lower=True)
-    eigenvalues, vectors = eigh((symmetric + symmetric.T) / 2)
-    order = np.argsort(eigenvalues)[::-1]
-    vectors = solve_triangular(lower, vectors[:, order], lower=True, trans=1)
-    return np.maximum(eigenvalues[order], 0.0), vectors
-
-
-def information_gain(information: np.ndarray, precision: np.ndarray) -> float:
-    """Return ``(1/2) log det(I + P^-1 H)`` in nats."""
-    posterior, prior = precision + information, precision
-    return 0.5 * float(np.linalg.slogdet(posterior)[1] - np.linalg.slogdet(prior)[1])
+from scipy.linalg import cho_factor, cho_solve, eigh
 
 
 def preconditioner(precision: np.ndarray, threshold: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
