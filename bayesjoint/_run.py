@@ -16,8 +16,8 @@ from bayesjoint._draws import DrawEvaluator
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._progress import Followed
 
-ACCEPT = 0.7
-MORE_CAREFUL = (0.8, 0.9, 0.99)  # one step up after divergences, two after many
+ACCEPT = 0.8
+MORE_CAREFUL = (0.9, 0.95, 0.99)  # one step up after divergences, two after many
 MANY = 0.02  # share of divergences
 REFRESH_ABOVE = 16.0  # steps a draw: trees of depth five and more
 PRIOR_TUNE, PRIOR_DEPTH = 300, 8
