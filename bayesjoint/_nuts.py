@@ -21,6 +21,7 @@ from bayesjoint._coordinates import Coordinates, pull_back
 
 LEAST_GRADIENT = 1e-12  # a coordinate with less has no metric of its own
 JITTER = 0.1  # of the step, so that no trajectory fits a period
+LONGEST_STEP = np.pi / 3  # of a turn; a half turn in one step would only change signs
 POLL = 1.0  # s between looks at running chains
 DROPPED = {"tuning", "mass_matrix_inv", "divergence_draw", "divergence_message",
            "divergence_energy_error", "fisher_distance", "transformation_index",
@@ -175,13 +176,14 @@ def _run(models, seeds, settings, watch, options, peek=None) -> tuple[list, floa
 
 
 def _start(model, seed, settings, callback, options):
-    # The steps are exact for a standard normal density, which the preconditioned one nearly is:
-    # what is exact costs no energy error, however many dimensions it has.
+    # Steps are exact for a standard normal density, which the preconditioned one nearly is: what is
+    # exact costs no energy error, however many dimensions it has.
     return nutpie_sample(
         model, chains=1, cores=1, seed=seed, progress_bar=False, blocking=False,
         progress_callback=callback, progress_rate=500, store_mass_matrix=options["save_warmup"],
         step_size_jitter=JITTER, target_accept=settings.target_accept,
-        maxdepth=settings.max_depth, exact_normal_trajectory=True, **options,
+        maxdepth=settings.max_depth, exact_normal_trajectory=True,
+        max_step_size=LONGEST_STEP, **options,
     )  # fmt: skip
 
 

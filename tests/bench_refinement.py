@@ -52,6 +52,7 @@ def run(cells: int) -> dict[str, float]:
         ess = np.concatenate([v.values.ravel() for v in az.ess(fields).data_vars.values()])
         linear, stats = tree["linearization"], tree["sample_stats"]
         gradients = float(stats["n_steps"].sum())
+        tails = az.ess(fields, method="tail").min()
         return {
             "unknowns": 2 * cells**2,
             "pairs": int((linear["eigenvalues"] > 0.1).sum()),
@@ -59,6 +60,7 @@ def run(cells: int) -> dict[str, float]:
             "seconds": seconds,
             "steps": float(stats["n_steps"].mean()),
             "ess": float(ess.min()),
+            "tail": min(float(smallest) for smallest in tails.data_vars.values()),
             "fewest": gradients / float(ess.min()),
             "middle": gradients / float(np.median(ess)),
             "r_hat": float(tree["posterior"].attrs["r_hat"]),
@@ -68,9 +70,15 @@ def run(cells: int) -> dict[str, float]:
 
 COLUMNS = {
     "unknowns": "d", "pairs": "d", "chi2": ".0f", "seconds": ".0f", "steps": ".1f", "ess": ".0f",
-    "fewest": ".1f", "middle": ".1f", "r_hat": ".3f", "peak": ".0f",
+    "tail": ".0f", "fewest": ".1f", "middle": ".1f", "r_hat": ".3f", "peak": ".0f",
 }  # fmt: skip
-HEADINGS = {"ess": "min ESS", "fewest": "grad/ESS", "middle": "median", "peak": "peak MB"}
+HEADINGS = {
+    "ess": "min ESS",
+    "tail": "tail ESS",
+    "fewest": "grad/ESS",
+    "middle": "median",
+    "peak": "peak MB",
+}
 
 
 def table_of(results: list[dict[str, float]]) -> Table:
