@@ -1,6 +1,7 @@
 """The likelihood-informed spectrum of a problem at a point: the preview without sampling."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -198,11 +199,12 @@ def _of_modalities(informed: Informed) -> dict[str, Any]:
     """Return what each modality, and each datum, adds."""
     everything = range(len(informed.functions.data_slices))
     per_modality, importance = informed.shares()
-    rest = [[other for other in everything if other != k] for k in everything]
+    rest = [tuple(other for other in everything if other != k) for k in everything]
+    gain = cache(informed.gain)  # of two modalities, each is all but the other
     return {
         "modality_information": (("modality", "mode"), per_modality),
-        "eig_alone": ("modality", [informed.gain([k]) for k in everything]),
-        "eig_without": ("modality", [informed.gain(others) for others in rest]),
+        "eig_alone": ("modality", [gain((k,)) for k in everything]),
+        "eig_without": ("modality", [gain(others) for others in rest]),
         "data_importance": ("datum", importance),
     }
 
