@@ -101,7 +101,7 @@ def report_on(dt: xr.DataTree, quantities: Judged) -> xr.Dataset:
     if found["gradients_per_effective_draw"] > MANY_GRADIENTS and len(groups) == 1:
         faults.append(_dear(found, right=not faults))
     faults += of_modes
-    verdict = verdict_of(found["r_hat"], found["ess_bulk"], is_sound(dt))
+    verdict = verdict_of(found["r_hat"], found["ess_bulk"], _are_sound(dt, found))
     attrs = {
         "report": "diagnose", "verdict": verdict, "worst": worst,
         "text": _paragraph(found, faults),
@@ -157,8 +157,11 @@ def _of_steps(dt: xr.DataTree) -> dict[str, float]:
 
 def is_sound(dt: xr.DataTree) -> bool:
     """Whether no transition diverged, the energy moves, and no mode that matters is left out."""
-    found = _of_steps(dt)
-    wrong = found["divergences"] > 0 or found["ebfmi"] < LOW_ENERGY
+    return _are_sound(dt, _of_steps(dt))
+
+
+def _are_sound(dt: xr.DataTree, steps: dict[str, float]) -> bool:
+    wrong = steps["divergences"] > 0 or steps["ebfmi"] < LOW_ENERGY
     return not wrong and _modes.left_out(dt) == 0
 
 
