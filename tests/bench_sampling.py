@@ -13,6 +13,8 @@ reference (weak coupling, wide prior, many data) were chosen among others with t
 So the two ends of the coupling are run too: without it the posterior is Gaussian, at 10 far from
 it, and there the gain is much smaller.
 
+The table is kept as text, and drawn as bench_sampling.png.
+
 Seconds are of sampling, warm-up included, compilation (and the search for the mode) not.  Close
 other programs first: two chains need two idle processors.
 """
@@ -30,6 +32,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # chains share the processors
 sys.path.insert(0, str(Path(__file__).parents[1]))  # models/ is not installed
 
 import arviz as az
+import matplotlib.pyplot as plt
+import numpy as np
 import nutpie
 import pymc as pm
 import xarray as xr
@@ -40,7 +44,11 @@ from rich.table import Table
 import bayesjoint as bj
 from models import gravity_traveltime
 
-RESULT = Path(__file__).with_suffix(".txt")
+RESULT, FIGURE = (Path(__file__).with_suffix(suffix) for suffix in (".txt", ".png"))
+STYLES = (
+    ("bj.sample", "#0072b2", "o"), ("nutpie, low-rank", "#d55e00", "s"),
+    ("pm.sample", "#6b7785", "D"),
+)  # fmt: skip
 PACKAGES = ("pymc", "pytensor", "nutpie", "numba", "numpy", "arviz")
 CHAINS = {"chains": 2, "cores": 2, "draws": 500}
 TUNE, OURS = 500, 300  # warm-up draws; with 300 nutpie's low-rank adaptation does not settle
@@ -151,6 +159,30 @@ def verdict(case: Case, results: list[Result]) -> str:
     )
 
 
+def plot(results: list[Result]) -> None:
+    """Draw both rates of every case, one line a sampler, into `FIGURE`."""
+    labels = [f"{2 * c.nx * c.nz} unknowns\ncoupling {c.coupling:g}" for c in CASES]
+    rates = {"effective draws a second": "rate", "gradients for an effective draw": "gradients"}
+    figure, axes = plt.subplots(1, 2, figsize=(9.0, 3.6), layout="constrained", dpi=110)
+    for ax, (title, attribute) in zip(axes, rates.items(), strict=True):
+        for shift, (name, colour, marker) in zip((-0.3, 0.0, 0.3), STYLES, strict=True):
+            values = [getattr(r, attribute) for r in results if r.sampler.startswith(name)]
+            at = np.arange(len(CASES)) + shift
+            ax.semilogy(at, values, marker, color=colour, label=name, markersize=7)
+            for x, value in zip(at, values, strict=True):
+                text = f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+                ax.annotate(text, (x, value), (0, 7), textcoords="offset points", ha="center",
+                            fontsize=8, color=colour)  # fmt: skip
+        ax.set(title=title, xlim=(-0.4, len(CASES) - 0.4))
+        ax.set_xticks(range(len(CASES)), labels, fontsize=8)
+        ax.margins(y=0.15)
+        ax.grid(axis="y", alpha=0.3)
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3,
+                  frameon=False)  # fmt: skip
+    figure.savefig(FIGURE)
+
+
 def machine() -> str:
     """Return the machine and the versions, in general words."""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
@@ -175,6 +207,7 @@ def main() -> None:
     with RESULT.open("w", encoding="utf-8") as file:
         for console in (screen, Console(file=file, width=110)):
             console.print(table_of(results), machine(), *words, sep="\n")
+    plot(results)
 
 
 if __name__ == "__main__":
