@@ -82,10 +82,12 @@ def _truth_point(
         raise ValueError(f"simulate: truth names {unknown}; the unknowns are {space.names}")
     drawn = set(space.names) - set(truth)
     for coupling in functions.problem.couplings:
-        if len(drawn & set(coupling.latents)) == 1:
+        given = [name in truth for name in coupling.latents]
+        # A potential draws its latents together; else those shaped can be drawn given the others.
+        if any(given) and not (all(given) or (coupling.shapes and given == sorted(given)[::-1])):
             raise ValueError(
-                f"simulate: truth gives only one of {coupling.latents}, which {coupling.name} "
-                "couples; give both or neither"
+                f"simulate: truth gives only some of {coupling.latents}, which {coupling.name} "
+                "couples; give all or none"
             )
     point = functions.initial
     if drawn:

@@ -97,6 +97,12 @@ class MaternFactor:
         cells = _along_axes(self.vectors, self.amplitude[..., None] * modes)
         return (self.scale[..., None] * cells).reshape(columns.shape)
 
+    def transpose_times(self, columns: np.ndarray) -> np.ndarray:
+        """Return ``L^T`` times columns of shape (n, k)."""
+        cells = self.scale[..., None] * columns.reshape(*self.amplitude.shape, -1)
+        modes = _along_axes([vectors.T for vectors in self.vectors], cells)
+        return (self.amplitude[..., None] * modes).reshape(columns.shape)
+
     def inverse(self, columns: np.ndarray) -> np.ndarray:
         """Return ``L^-1`` times columns of shape (n, k)."""
         cells = columns.reshape(*self.amplitude.shape, -1) / self.scale[..., None]

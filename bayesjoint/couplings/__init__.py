@@ -4,6 +4,8 @@ Structural ones are prior potentials (`cross_gradient`, `edges`), petrophysical 
 shape the prior of the fields themselves, so that it stays normalised.
 """
 
+from bayesjoint.couplings.correlated import CorrelatedFields
 from bayesjoint.couplings.cross_gradient import CrossGradient
+from bayesjoint.couplings.relation import PropertyRelation
 
-__all__ = ["CrossGradient"]
+__all__ = ["CorrelatedFields", "CrossGradient", "PropertyRelation"]

@@ -84,6 +84,19 @@ class CrossGradient:
         """The coupled fields."""
         return (self.first, self.second)
 
+    @property
+    def shapes(self) -> tuple[str, ...]:
+        """Latents whose prior it replaces: none, it is a potential."""
+        return ()
+
+    def sources_of(self, names: set[str]) -> set[str]:
+        """Return latents that some others follow from: none."""
+        return set()
+
+    def restricted(self, kept: set[str]) -> "CrossGradient | None":
+        """Return the coupling if both fields are left."""
+        return self if kept.issuperset(self.latents) else None
+
     def check(self, latents: Mapping[str, Any]) -> None:
         """Raise unless both fields are known, lie on one grid and have fixed priors."""
         fields = [latents[name] for name in self.latents]
