@@ -22,6 +22,7 @@ _HOMES = {
     "linearization": ["linearize"],
     "sampling": ["open_store", "sample"],
     "simulation": ["simulate"],
+    "coupling_weight": ["calibrate_coupling", "tabulate_normaliser"],
     "cross_validation": ["leave_out"],
     "reports": [
         "compromise",

@@ -51,6 +51,10 @@ class ModelFunctions:
             [np.ravel(m.data.values).astype(float) for m in problem.modalities] or [np.zeros(0)]
         )
         self.likelihood_weight = pytensor.shared(1.0, name="likelihood_weight")
+        # Of each potential, so that the coupled prior is sampled at other weights.
+        self.coupling_factors = {
+            name: pytensor.shared(1.0, name=f"{name}_factor") for name in self.build.residuals
+        }
         self._constant_blocks: dict[str, np.ndarray] = {}
         self._stated_grams: dict[tuple[str, ...], list[np.ndarray]] = {}
 
@@ -74,7 +78,11 @@ class ModelFunctions:
         """
         model = self.build.model
         prior = model.logp(vars=model.free_RVs)
-        prior += sum(model.replace_rvs_by_values([p for p in model.potentials if not _tempers(p)]))
+        potentials = [p for p in model.potentials if not _tempers(p)]
+        for name, potential in zip(
+            [p.name for p in potentials], model.replace_rvs_by_values(potentials), strict=True
+        ):
+            prior += self.coupling_factors.get(name, 1.0) * potential
         likelihood = self._log_likelihood()
         likelihood += sum(model.replace_rvs_by_values([p for p in model.potentials if _tempers(p)]))
         total = prior + self.likelihood_weight * likelihood

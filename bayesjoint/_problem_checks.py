@@ -13,6 +13,8 @@ import pytensor.tensor as pt
 from bayesjoint import _validate
 from bayesjoint._build import ModelBuild
 from bayesjoint._compile import UNOPTIMISED
+from bayesjoint.couplings.normaliser import digest
+from bayesjoint.priors import Prior
 
 if TYPE_CHECKING:
     from bayesjoint.problem import JointProblem
@@ -135,6 +137,23 @@ def _check_coupling(problem: "JointProblem", coupling: Any) -> None:
             f"{sorted(problem.latent)}"
         )
     coupling.check(problem.latent)
+    if isinstance(getattr(coupling, "weight", None), Prior):
+        made_for = digest(coupling, problem.latent, problem.couplings)
+        coupling.normaliser.check(coupling.name, coupling.weight, made_for)
+    if not coupling.shapes:
+        _require_known_shapes(problem, coupling)
+
+
+def _require_known_shapes(problem: "JointProblem", coupling: Any) -> None:
+    """Raise when the normaliser of a potential depends on an unknown of another coupling."""
+    for other in problem.couplings:
+        unknown = other.unknowns() if set(other.shapes) & set(coupling.latents) else []
+        if unknown:
+            raise ValueError(
+                f"{coupling.name}: {' and '.join(unknown)} of {other.name} is unknown, and the "
+                "normaliser of the coupled prior depends on it; give a number, or leave one of "
+                "the couplings out"
+            )
 
 
 def _check_relations(problem: "JointProblem") -> None:

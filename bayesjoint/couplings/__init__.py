@@ -6,6 +6,7 @@ shape the prior of the fields themselves, so that it stays normalised.
 
 from bayesjoint.couplings.correlated import CorrelatedFields
 from bayesjoint.couplings.cross_gradient import CrossGradient
+from bayesjoint.couplings.normaliser import Normaliser
 from bayesjoint.couplings.relation import PropertyRelation
 
-__all__ = ["CorrelatedFields", "CrossGradient", "PropertyRelation"]
+__all__ = ["CorrelatedFields", "CrossGradient", "Normaliser", "PropertyRelation"]

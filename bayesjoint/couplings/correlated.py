@@ -120,6 +120,10 @@ class CorrelatedFields:
         """Return latents that some others follow from: none."""
         return set()
 
+    def unknowns(self) -> list[str]:
+        """Return the names of its unknown settings."""
+        return [self.hyperparameter] if isinstance(self.correlation, Prior) else []
+
     def restricted(self, kept: set[str]) -> "CorrelatedFields | None":
         """Return the coupling of the fields that are left."""
         index = [i for i, name in enumerate(self.names) if name in kept]

@@ -6,13 +6,19 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import pymc as pm
 import pytensor.tensor as pt
 
 from bayesjoint import _validate
 from bayesjoint._build import ModelBuild
 from bayesjoint._kernels.differences import FORMS, difference_matrices
-from bayesjoint.priors import Prior
+from bayesjoint.couplings._common import (
+    add_least_squares,
+    require_known_scales,
+    require_normaliser,
+    same_grid,
+    typical_sd,
+)
+from bayesjoint.couplings.normaliser import Normaliser
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,25 +29,29 @@ class CrossGradient:
     ----------
     first, second : str
         Names of two fields on one grid.
-    weight : float
-        Factor lambda of the potential; dimensionless, with the same meaning on every mesh.
+    weight : float or Prior
+        Factor lambda of the potential; dimensionless, with the same meaning on every mesh.  See
+        `calibrate_coupling` for what it does to the prior.  An unknown one needs ``normaliser``.
     form : {"forward", "central"}
         Differences of the gradient.
     mask : array of bool, shape of the grid, optional
         Cells in which the coupling acts; all by default.
+    normaliser : Normaliser, optional
+        Of the coupled prior, from `tabulate_normaliser`; needed where the weight is unknown.
 
     Raises
     ------
     ValueError
-        When the weight is missing, negative or unknown, the form is unknown, or the fields do not
-        share a grid of two or three dimensions.
+        When the weight is missing, negative, or unknown without normaliser, the form is unknown,
+        or the fields do not share a grid of two or three dimensions.
 
     Notes
     -----
     ``t = grad(a / sd_a) x grad(b / sd_b)`` (Gallardo & Meju 2003, doi 10.1029/2003GL017370), with
     gradients times one global length, the geometric mean extent of the grid;
-    ``log p = -lambda/2 sum_c (V_c / V) |t_c|^2`` with cell volumes V_c.  An unknown weight, or an
-    unknown sd or length scale of a coupled field, would need the normaliser of this density.
+    ``log p = -lambda/2 sum_c (V_c / V) |t_c|^2`` with cell volumes V_c.  ``sd`` is the
+    current one where it is unknown, so that the normaliser of the coupled prior does not depend on
+    it.  An unknown weight needs this normaliser; an unknown length scale would too.
 
     Examples
     --------
@@ -55,17 +65,14 @@ class CrossGradient:
     weight: float | None = None
     form: str = "forward"
     mask: Any = None
+    normaliser: Normaliser | None = None
 
     def __post_init__(self) -> None:
         owner = f"CrossGradient({self.first!r}, {self.second!r})"
         _validate.require_given(
             owner, "weight", self.weight, "try a few and compare bj.resolution and bj.leakage"
         )
-        if isinstance(self.weight, Prior):
-            raise ValueError(
-                f"{owner}: an unknown weight needs the normaliser of the coupled prior, which "
-                "depends on it; a bare prior over the weight gives a wrong posterior. Give a number"
-            )
+        require_normaliser(owner, self.weight, self.normaliser)
         _validate.require_positive(owner, "weight", self.weight)
         if self.form not in FORMS:
             raise ValueError(
@@ -101,7 +108,7 @@ class CrossGradient:
         """Raise unless both fields are known, lie on one grid and have fixed priors."""
         fields = [latents[name] for name in self.latents]
         grids: list[Any] = [getattr(field, "grid", None) for field in fields]
-        if None in grids or not _same_grid(*grids):
+        if None in grids or not same_grid(*grids):
             raise ValueError(f"{self.name}: both latents must be fields on the same grid")
         if len(grids[0].dims) < 2:
             raise ValueError(
@@ -113,25 +120,11 @@ class CrossGradient:
             raise ValueError(
                 f"{self.name}: the mask has shape {np.shape(self.mask)}, the grid {grids[0].shape}"
             )
-        for field in fields:
-            unknown = [
-                key
-                for key, value in field.hyperparameters.items()
-                if isinstance(value, Prior) and key != "mean"
-            ]
-            if unknown:
-                raise ValueError(
-                    f"{self.name}: {' and '.join(unknown)} of {field.name!r} is unknown, and the "
-                    "normaliser of the coupled prior depends on it; without that the posterior "
-                    "is wrong. Give numbers"
-                )
+        require_known_scales(self.name, fields)
 
     def add_to_model(self, build: ModelBuild, latents: Mapping[str, Any]) -> None:
         """Add the potential to the model."""
-        residual = self._residual(build, latents)
-        build.residuals[self.name] = residual.ravel()
-        build.log_priors[self.name] = -0.5 * (residual**2).sum()
-        pm.Potential(self.name, build.log_priors[self.name])
+        add_least_squares(build, self, self._residual(build, latents))
 
     def _residual(self, build: ModelBuild, latents: Mapping[str, Any]):
         grid = latents[self.first].grid
@@ -142,7 +135,7 @@ class CrossGradient:
                 _along(build.matrix(f"{self.name}_difference_{dim}", length * matrix), scaled, axis)
                 for axis, (dim, matrix) in enumerate(zip(grid.dims, matrices, strict=True))
             ]
-            for scaled in (build.values[name] / _typical_sd(latents[name]) for name in self.latents)
+            for scaled in (build.values[n] / typical_sd(build, latents[n]) for n in self.latents)
         )
         cross = [
             first[i] * second[j] - first[j] * second[i]
@@ -151,21 +144,8 @@ class CrossGradient:
         share = grid.volumes / grid.volumes.sum()
         if self.mask is not None:
             share = share * np.asarray(self.mask, dtype=float)
-        return pt.stack(cross) * np.sqrt(self.weight * share)
+        return pt.stack(cross) * np.sqrt(share)
 
 
 def _along(matrix, array, axis: int):
     return pt.moveaxis(pt.tensordot(matrix, array, [[1], [axis]]), 0, axis)
-
-
-def _typical_sd(field: Any) -> float:
-    if field.precision is None:
-        return float(field.sd)
-    matrix = field.precision.toarray() if hasattr(field.precision, "toarray") else field.precision
-    return float(np.sqrt(np.mean(np.diag(np.linalg.inv(matrix)))))
-
-
-def _same_grid(first: Any, second: Any) -> bool:
-    return first.dims == second.dims and all(
-        np.array_equal(first.centres[d], second.centres[d]) for d in first.dims if d in second.dims
-    )

@@ -107,6 +107,11 @@ class PropertyRelation:
         """Return the latents that some others follow from."""
         return set(self.parents) if self.latent in names else set()
 
+    def unknowns(self) -> list[str]:
+        """Return the names of its unknown coefficients."""
+        unknown = [k for k, v in self.coefficients.items() if isinstance(v, Prior)]
+        return [f"{self.latent}_{key}" for key in unknown]
+
     def restricted(self, kept: set[str]) -> "PropertyRelation | None":
         """Return the relation where its field is left; what it follows from must be left too."""
         return self if self.latent in kept else None
@@ -161,8 +166,7 @@ class PropertyRelation:
 
     def sources(self) -> list[str]:
         """Return the unknowns on which the prediction depends: latents, then coefficients."""
-        unknown = [k for k, v in self.coefficients.items() if isinstance(v, Prior)]
-        return [*self.parents, *(f"{self.latent}_{key}" for key in unknown)]
+        return [*self.parents, *self.unknowns()]
 
     def slope(self, build: ModelBuild, source: str, tangent: Any = 1.0):
         """Return the tensor of the change of the prediction as a source changes by a tangent."""
