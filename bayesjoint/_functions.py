@@ -102,12 +102,16 @@ class ModelFunctions:
         """The log-density with gradient; interpreted, unless a compiled one is put in its place."""
         return self.log_density()
 
+    @property
+    def _weighted_residuals(self) -> list:
+        factors = self.coupling_factors
+        return [pt.sqrt(factors[name]) * r for name, r in self.build.residuals.items()]
+
     @cached_property
     def _stacked(self) -> tuple[Any, Any]:
         """Return input and stacked responses, then coupling residuals, as one flat graph."""
         parts = [self.build.responses[name].ravel() for name in self.data_slices]
-        parts += list(self.build.residuals.values())
-        inputs, graphs = self.flat(parts)
+        inputs, graphs = self.flat([*parts, *self._weighted_residuals])
         stacked = pt.concatenate(graphs) if graphs else pt.zeros(0)
         return inputs, stacked
 
@@ -137,7 +141,7 @@ class ModelFunctions:
     @cached_property
     def residual_actions(self) -> tuple:
         """``jvp`` and ``vjp`` of the coupling residuals alone."""
-        inputs, graphs = self.flat(list(self.build.residuals.values()))
+        inputs, graphs = self.flat(self._weighted_residuals)
         stacked, size = pt.concatenate(graphs), self.output_size - self.data.size
         return self._pushed(inputs, stacked), self._pulled(inputs, stacked, size)
 
