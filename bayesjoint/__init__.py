@@ -16,7 +16,7 @@ _HOMES = {
     "forward": ["linear_map", "numpy_map", "pytensor_map"],
     "noise": ["CorrelatedNoise", "GaussianNoise", "PoissonNoise", "StudentTNoise"],
     "modalities": ["Modality"],
-    "couplings": ["CrossGradient"],
+    "couplings": ["CrossGradient", "JointSparsity", "JointTotalVariation"],
     "discrepancy": ["JointDiscrepancy"],
     "problem": ["JointProblem", "build_model"],
     "linearization": ["linearize"],

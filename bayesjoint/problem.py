@@ -26,8 +26,8 @@ class JointProblem:
         What is unknown.
     modalities : sequence of Modality
         What was measured.
-    couplings : sequence of CrossGradient, optional
-        Prior potentials between latents.
+    couplings : sequence of couplings, optional
+        Prior potentials between latents: `CrossGradient`, `JointTotalVariation`, `JointSparsity`.
     discrepancy : JointDiscrepancy or a sequence of them, optional
         Errors of the physics.
 

@@ -82,10 +82,11 @@ def _truth_point(
         raise ValueError(f"simulate: truth names {unknown}; the unknowns are {space.names}")
     drawn = set(space.names) - set(truth)
     for coupling in functions.problem.couplings:
-        if len(drawn & set(coupling.latents)) == 1:
+        missing = drawn & set(coupling.latents)
+        if missing and missing != set(coupling.latents):
             raise ValueError(
-                f"simulate: truth gives only one of {coupling.latents}, which {coupling.name} "
-                "couples; give both or neither"
+                f"simulate: truth leaves out {sorted(missing)} of {coupling.latents}, which "
+                f"{coupling.name} couples; give all or none of them"
             )
     point = functions.initial
     if drawn:

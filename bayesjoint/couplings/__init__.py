@@ -5,5 +5,6 @@ shape the prior of the fields themselves, so that it stays normalised.
 """
 
 from bayesjoint.couplings.cross_gradient import CrossGradient
+from bayesjoint.couplings.edges import JointSparsity, JointTotalVariation
 
-__all__ = ["CrossGradient"]
+__all__ = ["CrossGradient", "JointSparsity", "JointTotalVariation"]
