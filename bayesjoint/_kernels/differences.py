@@ -1,4 +1,4 @@
-"""Slopes of a field on a tensor grid: towards the next cell before and after, and their mixtures."""
+"""Slopes of a field on a tensor grid: towards the cells before and after, and their mixtures."""
 
 import numpy as np
 

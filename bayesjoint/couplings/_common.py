@@ -61,7 +61,7 @@ def require_scales(owner: str, scales: Mapping[str, float] | None, names: Sequen
 
 def shared_grid(owner: str, fields: Sequence[Any]) -> Grid:
     """Return the grid of the fields, or raise unless they lie on one and their priors are fixed."""
-    grids = [getattr(field, "grid", None) for field in fields]
+    grids: list[Any] = [getattr(field, "grid", None) for field in fields]
     if None in grids or not all(_same_grid(grids[0], grid) for grid in grids):
         which = {1: "the latent must be a field on a", 2: "both latents must be fields on the same"}
         raise ValueError(

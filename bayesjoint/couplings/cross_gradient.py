@@ -60,14 +60,17 @@ class CrossGradient:
 
     ``"forward"`` takes the difference to the next cell (the last cell: from the one before),
     ``"central"`` the slope of the parabola through three cells (at the ends the one-sided
-    difference); both are exactly zero for parallel gradients.  ``"face"`` is that of SimPEG (Haber
-    & Holtzman Gazit 2013, doi 10.1007/s10712-013-9232-4): gradients on faces, and
-    ``|t|^2 = A(ga^2) A(gb^2) - A(ga gb)^2`` summed over directions, where A is the mean of a cell's
-    two faces along each direction and outer faces are flat.  It equals the sum of squares of
-    ``(a_i b_j - a_j b_i) / 2`` over pairs of the cell's faces (Lagrange's identity), so that it is a
-    least-squares form as well; opposite faces are among the pairs, so that it is not zero where two
-    fields along one axis have different curvature.  All forms tend to one integral as the mesh is
-    refined: central with the square of the cell size, forward and face with the cell size.
+    difference); both are exactly zero for parallel gradients, and tend to the integral with the
+    cell size and with its square.  ``"face"`` is that of SimPEG (Haber & Holtzman Gazit 2013, doi
+    10.1007/s10712-013-9232-4): gradients on faces, and ``|t|^2 = A(ga^2) A(gb^2) - A(ga gb)^2``
+    summed over directions, where A is the mean of a cell's two faces along each direction and
+    outer faces are flat.  By Lagrange's identity it is the sum of squares of
+    ``(a_i b_j - a_j b_i) / 2`` over pairs of the cell's faces, a least-squares form as well.
+    Opposite faces are such a pair, so that fields along one axis with different curvature cost a
+    little; flat outer faces halve the squared normal gradient of the cells along the boundary, an
+    error of the order of the cell size.  ``-log p`` is SimPEG's objective times
+    ``lambda l^4 / (2 V s_a^2 s_b^2)`` on an even grid; on an uneven one cells meet midway between
+    centres here, there centres lie midway between faces, so that volumes differ.
 
     An unknown weight, or an unknown sd or length scale of a coupled field, would need the
     normaliser of this density.

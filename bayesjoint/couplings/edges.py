@@ -224,5 +224,3 @@ class JointSparsity(_SharedEdges):
     def _penalty(self, squared: Any, components: int) -> tuple[Any, Any]:
         scale, power = self.nu * self.epsilon**2, self.nu + components
         return 0.5 * power * pt.log1p(squared / scale), power / (scale + squared)
-
-
