@@ -119,3 +119,6 @@ def test_a_mask_is_not_a_weight_and_a_guide_is_an_image():
     with pytest.raises(ValueError, match="not finite in every cell that takes part; fill it, or"):
         problem_of(bj.CrossGradient("a", guide=holed, weight=1.0))
     problem_of(bj.CrossGradient("a", guide=holed, weight=1.0, mask=np.isfinite(holed)))
+    named = xr.DataArray(holed, dims=PLANE.dims, name="two words")
+    with pytest.raises(ValueError, match="'two words': the name must be a word of letters"):
+        bj.CrossGradient("a", guide=named, weight=1.0)

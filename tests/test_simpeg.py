@@ -13,7 +13,7 @@ from bayesjoint._compile import INTERPRETED
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._mode import maximum_a_posteriori
 from tests.helpers import data
-from tests.test_couplings import SD, add, log_p
+from tests.structural import SD, add, log_p
 
 simpeg = pytest.importorskip("simpeg")
 discretize = pytest.importorskip("discretize")

@@ -12,7 +12,7 @@ from bayesjoint._density import CompiledDensity
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._information import local_information
 from bayesjoint._run import prior_points
-from tests.test_couplings import GRIDS, SD, image, log_p
+from tests.structural import GRIDS, SD, image, log_p
 
 PLANE = bj.Grid(depth=np.arange(5.0, 60.0, 10.0), x=np.arange(0.0, 160.0, 20.0))
 MORE = {"2-D": GRIDS["2-D"], "3-D": GRIDS["3-D"]}
@@ -182,6 +182,15 @@ def test_a_step_costs_the_same_total_variation_on_every_mesh():
         assert step_cost(couple, cells) == pytest.approx(2 * np.sqrt(2), rel=1e-4)
 
 
+def test_a_slanting_step_costs_more_in_one_direction_than_in_the_other():
+    """Up to sqrt(2): differences are forward ones."""
+    grid = bj.Grid(y=np.arange(40.0), x=np.arange(40.0))
+    y, x = np.indices(grid.shape)
+    couple = bj.JointTotalVariation("a", weight=1.0, epsilon=1e-6)
+    found = [log_p(couple, grid, [1.0 * (side > 0)]) for side in (x + y - 39, x - y)]
+    assert found[1] == pytest.approx(np.sqrt(2) * found[0], rel=0.05)
+
+
 def test_a_step_costs_less_sparsity_on_a_finer_mesh():
     """As h log(1/h): stated in the docstring."""
     couple = bj.JointSparsity("a", "b", weight=1.0, epsilon=1.0)
@@ -202,14 +211,14 @@ def test_many_degrees_of_freedom_are_gaussian(rng):
 TINY = bj.Grid(y=np.arange(3.0), x=np.arange(4.0))
 COUPLINGS = {
     "cross": bj.CrossGradient("a", "b", weight=0.3, form="face"),
-    "guide": bj.CrossGradient("a", guide=image(TINY), weight=5.0),
+    "guide": bj.CrossGradient("a", guide=image(TINY), weight=1.0),
     "tv": bj.JointTotalVariation("a", "b", weight=3.0, epsilon=0.5),
     "sparsity": bj.JointSparsity("a", "b", weight=2.0, epsilon=1.0),
 }
 
 
 def functions_of(coupling):
-    fields = [bj.GaussianField(n, TINY, sd=SD[n], length_scale=2.0) for n in "ab"]
+    fields = [bj.GaussianField(n, TINY, sd=SD[n], length_scale=2.0) for n in coupling.latents]
     return ModelFunctions(bj.JointProblem(latents=fields, modalities=[], couplings=[coupling]))
 
 
@@ -231,7 +240,10 @@ def cost_of(functions, coupling):
     return functions.over_draws([functions.build.log_priors[coupling.name]])
 
 
-@pytest.mark.parametrize("name", ["cross", "tv", "sparsity"])
+SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in ("cross", "sparsity")]
+
+
+@pytest.mark.parametrize("name", ["tv", *SLOWLY])
 def test_draws_of_the_prior_contain_it(name, rng):
     """Against draws of the uncoupled prior, weighted."""
     functions, coupling = functions_of(COUPLINGS[name]), COUPLINGS[name]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 
+from bayesjoint import _validate
 from bayesjoint._build import ModelBuild
 from bayesjoint._kernels.differences import FORMS
 from bayesjoint.couplings import _common
@@ -104,6 +105,7 @@ class CrossGradient:
             raise ValueError(f"{owner}: give either a second field or guide=, a known image")
         if self.first == self.second:
             raise ValueError(f"{owner}: two different fields are needed")
+        _validate.require_name(f"{owner}: guide", self._known)
         _common.require_weight(owner, self.weight)
         _common.require_form(owner, self.form, FORMS)
         self._check_normalisation(owner)
@@ -128,13 +130,16 @@ class CrossGradient:
     @property
     def name(self) -> str:
         """Name of the potential in the model."""
-        known = getattr(self.guide, "name", None) or GUIDE
-        return f"cross_gradient_{self.first}_{self.second or known}"
+        return f"cross_gradient_{self.first}_{self.second or self._known}"
 
     @property
     def latents(self) -> tuple[str, ...]:
         """The coupled fields: two, or one with a guide."""
         return (self.first,) if self.second is None else (self.first, self.second)
+
+    @property
+    def _known(self) -> str:
+        return getattr(self.guide, "name", None) or GUIDE
 
     @property
     def _properties(self) -> tuple[str, ...]:

@@ -35,24 +35,30 @@ class _SharedEdges:
         form: str = "forward",
         mask: Any = None,
     ) -> None:
-        owner = f"{type(self).__name__}({', '.join(map(repr, names))})"
-        if not names:
-            raise ValueError(f"{owner}: name one field or more")
-        _validate.require_unique(owner, names)
-        _common.require_weight(owner, weight)
-        _validate.require_given(
-            owner,
-            "epsilon",
-            epsilon,
-            "state the gradient that tells an edge from a slope, in prior standard deviations per "
-            "extent of the grid: extent / length_scale is that of the prior itself",
-        )
-        _common.require_number(owner, "epsilon", epsilon)
-        _common.require_form(owner, form, FORMS)
-        _common.require_scales(owner, scales, names)
         given = {"weight": weight, "epsilon": epsilon, "scales": scales, "form": form, "mask": mask}
         for key, value in {"latents": names, **given}.items():
             object.__setattr__(self, key, value)
+        self._check_settings(self._owner)
+
+    @property
+    def _owner(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.latents))})"
+
+    def _check_settings(self, owner: str) -> None:
+        if not self.latents:
+            raise ValueError(f"{owner}: name one field or more")
+        _validate.require_unique(owner, self.latents)
+        _common.require_weight(owner, self.weight)
+        _validate.require_given(
+            owner,
+            "epsilon",
+            self.epsilon,
+            "state the gradient that tells an edge from a slope, in prior standard deviations per "
+            "extent of the grid: extent / length_scale is that of the prior itself",
+        )
+        _common.require_number(owner, "epsilon", self.epsilon)
+        _common.require_form(owner, self.form, FORMS)
+        _common.require_scales(owner, self.scales, self.latents)
 
     @property
     def name(self) -> str:
@@ -126,14 +132,16 @@ class JointTotalVariation(_SharedEdges):
     ``log p = -sum_c lambda_c (V_c / V) sqrt(sum_k l^2 |grad m_k / s_k|^2 + epsilon^2)``, isotropic
     vectorial total variation (Haber & Holtzman Gazit 2013, doi 10.1007/s10712-013-9232-4), with the
     global length l of `CrossGradient`.  One edge in two properties costs ``sqrt(2)`` of that in
-    one, two edges apart cost 2.  A step costs the same on every mesh: its height times its area
-    times ``l / V``.  In the limit of fine meshes the density multiplies the Gaussian prior of the
-    fields by a bounded factor, so that draws stay as smooth as those of that prior; total variation
-    by itself has no such limit (Lassas & Siltanen 2004, doi 10.1088/0266-5611/20/5/013).
+    one, two edges apart cost 2.  A step along an axis costs the same on every mesh, its height
+    times its area times ``l / V``; one across the axes costs up to ``sqrt(2)`` times that in the
+    forward form, depending on its direction.  The product with the fields' Gaussian prior has a
+    limit as the mesh is refined (Yao, Hu & Li 2016, arXiv 1510.05239), where draws are as smooth as
+    those of that prior; total variation by itself has none that keeps edges (Lassas & Siltanen
+    2004, doi 10.1088/0266-5611/20/5/013).
 
     The density has a single maximum where maps are linear.  Its Gauss-Newton term is that of
     lagged diffusivity (Vogel & Oman 1996, doi 10.1137/0917016): the Hessian at flat fields, and
-    above it along an edge's normal.
+    above it along an edge's normal, so that a linearised coupled prior is too narrow there.
 
     Examples
     --------
@@ -185,7 +193,7 @@ class JointSparsity(_SharedEdges):
     increments of a cell, which is a Gaussian whose variance, common to all properties, is unknown
     in each cell and integrated out.  Once a property has an edge, one in another costs little more.
     Cauchy and Student-t difference priors: Markkanen et al. 2019, doi 10.1515/jiip-2017-0048;
-    Senchukova et al. 2024, doi 10.1088/1361-6420/ad75af.
+    Senchukova, Uribe & Roininen 2024, arXiv 2403.13665.
 
     What is normalised: the factor of a single cell with ``W_c V_c / V = 1``, as a density of its
     increments (its constant, which nothing here depends on, is left out).  The product is not:
@@ -198,7 +206,8 @@ class JointSparsity(_SharedEdges):
     a limit.  An edge as sharp as the mesh does not have a cost of its own in that limit: it falls
     as ``h log(1/h)``.  `JointTotalVariation` keeps it.  The logarithm is not convex: a posterior
     may have several maxima even where maps are linear.  The Gauss-Newton term is that of
-    iteratively reweighted least squares, which bounds the Hessian from above.
+    iteratively reweighted least squares, which bounds the Hessian from above, so that a linearised
+    coupled prior is too narrow at edges.
 
     Examples
     --------
@@ -210,10 +219,20 @@ class JointSparsity(_SharedEdges):
 
     nu: float
 
-    def __init__(self, *names: str, nu: float = 1.0, **settings: Any) -> None:
-        super().__init__(*names, **settings)
-        owner = f"JointSparsity({', '.join(map(repr, names))})"
-        _common.require_number(owner, "nu", nu)
+    def __init__(
+        self,
+        *names: str,
+        weight: Any = None,
+        epsilon: Any = None,
+        nu: float = 1.0,
+        scales: Mapping[str, float] | None = None,
+        form: str = "forward",
+        mask: Any = None,
+    ) -> None:
+        super().__init__(
+            *names, weight=weight, epsilon=epsilon, scales=scales, form=form, mask=mask
+        )
+        _common.require_number(self._owner, "nu", nu)
         object.__setattr__(self, "nu", nu)
 
     @property
