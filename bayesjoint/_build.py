@@ -39,7 +39,7 @@ class ModelBuild:
     noise: dict[str, Any] = field(default_factory=dict)  # terms, shape of the data
     factors: dict[str, Any] = field(default_factory=dict)  # (basis, scale) of the discrepancy
     joint_densities: dict[tuple[str, ...], Any] = field(default_factory=dict)  # of modalities
-    residuals: dict[str, Any] = field(default_factory=dict)  # of couplings: log p = -|r|^2 / 2
+    residuals: dict[str, Any] = field(default_factory=dict)  # of couplings, see add_coupling
     log_priors: dict[str, Any] = field(default_factory=dict)  # one scalar each
     matrices: dict[str, np.ndarray] = field(default_factory=dict)  # data of the model
 
@@ -93,6 +93,22 @@ class ModelBuild:
         self.unknowns.append(Unknown(name, variable, kind, value.is_white, of_errors, units))
         self.log_priors[name] = value.log_density(tensor)
         return tensor
+
+    def add_coupling(self, name: str, log_density: Any, residuals: Any) -> None:
+        """Add the potential of a coupling.
+
+        Parameters
+        ----------
+        name : str
+        log_density : tensor
+            A scalar.
+        residuals : tensor
+            Their Jacobian J alone is used: ``J^T J`` stands for the Hessian of minus the log
+            density, and is that of ``|r|^2 / 2`` where the density is one of least squares.
+        """
+        self.residuals[name] = residuals.ravel()
+        self.log_priors[name] = log_density
+        pm.Potential(name, log_density)
 
     def matrix(self, name: str, array: np.ndarray):
         """Return a constant matrix; a large one is data of the model, so that graphs stay cached.

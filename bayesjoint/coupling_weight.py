@@ -14,9 +14,9 @@ from bayesjoint import _nuts
 from bayesjoint._coordinates import Coordinates
 from bayesjoint._density import CompiledDensity
 from bayesjoint._functions import ModelFunctions
-from bayesjoint._kernels.differences import difference_matrices
 from bayesjoint._kernels.similarity import structural_similarity
 from bayesjoint._run import PRIOR_DEPTH, PRIOR_TUNE, seeds_of
+from bayesjoint.couplings._gradients import Slopes
 from bayesjoint.couplings.normaliser import Normaliser, digest
 from bayesjoint.problem import JointProblem
 
@@ -192,7 +192,9 @@ class _Sweep:
         )
         grid = problem.latent[names[0]].grid
         self._volumes = grid.volumes
-        self._differences = difference_matrices(grid.centres.values(), "central")
+        self._slopes = Slopes(grid, "central")
+        guide = getattr(self.coupling, "guide", None)
+        self._guide = [] if guide is None else [np.asarray(guide, dtype=float)[None]]
         self._rms: list[float] = []
 
     def at(self, weights: Iterable[float], draws: int) -> Iterator[_Drawn]:
@@ -226,10 +228,10 @@ class _Sweep:
 
     def _quantities(self, weight: float, points: np.ndarray) -> _Drawn:
         log_prior, *fields = self._evaluate(points.reshape(-1, points.shape[2]))
-        gradients = [self._gradient(field) for field in fields]
+        gradients = [self._gradient(field) for field in (*fields, *self._guide)]
         sizes = [np.sqrt(np.mean(sum(g**2 for g in gradient))) for gradient in gradients]
         self._rms = self._rms or sizes
-        pairs = list(combinations(range(len(fields)), 2))
+        pairs = list(combinations(range(len(gradients)), 2))
         found = [
             structural_similarity(
                 gradients[i], gradients[j], self._volumes, (self._rms[i], self._rms[j])
@@ -239,17 +241,15 @@ class _Sweep:
         similarity, flat = np.mean(found, axis=0)
         each = [
             np.sqrt(sum(g**2 for g in gradient).mean(axis=tuple(range(1, fields[0].ndim)))) / rms
-            for gradient, rms in zip(gradients, self._rms, strict=True)
+            for gradient, rms in zip(gradients[: len(fields)], self._rms, strict=False)
         ]
         columns = (-log_prior / self.coupling.weight, similarity, flat, np.mean(each, axis=0))
         return _Drawn(weight, *(np.reshape(c, points.shape[:2]) for c in columns))
 
     def _gradient(self, field: np.ndarray) -> list[np.ndarray]:
         """Return the differences of draws of a field along each axis."""
-        return [
-            np.moveaxis(np.tensordot(matrix, field, [[1], [axis + 1]]), 0, axis + 1)
-            for axis, matrix in enumerate(self._differences)
-        ]
+        components = self._slopes.arrays(np.moveaxis(field, 0, -1))
+        return [np.moveaxis(component, -1, 0) for component in components]
 
 
 def _coupling_of(problem: JointProblem, name: str | None) -> Any:

@@ -27,8 +27,9 @@ class JointProblem:
     modalities : sequence of Modality
         What was measured.
     couplings : sequence of couplings, optional
-        How latents inform each other a priori: potentials as `CrossGradient`, or joint priors as
-        `CorrelatedFields` and `PropertyRelation`.
+        How latents inform each other a priori: potentials as `CrossGradient`,
+        `JointTotalVariation` and `JointSparsity`, or joint priors as `CorrelatedFields` and
+        `PropertyRelation`.
     discrepancy : JointDiscrepancy or a sequence of them, optional
         Errors of the physics.
 

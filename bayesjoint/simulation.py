@@ -82,12 +82,14 @@ def _truth_point(
         raise ValueError(f"simulate: truth names {unknown}; the unknowns are {space.names}")
     drawn = set(space.names) - set(truth)
     for coupling in functions.problem.couplings:
+        missing = [name for name in coupling.latents if name not in truth]
         given = [name in truth for name in coupling.latents]
-        # A potential draws its latents together; else those shaped can be drawn given the others.
-        if any(given) and not (all(given) or (coupling.shapes and given == sorted(given)[::-1])):
+        # A potential draws its latents together; those shaped can be drawn given the others.
+        drawable = coupling.shapes and given == sorted(given, reverse=True)
+        if missing and any(given) and not drawable:
             raise ValueError(
-                f"simulate: truth gives only some of {coupling.latents}, which {coupling.name} "
-                "couples; give all or none"
+                f"simulate: truth leaves out {missing} of {coupling.latents}, which "
+                f"{coupling.name} couples; give all or none of them"
             )
     point = functions.initial
     if drawn:

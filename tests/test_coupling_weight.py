@@ -128,7 +128,7 @@ WRONG = {
     ),
     "an unknown length scale": (
         lambda t: problem(length_scale=bj.Prior(pm.LogNormal, mu=0.0, sigma=0.5)),
-        "length scale of 'a' is unknown",
+        "unknown length_scale of 'a' needs the normaliser",
     ),
 }  # fmt: skip
 

@@ -322,7 +322,7 @@ def test_an_unknown_in_the_prior_of_a_coupled_field(unknown):
     first = field("a", **{unknown: bj.Prior(pm.LogNormal, mu=0.0, sigma=1.0)})
     coupling = bj.CrossGradient("a", "b", weight=1.0)
     message = (
-        f"cross_gradient_a_b: {unknown} of 'a' is unknown, and the normaliser of the coupled prior"
+        f"cross_gradient_a_b: an unknown {unknown} of 'a' needs the normaliser of the coupled prior"
     )
     with pytest.raises(ValueError, match=message):
         problem([], latents=[first, field("b")], couplings=[coupling])

@@ -91,6 +91,14 @@ class MaternFactor:
         """Diagonal of ``L L^T``."""
         return np.full(self.amplitude.size, self.sd**2)
 
+    def next_covariance(self, axis: int) -> np.ndarray:
+        """Return the covariance of each cell with the next one along an axis."""
+        matrices = [v**2 for v in self.vectors]
+        matrices[axis] = self.vectors[axis][:-1] * self.vectors[axis][1:]
+        scale = np.moveaxis(self.scale, axis, 0)
+        pairs = np.moveaxis(scale[:-1] * scale[1:], 0, axis)
+        return pairs * _along_axes(matrices, self.amplitude**2)
+
     def times(self, columns: np.ndarray) -> np.ndarray:
         """Return ``L`` times columns of shape (n, k)."""
         modes = columns.reshape(*self.amplitude.shape, -1)

@@ -6,7 +6,15 @@ shape the prior of the fields themselves, so that it stays normalised.
 
 from bayesjoint.couplings.correlated import CorrelatedFields
 from bayesjoint.couplings.cross_gradient import CrossGradient
+from bayesjoint.couplings.edges import JointSparsity, JointTotalVariation
 from bayesjoint.couplings.normaliser import Normaliser
 from bayesjoint.couplings.relation import PropertyRelation
 
-__all__ = ["CorrelatedFields", "CrossGradient", "Normaliser", "PropertyRelation"]
+__all__ = [
+    "CorrelatedFields",
+    "CrossGradient",
+    "JointSparsity",
+    "JointTotalVariation",
+    "Normaliser",
+    "PropertyRelation",
+]
