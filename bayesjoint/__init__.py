@@ -22,6 +22,7 @@ _HOMES = {
     "linearization": ["linearize"],
     "sampling": ["open_store", "sample"],
     "simulation": ["simulate"],
+    "balancing": ["balance"],
     "cross_validation": ["leave_out"],
     "reports": [
         "compromise",

@@ -1,5 +1,6 @@
 """Reports: labelled datasets made from a DataTree, without the model."""
 
+from bayesjoint.reports.balance import balance
 from bayesjoint.reports.consistency import compromise
 from bayesjoint.reports.diagnostics import diagnose
 from bayesjoint.reports.identifiability import identifiability
@@ -10,6 +11,7 @@ from bayesjoint.reports.resolution import point_spread, resolution, resolution_m
 from bayesjoint.reports.summary import summary
 
 __all__ = [
+    "balance",
     "compromise",
     "diagnose",
     "identifiability",

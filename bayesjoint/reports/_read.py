@@ -41,6 +41,16 @@ def linearization(dt: xr.DataTree) -> xr.Dataset:
     return group(dt, "linearization")
 
 
+def require_stored(ds: xr.Dataset, *names: str) -> None:
+    """Raise ValueError when the linearization, of an earlier version, lacks a variable."""
+    missing = [name for name in names if name not in ds]
+    if missing:
+        raise ValueError(
+            f"the group 'linearization' lacks {', '.join(missing)}: an earlier version stored it; "
+            "make it anew with bj.linearize(problem)"
+        )
+
+
 def listed(ds: xr.Dataset, attr: str) -> list[Any]:
     """Return an attribute as a list, however a file format stored a short or empty list."""
     value = ds.attrs.get(attr, [])

@@ -156,6 +156,14 @@ def _linearization(
                 ("modality", "mode"),
                 np.stack([((m @ vectors) ** 2).sum(axis=0) for m in matrices.values()]),
             ),
+            modality_factor=(
+                ("modality", "row", "mode"),
+                _stacked([m @ vectors for m in matrices.values()]),
+            ),
+            chi2_slope=(
+                ("modality", "mode"),
+                np.stack([-(data[k] - m @ best) @ m @ vectors for k, m in matrices.items()]),
+            ),
             eig_alone=("modality", [_gain_in_nats([m]) for m in matrices.values()]),
             eig_without=(
                 "modality",
@@ -180,6 +188,12 @@ def _linearization(
     )
 
 
+def _stacked(matrices: list[np.ndarray]) -> np.ndarray:
+    """Stack matrices along a new first axis, rows of zeros below the shorter ones."""
+    height = max(len(matrix) for matrix in matrices)
+    return np.stack([np.pad(m, ((0, height - len(m)), (0, 0))) for m in matrices])
+
+
 def _log_posterior(
     matrices: dict[str, np.ndarray], data: dict[str, np.ndarray], best: np.ndarray
 ) -> float:
@@ -197,6 +211,7 @@ def _attrs(names: list[str]) -> dict[str, object]:
         "errors": "independent",
         "coupled": 0,
         "powers": [1.0] * len(names),
+        "noise_scales": ["known"] * len(names),
         "at": "map",
         "truncation_bound": 0.0,
         "local": 0,
