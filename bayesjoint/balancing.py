@@ -57,9 +57,11 @@ def balance(problem: Any, equalise: bool = False) -> xr.Dataset:
     >>> import bayesjoint as bj
     >>> level = bj.Parameter("level", bj.Prior(pm.Normal, mu=0, sigma=1))
     >>> seen = bj.linear_map(np.ones((1, 1)), "level")
-    >>> scales = bj.Modality("scales", xr.DataArray([1.0], dims="a"), seen, bj.GaussianNoise(sd=0.1))
-    >>> ruler = bj.Modality("ruler", xr.DataArray([1.1], dims="b"), seen, bj.GaussianNoise(sd=0.5))
-    >>> problem = bj.JointProblem(latents=[level], modalities=[scales, ruler])
+    >>> sharp, rough = (
+    ...     bj.Modality(name, xr.DataArray([1.0], dims=f"{name}_t"), seen, bj.GaussianNoise(sd=sd))
+    ...     for name, sd in (("sharp", 0.1), ("rough", 0.5))
+    ... )
+    >>> problem = bj.JointProblem(latents=[level], modalities=[sharp, rough])
     >>> bj.balance(problem, equalise=True)["power"].values.round(3)
     array([0.04, 1.  ])
     """

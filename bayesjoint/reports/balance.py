@@ -101,7 +101,7 @@ def balance(dt: xr.DataTree, equalise: bool = False) -> xr.Dataset:
 
 
 def _weights(dt: xr.DataTree, ds: xr.Dataset) -> xr.Dataset:
-    """What each modality weighs as a whole."""
+    """Return what each modality weighs as a whole."""
     norm = ds["modality_information"].sum("mode") ** 0.5
     values = _read.eigenvalues(ds)
     growth = xr.where(values > 0, np.log1p(values) / values.where(values > 0, 1.0), 1.0)
