@@ -25,6 +25,7 @@ _HOMES = {
     "balancing": ["balance"],
     "cross_validation": ["leave_out"],
     "reports": [
+        "alignment",
         "compromise",
         "diagnose",
         "identifiability",
@@ -37,6 +38,8 @@ _HOMES = {
         "summary",
     ],
     "plots": [
+        "plot_alignment",
+        "plot_balance",
         "plot_compromise",
         "plot_diagnostics",
         "plot_fit",

@@ -1,4 +1,4 @@
-"""First differences along one dimension."""
+"""First differences along one dimension, and the cells that they lie in."""
 
 from collections.abc import Iterable
 
@@ -26,3 +26,12 @@ FORMS = {"forward": forward_difference, "central": central_difference}
 def difference_matrices(axes: Iterable[np.ndarray], form: str) -> list[np.ndarray]:
     """Return one difference matrix for each axis."""
     return [FORMS[form](centres) for centres in axes]
+
+
+def cell_widths(centres: np.ndarray) -> np.ndarray:
+    """Return widths of cells that meet midway between centres; 1 for a single cell."""
+    if centres.size == 1:
+        return np.ones(1)
+    middle = (centres[1:] + centres[:-1]) / 2
+    first, last = centres[0] - (middle[0] - centres[0]), centres[-1] + (centres[-1] - middle[-1])
+    return np.diff(np.concatenate([[first], middle, [last]]))

@@ -45,7 +45,8 @@ def _fusion(report: xr.Dataset) -> str:
     start = f"In all χ² = {joint:.1f} jointly for {count} data; {how}: {averaged:.1f}"
     ratio = averaged / max(joint, np.finfo(float).tiny)
     if ratio > WORSE:
-        return f"{start}, {ratio:.2g} times as much: what they say together is not their average."
+        times = f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}"
+        return f"{start}, {times} times as much: what they say together is not their average."
     if ratio < 1 / WORSE:
         return f"{start}, less: the modalities hardly share what they inform, or disagree."
     return f"{start}: much the same fit."

@@ -17,6 +17,7 @@ CURES = {
     "linearization": "make one with bj.linearize(problem), or bj.sample(problem), which stores it",
     "posterior": "sample the problem with bj.sample(problem)",
     "posterior_predictive": "sample the problem with bj.sample(problem), which stores it",
+    "prior": "sample the problem with bj.sample(problem), which stores it",
     "observed_data": "sample the problem with bj.sample(problem), which stores it",
 }
 

@@ -70,6 +70,53 @@ def example_tree(
     )
 
 
+def example_fields(alike: float = 0.8, draws: int = 60, seed: int = 0) -> xr.DataTree:
+    """Return draws of two fields on one grid, ``density`` and ``slowness``, on dims (depth, x).
+
+    Parameters
+    ----------
+    alike : float
+        Correlation of the two fields in the posterior; the prior has none.
+    draws : int
+        Draws in each of two chains.
+    seed : int
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups ``posterior`` and ``prior``.
+
+    Examples
+    --------
+    >>> from bayesjoint.reports.example import example_fields
+    >>> list(example_fields()["posterior"].data_vars)
+    ['density', 'slowness']
+    """
+    random, depth, x = (
+        np.random.default_rng(seed),
+        np.arange(50.0, 650, 50),
+        np.arange(0.0, 800, 50),
+    )
+    smooth = (
+        np.exp(-(((x[:, None] - x) / 150.0) ** 2)),
+        np.exp(-(((depth[:, None] - depth) / 150.0) ** 2)),
+    )
+
+    def group(alike: float) -> xr.Dataset:
+        first, second = (
+            smooth[1] @ random.standard_normal((2, draws, depth.size, x.size)) @ smooth[0]
+            for _ in range(2)
+        )
+        second = alike * first + np.sqrt(1 - alike**2) * second
+        dims = ("chain", "draw", "depth", "x")
+        values = {"density": (dims, 60.0 * first, {"units": "kg/m3"}),
+                  "slowness": (dims, 2.5e-4 + 1e-5 * second, {"units": "s/m"})}  # fmt: skip
+        axes = {"depth": ("depth", depth, {"units": "m"}), "x": ("x", x, {"units": "m"})}
+        return xr.Dataset(values, axes)
+
+    return xr.DataTree.from_dict({"posterior": group(alike), "prior": group(0.0)})
+
+
 def _scale() -> np.ndarray:
     """Square root of the prior covariance: a smooth field of 100 kg/m3, a gain of 0.1."""
     depth, x = np.meshgrid(DEPTH, X, indexing="ij")
