@@ -144,7 +144,7 @@ def _histogram(ax: Axes, row: xr.Dataset, name: str, limits: tuple[float, float]
     ends = [np.quantile(numbers, [0.002, 0.998]) for numbers in shown.values()]
     low, high = min(end[0] for end in ends), max(end[1] for end in ends)
     margin = max(0.04 * (high - low), 1e-3)
-    bins = list(np.linspace(max(low - margin, limits[0]), min(high + margin, limits[1]), 41))
+    bins = list(np.linspace(max(low - margin, limits[0]), min(high + margin, limits[1]), 26))
     for prefix, numbers in shown.items():
         filled: Any = "stepfilled" if prefix == "prior_" else "step"
         ax.hist(numbers, bins, density=True, histtype=filled, lw=1.5, color=kinds[prefix])

@@ -73,7 +73,9 @@ def plot_balance(dt: xr.DataTree) -> Figure:
     >>> from bayesjoint.reports.example import example_tree
     >>> figure = plot_balance(example_tree())
     """
-    ds, report = _read.linearization(dt), one_point(balance(dt))
+    ds, weighed = _read.linearization(dt), balance(dt)
+    words_of = [name for name, values in weighed.items() if values.dtype.kind == "U"]
+    report = one_point(weighed.drop_vars(words_of))
     names = _read.modalities(ds)
     colour = colours(names)
     latents = {name: _read.template(ds, name).ndim for name in _read.unknowns(ds)}
@@ -136,8 +138,9 @@ def _against_one(ax: Axes, values: xr.DataArray, colour: dict[str, str]) -> None
     for y, (number, c) in enumerate(zip(numbers, colour.values(), strict=True)):
         ax.plot([1.0, number], [y, y], color=c, lw=2.2, alpha=0.5)
         ax.plot(number, y, "o", color=c, ms=7)
+        shown = f"{number:.2g}" if number < 10 else f"{number:.0f}"
         ax.annotate(
-            f"{number:.2g}", (number, y), xytext=(0, 6), textcoords="offset points",
+            shown, (number, y), xytext=(0, 6), textcoords="offset points",
             ha="center", fontsize=8, color=INK, bbox={"fc": "white", "ec": "none", "pad": 0.5},
         )  # fmt: skip
     ax.axvline(1.0, color=INK, lw=0.9, ls="--", zorder=0)
@@ -210,5 +213,5 @@ def _scalars(ax: Axes, report: xr.Dataset, names: list[str], colour: dict[str, s
                 ax.plot(lost, at, "o", **style)
     short_labels(ax, [words(name) for name in names], axis="y")
     ax.set(xlim=(0, 1), ylim=(len(names) - 0.5, -0.5), xlabel="share of the prior variance")
-    ax.set_title("Scalars: removed alone (filled), lost without (open)")
+    ax.set_title("Scalars: alone (filled), lost without (open)")
     grid_lines(ax, "x")

@@ -86,18 +86,19 @@ def plot_compromise(dt: xr.DataTree, separate: Mapping[str, xr.DataTree]) -> Fig
     heights += [0.95 + 0.45 * len(scalars)] * bool(scalars)
     fig = new_figure(sum(heights) + 0.3)
     strips = iter(fig.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat)
-    _misfits(next(strips), report, colour)
+    shared = any(f"{name}_averaged" in report for name in held)
+    _misfits(next(strips), report, colour, shared)
     for name, maps in models.items():
         _draw_models(next(strips), report, name, maps, colour)
     if scalars:
         _scalars(next(strips).subplots(), report, ds, scalars, colour)
-    _legend(fig)
+    _legend(fig, shared)
     return fig
 
 
-def _legend(fig: Figure) -> None:
+def _legend(fig: Figure, shared: bool) -> None:
     marks = [("o", "white", INK, "separate fit"), ("o", INK, INK, "joint fit")]
-    marks.append(("D", AVERAGED, AVERAGED, "separate models averaged"))
+    marks += [("D", AVERAGED, AVERAGED, "separate models averaged")] * shared
     handles = [
         fig.axes[0].plot([], [], m, mfc=face, mec=edge, ls="", label=text)[0]
         for m, face, edge, text in marks
@@ -105,12 +106,14 @@ def _legend(fig: Figure) -> None:
     fig.legend(handles=handles, loc="outside lower left", ncols=3)
 
 
-def _misfits(strip, report: xr.Dataset, colour: dict[str, str]) -> None:
+def _misfits(strip, report: xr.Dataset, colour: dict[str, str], shared: bool) -> None:
     left, right = strip.subplots(1, 2)
     names = [str(name) for name in report["modality"].values]
-    each, averaged = report["n"], report["chi2_averaged"].sel(averaging="weighted")
+    each = report["n"]
+    averaged = report["chi2_averaged"].sel(averaging="weighted") / each if shared else None
     ends = (report["chi2_separate"] / each, report["chi2_joint"] / each)
-    _dumbbells(left, *ends, names, colour, averaged / each)
+    _dumbbells(left, *ends, names, colour, averaged)
+    left.set_xlim(right=max(left.get_xlim()[1], 1.1))
     left.axvline(1.0, color=INK, lw=0.8, ls="--")
     left.set(title="Misfit per datum", xlabel="χ² / n   (1: as large as the noise)")
     _dumbbells(right, report["penalised_separate"], report["penalised_joint"], names, colour)

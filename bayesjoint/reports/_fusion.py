@@ -72,7 +72,7 @@ def moved(fits: Fits) -> dict[str, xr.DataArray]:
             gap, where = fits.alone[k][latent] - ds[latent], {"modality": k, "latent": latent}
             distance.loc[where] = float(((gap / prior_sd) ** 2).mean()) ** 0.5
             shift.loc[where] = float(((gap / sd) ** 2).mean()) ** 0.5
-    return {"distance": distance, "shift": shift}
+    return {"distance_prior_sd": distance, "distance_own_sd": shift}
 
 
 def of_fusion(fits: Fits) -> dict[str, xr.DataArray]:

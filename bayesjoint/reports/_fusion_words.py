@@ -26,7 +26,7 @@ def _given_up(row: xr.Dataset) -> str:
 
 def _pulled(report: xr.Dataset) -> list[str]:
     """Say where the joint fit lies outside what a separate fit thought possible."""
-    shift = report["shift"]
+    shift = report["distance_own_sd"]
     return [
         f"{latent} of the joint fit lies {value:.1f} posterior sd from the fit of {name} alone: "
         "they contradict each other, or its noise sd is too small."
@@ -39,10 +39,12 @@ def _pulled(report: xr.Dataset) -> list[str]:
 def _fusion(report: xr.Dataset) -> str:
     joint, count = float(report["chi2_joint"].sum()), int(report["n"].sum())
     averaged = float(report["chi2_averaged"].sel(averaging="weighted").sum())
-    how = "averaging the separate models"
-    if not any(str(name).endswith("_averaged") for name in report):
-        how = "the separate models side by side"
-    start = f"In all χ² = {joint:.1f} jointly for {count} data; {how}: {averaged:.1f}"
+    if not any(f"{name}_averaged" in report for name in report["latent"].values):
+        return "No two modalities reach one latent: there is nothing to average."
+    start = (
+        f"In all χ² = {joint:.1f} jointly for {count} data; averaging the separate models: "
+        f"{averaged:.1f}"
+    )
     ratio = averaged / max(joint, np.finfo(float).tiny)
     if ratio > WORSE:
         times = f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}"

@@ -51,6 +51,15 @@ class Pair:
         return sum(size > 1 for size in self.grid.shape) > 1
 
 
+def comparable(dt: xr.DataTree) -> bool:
+    """Tell whether the tree has draws, of posterior and prior, of two fields on one grid."""
+    if not _read.has_groups(dt, "posterior", "prior"):
+        return False
+    posterior = dt["posterior"].to_dataset()
+    fields = [_one_draw(posterior[name]) for name in _field_names(dt, posterior)]
+    return any(_same_grid(a, b) for a, b in combinations(fields, 2))
+
+
 def pairs_of(dt: xr.DataTree, chosen: Sequence[tuple[str, str]] | None) -> list[Pair]:
     """Return the pairs of fields that share a grid, or those asked for."""
     posterior = _read.group(dt, "posterior")

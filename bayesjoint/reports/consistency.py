@@ -31,8 +31,8 @@ def compromise(dt: xr.DataTree, separate: Mapping[str, xr.DataTree]) -> xr.Datas
           distance from the prior in white coordinates; NaN for latents a modality does not reach;
         - ``penalised_joint``, ``penalised_separate`` (modality): misfit plus the prior norms of
           the latents that the modality reaches;
-        - ``distance`` (modality, latent): from separate to joint estimate, root mean square over
-          cells, in prior sd; ``shift`` likewise in posterior sd of the separate fit;
+        - ``distance_prior_sd`` (modality, latent): from separate to joint estimate, root mean
+          square over cells, in prior sd; ``distance_own_sd``, in posterior sd of the separate fit;
         - ``chi2_averaged`` (averaging, modality): misfit of each modality at the average of the
           separate models, ``"weighted"`` by their inverse posterior variances or ``"plain"``.
           Latents that one modality alone reaches are that one's, all else is the joint fit's.

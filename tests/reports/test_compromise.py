@@ -92,8 +92,10 @@ def test_distances_between_estimates(report, alone):
         prior = np.linalg.norm(joint.scale, axis=1)[:12]
         own = np.sqrt((dense.scale @ dense.posterior @ dense.scale.T).diagonal()[:12])
         found = report.sel(modality=k, latent="density")
-        np.testing.assert_allclose(found["distance"], np.sqrt(np.mean((gap / prior) ** 2)))
-        np.testing.assert_allclose(found["shift"], np.sqrt(np.mean((gap / own) ** 2)), rtol=1e-6)
+        np.testing.assert_allclose(found["distance_prior_sd"], np.sqrt(np.mean((gap / prior) ** 2)))
+        np.testing.assert_allclose(
+            found["distance_own_sd"], np.sqrt(np.mean((gap / own) ** 2)), rtol=1e-6
+        )
 
 
 def test_words_say_what_was_given_up_and_whether_averaging_is_as_good(report):
