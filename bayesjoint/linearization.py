@@ -161,10 +161,7 @@ def _at_point(space: LatentSpace, point: np.ndarray, threshold: float) -> xr.Dat
         **_of_modalities(informed),
         **_misfits(informed, point),
         "n_data": ("modality", [m.data.size for m in functions.problem.modalities]),
-        "prior_norm": (
-            "latent",
-            [float(np.sum(white[w] ** 2)) for w in space.unknown_slices.values()],
-        ),
+        "prior_norm": ("latent", [sum(white[w] ** 2) for w in space.unknown_slices.values()]),
         "prior_distance": ((), float(prior.precision(white[None])[0] @ white)),
         "white_point": ("unknown", white),
         "log_posterior": ((), float(functions.density(point)[0])),

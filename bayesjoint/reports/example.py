@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -187,7 +188,6 @@ def _linearization(
     values, vectors = np.linalg.eigh(stacked.T @ stacked)
     values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
     labels = np.repeat(list(SIZES), list(SIZES.values()))
-    others = {k: [m for other, m in matrices.items() if other != k] for k in names}
     physical = _physical(best[None, None]).isel(chain=0, draw=0, drop=True)
     hat = stacked @ np.linalg.solve(np.eye(best.size) + stacked.T @ stacked, stacked.T)
     return (
@@ -199,30 +199,12 @@ def _linearization(
             physical_duals=(("cell", "mode"), np.linalg.solve(scale.T, vectors)),
             prior_sd=("cell", np.linalg.norm(scale, axis=1)),
             prior_precision_diagonal=("unknown", np.ones(best.size)),
-            modality_information=(
-                ("modality", "mode"),
-                np.stack([((m @ vectors) ** 2).sum(axis=0) for m in matrices.values()]),
-            ),
-            modality_factor=(
-                ("modality", "row", "mode"),
-                _stacked([m @ vectors for m in matrices.values()]),
-            ),
-            chi2_slope=(
-                ("modality", "mode"),
-                np.stack([-(data[k] - m @ best) @ m @ vectors for k, m in matrices.items()]),
-            ),
-            eig_alone=("modality", [_gain_in_nats([m]) for m in matrices.values()]),
-            eig_without=(
-                "modality",
-                [_gain_in_nats(others[k]) if others[k] else 0.0 for k in names],
-            ),
-            chi2=("modality", [float(((data[k] - matrices[k] @ best) ** 2).sum()) for k in names]),
-            n_data=("modality", [len(matrices[k]) for k in names]),
             prior_norm=("latent", [float((best[labels == name] ** 2).sum()) for name in SIZES]),
             prior_distance=float(best @ best),
             data_importance=("datum", hat.diagonal()),
             white_point=("unknown", best),
             log_posterior=_log_posterior(matrices, data, best),
+            **_of_modalities(matrices, data, best, vectors),
         )
         .assign_coords(
             latent_of_unknown=("unknown", labels),
@@ -233,6 +215,38 @@ def _linearization(
         )
         .assign_attrs(_attrs(names))
     )
+
+
+def _of_modalities(
+    matrices: dict[str, np.ndarray],
+    data: dict[str, np.ndarray],
+    best: np.ndarray,
+    vectors: np.ndarray,
+) -> dict[str, Any]:
+    """Return what each modality tells, and how its misfit changes."""
+    names = list(matrices)
+    others = {k: [m for other, m in matrices.items() if other != k] for k in names}
+    return {
+        "modality_information": (
+            ("modality", "mode"),
+            np.stack([((m @ vectors) ** 2).sum(axis=0) for m in matrices.values()]),
+        ),
+        "modality_factor": (
+            ("modality", "row", "mode"),
+            _stacked([m @ vectors for m in matrices.values()]),
+        ),
+        "chi2_slope": (
+            ("modality", "mode"),
+            np.stack([-(data[k] - m @ best) @ m @ vectors for k, m in matrices.items()]),
+        ),
+        "eig_alone": ("modality", [_gain_in_nats([m]) for m in matrices.values()]),
+        "eig_without": (
+            "modality",
+            [_gain_in_nats(others[k]) if others[k] else 0.0 for k in names],
+        ),
+        "chi2": ("modality", [float(((data[k] - matrices[k] @ best) ** 2).sum()) for k in names]),
+        "n_data": ("modality", [len(matrices[k]) for k in names]),
+    }
 
 
 def _stacked(matrices: list[np.ndarray]) -> np.ndarray:
