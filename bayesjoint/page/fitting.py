@@ -39,7 +39,8 @@ def fit_of(page: Contents) -> list[tuple[str, str]]:
         answers += _shared(page.predictive)
     if page.compromise is not None:
         answers += [_given_up(name, page.compromise) for name in page.compromise["modality"].values]
-        answers.append(headed(page.compromise.attrs["words"][-1], page))
+        fusion = page.compromise.attrs["words"][-1]
+        answers += [headed(fusion, page)] if fusion.startswith("In all") else []
     return answers
 
 

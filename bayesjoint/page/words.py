@@ -205,11 +205,12 @@ def _source(name: str, page: Contents) -> tuple[str, str]:
 
 
 def weights(page: Contents) -> list[tuple[str, str]]:
-    """Say what the balance shows; misfits are told with the fit."""
+    """Say what the balance shows; misfits and prior sds are told elsewhere."""
     if page.balance is None:
         return []
+    elsewhere = ("The residuals of ", "Unknowns are scaled ")
     told = page.balance.attrs["words"]
-    return [headed(text, page) for text in told if not text.startswith("The residuals of ")]
+    return [headed(text, page) for text in told if not text.startswith(elsewhere)]
 
 
 def structure(page: Contents) -> list[tuple[str, str]]:

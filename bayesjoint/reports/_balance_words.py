@@ -25,6 +25,7 @@ def balance_words(report: xr.Dataset) -> list[str]:
     found += _scales_in_words(names, report.attrs["noise_scales"])
     if len(names) > 1:
         found += _leaders(report)
+    found.append(_scaling(report))
     if report.attrs["tempered"]:
         found.append(f"Tempered already ({', '.join(report.attrs['tempered'])}): {_departs()}")
     return found + (_powers(mean, names) if "power" in mean else [])
@@ -117,6 +118,15 @@ def _scales_in_words(names: list[str], scales: list[str]) -> list[str]:
             "mu=0, sigma=0.5))."
         )
     return found
+
+
+def _scaling(report: xr.Dataset) -> str:
+    """Say by what the unknowns are scaled."""
+    told = [
+        f"{name} {float(report['scale'].sel(latent=name)):.3g} {units}".rstrip()
+        for name, units in zip(report["latent"].values, report["units"].values, strict=True)
+    ]
+    return f"Unknowns are scaled by their prior sd: {_listed(told)}."
 
 
 def _leaders(report: xr.Dataset) -> list[str]:

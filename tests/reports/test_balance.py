@@ -130,6 +130,7 @@ def test_common_faults_in_words():
     assert "residuals of gravity are" in words and "the sd is too small" in words
     assert "residuals of arrivals are" in words and "too little say" in words
     assert "No modality drowns another" in words_of()
+    assert "scaled by their prior sd: density" in words_of()
 
 
 def test_repetition_in_words():
