@@ -28,9 +28,11 @@ _HOMES = {
     "linearization": ["linearize"],
     "sampling": ["open_store", "sample"],
     "simulation": ["simulate"],
+    "balancing": ["balance"],
     "coupling_weight": ["calibrate_coupling", "tabulate_normaliser"],
     "cross_validation": ["leave_out"],
     "reports": [
+        "alignment",
         "compromise",
         "diagnose",
         "identifiability",
@@ -43,6 +45,8 @@ _HOMES = {
         "summary",
     ],
     "plots": [
+        "plot_alignment",
+        "plot_balance",
         "plot_compromise",
         "plot_diagnostics",
         "plot_fit",

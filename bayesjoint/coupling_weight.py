@@ -14,13 +14,14 @@ from bayesjoint import _nuts
 from bayesjoint._coordinates import Coordinates
 from bayesjoint._density import CompiledDensity
 from bayesjoint._functions import ModelFunctions
-from bayesjoint._kernels.similarity import structural_similarity
+from bayesjoint._kernels.differences import slope_matrix
+from bayesjoint._kernels.structure import gradients_of, similarity
 from bayesjoint._run import PRIOR_DEPTH, PRIOR_TUNE, seeds_of
-from bayesjoint.couplings._gradients import Slopes
 from bayesjoint.couplings.normaliser import Normaliser, digest
 from bayesjoint.problem import JointProblem
 
 CHAINS = 2
+FLAT = 0.1**2  # of the mean squared gradient of the uncoupled prior: below, a cell is flat
 LADDER = np.sqrt(10.0)  # between one weight and the next
 HIGHEST = 1e6  # times the weight at which the potential begins to matter
 
@@ -175,7 +176,7 @@ class _Drawn:
     potential: np.ndarray
     similarity: np.ndarray
     flat: np.ndarray
-    size: np.ndarray
+    size: float  # root mean square gradient over that of the uncoupled prior
 
 
 class _Sweep:
@@ -192,10 +193,10 @@ class _Sweep:
         )
         grid = problem.latent[names[0]].grid
         self._volumes = grid.volumes
-        self._slopes = Slopes(grid, "central")
+        self._matrices = [slope_matrix(centres) for centres in grid.centres.values()]
         guide = getattr(self.coupling, "guide", None)
         self._guide = [] if guide is None else [np.asarray(guide, dtype=float)[None]]
-        self._rms: list[float] = []
+        self._mean_squares: list[tuple[float, float]] = []
 
     def at(self, weights: Iterable[float], draws: int) -> Iterator[_Drawn]:
         """Yield quantities of draws at ascending weights."""
@@ -228,28 +229,18 @@ class _Sweep:
 
     def _quantities(self, weight: float, points: np.ndarray) -> _Drawn:
         log_prior, *fields = self._evaluate(points.reshape(-1, points.shape[2]))
-        gradients = [self._gradient(field) for field in (*fields, *self._guide)]
-        sizes = [np.sqrt(np.mean(sum(g**2 for g in gradient))) for gradient in gradients]
-        self._rms = self._rms or sizes
-        pairs = list(combinations(range(len(gradients)), 2))
-        found = [
-            structural_similarity(
-                gradients[i], gradients[j], self._volumes, (self._rms[i], self._rms[j])
-            )
-            for i, j in pairs
-        ]
-        similarity, flat = np.mean(found, axis=0)
-        each = [
-            np.sqrt(sum(g**2 for g in gradient).mean(axis=tuple(range(1, fields[0].ndim)))) / rms
-            for gradient, rms in zip(gradients[: len(fields)], self._rms, strict=False)
-        ]
-        columns = (-log_prior / self.coupling.weight, similarity, flat, np.mean(each, axis=0))
-        return _Drawn(weight, *(np.reshape(c, points.shape[:2]) for c in columns))
-
-    def _gradient(self, field: np.ndarray) -> list[np.ndarray]:
-        """Return the differences of draws of a field along each axis."""
-        components = self._slopes.arrays(np.moveaxis(field, 0, -1))
-        return [np.moveaxis(component, -1, 0) for component in components]
+        fields += [np.broadcast_to(guide, fields[0].shape) for guide in self._guide]
+        found = [gradients_of(a, b, self._matrices) for a, b in combinations(fields, 2)]
+        squares = [(float(g.first.mean()), float(g.second.mean())) for g in found]
+        self._mean_squares = self._mean_squares or squares  # of the uncoupled prior
+        pairs = zip(found, self._mean_squares, strict=True)
+        alike = [similarity(g, self._volumes, (FLAT * a, FLAT * b)) for g, (a, b) in pairs]
+        ratios = np.sqrt(np.divide(squares, self._mean_squares))
+        size = ratios[:, 0] if self._guide else ratios  # a guide stays as it is
+        mean, flat = np.mean(alike, axis=0)
+        columns = (-log_prior / self.coupling.weight, mean, flat)
+        arrays = (np.reshape(column, points.shape[:2]) for column in columns)
+        return _Drawn(weight, *arrays, float(np.mean(size)))
 
 
 def _coupling_of(problem: JointProblem, name: str | None) -> Any:
@@ -290,7 +281,7 @@ def _calibrated(table: Sequence[_Drawn], wanted: float, sweep: _Sweep) -> xr.Dat
         "similarity_error": error,
         "flat_share": [d.flat.mean() for d in table],
         "potential": [d.potential.mean() for d in table],
-        "size": [d.size.mean() for d in table],
+        "size": [d.size for d in table],
     }
     dataset = xr.Dataset({k: ("weight", v) for k, v in columns.items()}, {"weight": weight})
     dataset["calibrated"] = float(unit * np.expm1(place))

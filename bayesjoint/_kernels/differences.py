@@ -66,3 +66,19 @@ def neighbours(inside: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     after[:-1] = along[:-1] & along[1:]
     before[1:] = after[:-1]
     return np.moveaxis(before, 0, axis), np.moveaxis(after, 0, axis)
+
+
+def slope_matrix(centres: np.ndarray) -> np.ndarray:
+    """Return the matrix of slopes to the next cell; the last cell takes the one before."""
+    before, after = one_sided_slopes(centres)
+    after[-1] = before[-1]
+    return after
+
+
+def cell_widths(centres: np.ndarray) -> np.ndarray:
+    """Return widths of cells that meet midway between centres; 1 for a single cell."""
+    if centres.size == 1:
+        return np.ones(1)
+    middle = (centres[1:] + centres[:-1]) / 2
+    first, last = centres[0] - (middle[0] - centres[0]), centres[-1] + (centres[-1] - middle[-1])
+    return np.diff(np.concatenate([[first], middle, [last]]))
