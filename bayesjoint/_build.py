@@ -131,7 +131,7 @@ class ModelBuild:
 
 def in_order(names: Sequence[str], couplings: Sequence[Any]) -> list[str]:
     """Return names of latents such that those that shape the prior of others come before them."""
-    before = {name: set() for name in names}
+    before: dict[str, set[str]] = {name: set() for name in names}
     for coupling in couplings:
         for name in coupling.shapes:
             before[name] |= set(coupling.before(name))

@@ -208,6 +208,6 @@ def _own_factor(made: Mixing, where: slice, scatter: Factor, sources: list[Sourc
         variance = scatter.variance + sum(s.slope**2 * s.factor.variance for s in sources)
         return ScaledFactor(np.sqrt(variance / scatter.variance), scatter)
     columns = made.forward(np.eye(made.size)).T
-    moved = sum(source.push(columns) for source in sources)
+    moved = np.sum([source.push(columns) for source in sources], axis=0)
     moved[:, where] += scatter.times(np.eye(where.stop - where.start))
     return TriangularFactor(np.linalg.qr(moved.T, mode="r").T)

@@ -162,7 +162,7 @@ def calibrate_coupling(
     beyond = 0
     for drawn in sweep.at(ladder, draws):
         table.append(drawn)
-        beyond += drawn.similarity.mean() > similarity
+        beyond += int(drawn.similarity.mean() > similarity)
         if beyond == 2:  # one more, so that noise does not end the search
             break
     return _calibrated(table, similarity, sweep)
@@ -239,8 +239,8 @@ class _Sweep:
         size = ratios[:, 0] if self._guide else ratios  # a guide stays as it is
         mean, flat = np.mean(alike, axis=0)
         columns = (-log_prior / self.coupling.weight, mean, flat)
-        arrays = (np.reshape(column, points.shape[:2]) for column in columns)
-        return _Drawn(weight, *arrays, float(np.mean(size)))
+        potential, mean, flat = (np.reshape(column, points.shape[:2]) for column in columns)
+        return _Drawn(weight, potential, mean, flat, float(np.mean(size)))
 
 
 def _coupling_of(problem: JointProblem, name: str | None) -> Any:

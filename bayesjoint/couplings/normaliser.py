@@ -55,8 +55,7 @@ class Normaliser:
 
     Examples
     --------
-    For a potential ``w (m^2 - 1)/2`` of a standard normal variable plus a constant,
-    ``log Z = -log(1 + w) / 2``:
+    For the potential ``w m^2 / 2`` of a standard normal variable, ``log Z = -log(1 + w) / 2``:
 
     >>> import numpy as np
     >>> from bayesjoint.couplings.normaliser import Normaliser
@@ -66,9 +65,9 @@ class Normaliser:
     True
     """
 
-    weight: Sequence[float]
-    mean: Sequence[float]
-    error: Sequence[float]
+    weight: Any
+    mean: Any
+    error: Any
     made_for: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
