@@ -23,6 +23,7 @@ _HOMES = {
     "sampling": ["open_store", "sample"],
     "simulation": ["simulate"],
     "coupling_weight": ["calibrate_coupling", "tabulate_normaliser"],
+    "coupling_design": ["coupling_sweep", "design_weight"],
     "cross_validation": ["leave_out"],
     "reports": [
         "compromise",
