@@ -39,6 +39,7 @@ _HOMES = {
     ],
     "plots": [
         "plot_compromise",
+        "plot_coupling_sweep",
         "plot_diagnostics",
         "plot_fit",
         "plot_identifiability",

@@ -1,6 +1,6 @@
 """Leakage under control: what the weight of a coupling does, and the weight that keeps a bound."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,18 +8,11 @@ import xarray as xr
 
 from bayesjoint._compile import threads_for
 from bayesjoint._curvature import DENSE_LIMIT
-from bayesjoint._functions import ModelFunctions
-from bayesjoint._latent_space import LatentSpace
-from bayesjoint._weight_map import Local, local_at, shaped_weights
-from bayesjoint.coupling_weight import coupling_of
-from bayesjoint.linearization import default_starts, linearization_at_mode, linearization_at_point
+from bayesjoint._weight_map import Local, shaped_weights
+from bayesjoint._weighted_runs import Runs, largest_weight
 from bayesjoint.problem import JointProblem
-from bayesjoint.reports import _read, resolution
-from bayesjoint.reports import leakage as leakage_of
 
-ABOVE, BELOW = 1e3, 1e-6  # largest weight over that of the coupling, and smallest over the largest
-STEPS = 13  # of the ladder between them
-CLOSE, HALVINGS = 0.005, 40  # relative, below the bound, at which the search ends
+ABOVE = 1e3  # largest weight over that of the coupling
 
 
 def coupling_sweep(
@@ -86,7 +79,7 @@ def coupling_sweep(
     weights = [float(weight) for weight in weights]
     if not weights or min(weights) < 0.0:
         raise ValueError(f"coupling_sweep: give weights that are not negative, {weights} given")
-    runs = _Runs(problem, coupling, at)
+    runs = Runs(problem, coupling, at)
     with threads_for(runs.functions.size):
         rows = [runs.row(weight) for weight in weights]
     sweep = xr.concat(rows, dim=xr.Variable("weight", weights), combine_attrs="drop_conflicts")
@@ -176,17 +169,17 @@ def design_weight(
     >>> bool(found["leakage"].max() <= 0.02), found["weight_map"].dims
     (True, ('z', 'x'))
     """
-    runs = _Runs(problem, coupling, at)
+    runs = Runs(problem, coupling, at)
     _check(runs, leakage, into, source)
     top = ABOVE * runs.coupling.weight if up_to is None else float(up_to)
     with threads_for(runs.functions.size):
         local = None if at is None else runs.local(runs.point)
         leaks = runs.leaks(into, source) if local is None else local.leaks(into, source)
-        weight, ladder, seen = _largest(leaks, leakage, top, f"{source} into {into}")
+        weight, ladder, seen = largest_weight(leaks, leakage, top, f"{source} into {into}")
         if local is None:
             local = runs.local(runs.tree(weight)[1])
             if shaped:
-                weight, *_ = _largest(local.leaks(into, source), leakage, top, "", weight)
+                weight, *_ = largest_weight(local.leaks(into, source), leakage, top, "", weight)
         designs = {"scalar": local.constant(weight)}
         if shaped:
             weights = shaped_weights(local, into, source, leakage, weight, top)
@@ -196,7 +189,8 @@ def design_weight(
     found["ladder_leakage"] = xr.DataArray(seen, {"ladder": ladder}, "ladder")
     if shaped:
         grid = problem.latent[runs.coupling.latents[0]].grid
-        found["weight_map"] = xr.DataArray(weights.reshape(grid.shape), grid.centres, grid.dims)
+        weights = designs["shaped"].weights.reshape(grid.shape)
+        found["weight_map"] = xr.DataArray(weights, grid.centres, grid.dims)
     crossings = int(np.count_nonzero(np.diff(seen <= leakage)))
     return found.assign_attrs(
         report="design_weight", coupling=runs.coupling.name, into=into, source=source,
@@ -204,7 +198,7 @@ def design_weight(
     )  # fmt: skip
 
 
-def _check(runs: "_Runs", leakage: float, into: str, source: str) -> None:
+def _check(runs: Runs, leakage: float, into: str, source: str) -> None:
     if not 0.0 < leakage < 1.0:
         raise ValueError(f"design_weight: the bound on leakage is {leakage}; between 0 and 1")
     names = list(runs.functions.problem.latent)
@@ -218,101 +212,6 @@ def _check(runs: "_Runs", leakage: float, into: str, source: str) -> None:
             f"design_weight: {runs.space.size} unknowns are more than {DENSE_LIMIT}; take a "
             "coarser grid, or read the weight off bj.coupling_sweep"
         )
-
-
-class _Runs:
-    """Linearisations of a problem at several weights of one coupling, compiled once."""
-
-    def __init__(self, problem: JointProblem, name: str | None, at: Mapping | None) -> None:
-        self.coupling = coupling_of(problem, name)
-        # The interpreted density reads the factor at each call; a compiled one keeps its first.
-        self.functions = ModelFunctions(problem)
-        self.space = LatentSpace(self.functions)
-        self._starts = default_starts(problem)
-        self.point = None if at is None else self.space.point_of_values(at)
-
-    def tree(self, weight: float) -> tuple[xr.DataTree, np.ndarray]:
-        """Return the linearisation at a weight, and its point."""
-        factor = self.functions.coupling_factors[self.coupling.name]
-        factor.set_value(weight / self.coupling.weight)
-        if self.point is None:
-            dataset, mode = linearization_at_mode(self.functions, self._starts, space=self.space)
-            point = mode.point
-        else:
-            dataset, point = linearization_at_point(self.space, self.point), self.point
-            dataset = dataset.assign_attrs(at="values", converged=1)
-        return xr.DataTree.from_dict({"linearization": dataset}), point
-
-    def row(self, weight: float) -> xr.Dataset:
-        """Return what a sweep shows of one weight."""
-        tree, point = self.tree(weight)
-        ds, factors = tree["linearization"].to_dataset(), self.space.factors(point)
-        seen, variance, names = resolution(tree), _read.variance_of_cells(ds), _read.latents(ds)
-        relative = [variance.values[self.space.cell_slices[n]] / factors[n].variance for n in names]
-        size = xr.DataArray([r.size for r in relative], {"latent": names}, "latent")
-        return xr.Dataset(
-            {
-                "leakage": leakage_of(tree),
-                "resolution": seen["dofs_latent"].sel(latent=names) / size,
-                "dofs": seen["dofs"],
-                "posterior_sd": ("latent", [np.sqrt(r.mean()) for r in relative]),
-                "chi2": ds["chi2"],
-                "n_data": ds["n_data"],
-                "prior_norm": ds["prior_norm"].sel(latent=names),
-                "converged": ((), ds.attrs["converged"]),
-            }
-        )
-
-    def leaks(self, into: str, source: str) -> Callable[[float], float]:
-        """Return the leakage as a function of the weight."""
-        return lambda weight: float(leakage_of(self.tree(weight)[0]).sel(into=into, source=source))
-
-    def local(self, point: np.ndarray) -> Local:
-        """Return the posterior at a point, as a function of weights."""
-        return local_at(self.space, point, self.coupling.name, self.coupling.weight)
-
-
-def _largest(
-    leaks: Callable[[float], float], bound: float, up_to: float, what: str, least: float = 0.0
-) -> tuple[float, np.ndarray, np.ndarray]:
-    """Return the largest weight within the bound, and the ladder on which it was looked for."""
-    ladder = np.concatenate([[least], up_to * np.geomspace(BELOW, 1.0, STEPS)])
-    ladder = ladder[ladder >= least]
-    seen = np.array([leaks(weight) for weight in ladder])
-    if np.isnan(seen).any():
-        raise ValueError(f"design_weight: no datum informs either side of {what}")
-    holds = np.flatnonzero(seen <= bound)
-    if not holds.size:
-        raise ValueError(
-            f"design_weight: no weight up to {up_to:.3g} keeps the leakage of {what} within "
-            f"{bound:g}; the smallest is {seen.min():.3g}, at a weight of "
-            f"{ladder[np.argmin(seen)]:.3g}"
-        )
-    last = holds[-1]
-    if last == ladder.size - 1:
-        return up_to, ladder, seen
-    return _refined(leaks, bound, ladder[last : last + 2], seen[last : last + 2]), ladder, seen
-
-
-def _refined(leaks: Callable[[float], float], bound: float, pair: Any, seen: Any) -> float:
-    """Return the largest weight within the bound between one that is and one that is not.
-
-    Regula falsi (Illinois) just below the bound; where the leakage jumps, the side within it.
-    """
-    margin = CLOSE / 2 * bound
-    places, excess = np.log1p(np.asarray(pair) / pair[1]), np.asarray(seen) - bound + margin
-    pull, last = np.ones(2), -1
-    for _ in range(HALVINGS):
-        if excess[0] >= -margin or places[1] - places[0] < 1e-6:
-            break
-        below, above = np.abs(excess) * pull
-        place = places[0] + (places[1] - places[0]) * np.clip(below / (below + above), 0.05, 0.95)
-        found = leaks(pair[1] * np.expm1(place)) - bound + margin
-        side = int(found > margin)
-        places[side], excess[side] = place, found
-        pull = np.where(np.arange(2) == side, 1.0, pull * (0.5 if side == last else 1.0))
-        last = side
-    return float(pair[1] * np.expm1(places[0]))
 
 
 def _compared(local: Local, designs: dict[str, Any], into: str, source: str) -> xr.Dataset:

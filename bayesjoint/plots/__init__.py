@@ -2,6 +2,7 @@
 
 from bayesjoint.plots.chains import plot_diagnostics
 from bayesjoint.plots.checks import plot_compromise, plot_predictive_check
+from bayesjoint.plots.coupling import plot_coupling_sweep
 from bayesjoint.plots.fit import plot_fit
 from bayesjoint.plots.information import plot_information, plot_leakage, plot_spectrum
 from bayesjoint.plots.parameters import plot_identifiability
@@ -10,6 +11,7 @@ from bayesjoint.plots.resolution import plot_point_spread, plot_resolution
 
 __all__ = [
     "plot_compromise",
+    "plot_coupling_sweep",
     "plot_diagnostics",
     "plot_fit",
     "plot_identifiability",
