@@ -75,7 +75,8 @@ def largest_weight(
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Return the largest weight within the bound, and the ladder on which it was looked for.
 
-    The last crossing of the ladder, which starts at the weight `least` and spans six decades.
+    The ladder starts at the weight `least` and spans six decades below `up_to`.  From its first
+    weight within the bound on, the first crossing is taken.
     """
     ladder = np.concatenate([[least], up_to * np.geomspace(BELOW, 1.0, STEPS)])
     ladder = ladder[ladder >= least]
@@ -89,7 +90,7 @@ def largest_weight(
             f"{bound:g}; the smallest is {seen.min():.3g}, at a weight of "
             f"{ladder[np.argmin(seen)]:.3g}"
         )
-    last = holds[-1]
+    last = holds[0] + np.argmin(np.append(seen[holds[0] :] <= bound, False)) - 1
     if last == ladder.size - 1:
         return up_to, ladder, seen
     return _refined(leaks, bound, ladder[last : last + 2], seen[last : last + 2]), ladder, seen

@@ -8,7 +8,7 @@ import xarray as xr
 
 from bayesjoint._compile import threads_for
 from bayesjoint._curvature import DENSE_LIMIT
-from bayesjoint._weight_map import Local, shaped_weights
+from bayesjoint._weight_map import Local, Weighted, shaped_weights
 from bayesjoint._weighted_runs import Runs, largest_weight
 from bayesjoint.problem import JointProblem
 
@@ -116,14 +116,15 @@ def design_weight(
     at : mapping, optional
         Values of all latents and hyperparameters by name: the point of all linearisations.
         Default: the maximum a posteriori of each weight, so that `linearize` of the problem with
-        the weight found shows the same leakage; the map is shaped at the last of these points.
+        the weight found shows the same leakage.  The map is shaped at the last of these points; at
+        the maximum under the map itself the leakage differs, see the notes.
     up_to : float, optional
         Largest weight, also of each cell.  Default: 1,000 times that of the coupling.
 
     Returns
     -------
     Dataset
-        ``weight``, the largest number whose leakage is within the bound; ``leakage``, that of the
+        ``weight``, up to which the leakage stays within the bound; ``leakage``, that of the
         other way (``leakage_back``) and ``benefit`` along ``design`` ("scalar" and "shaped");
         ``weight_map`` on the grid where shaped; ``ladder_leakage`` (ladder), what the search saw.
         Attribute ``crossings``: how often the leakage passes the bound along the ladder.
@@ -136,10 +137,11 @@ def design_weight(
 
     Notes
     -----
-    The leakage need not grow with the weight: the last crossing below ``up_to`` is taken, of a
-    ladder over six decades that starts at zero.  With several crossings, look at the ladder: at a
-    smaller weight the leakage is too large.  At a fixed point the leakage is a smooth function of
-    the weight; at the maximum of each weight it may jump, and the side within the bound is given.
+    The leakage need not grow with the weight: strong couplings may be met by flat fields, through
+    which little leaks.  On a ladder over six decades that starts at zero, the first crossing of the
+    bound is taken, so that it holds at smaller weights too; larger ones may meet it again.  At a
+    fixed point the leakage is a smooth function of the weight; at the maximum of each weight it may
+    jump, and the side within the bound is given.
 
     The map maximises ``tr(W (P(0) - P(w)))``, the sum over the cells of all latents of the
     reduction of posterior variance relative to uncoupled prior variance (``benefit``, in cells),
@@ -148,6 +150,8 @@ def design_weight(
     in a cell, at one point: ``dP = -P Gamma_c P dw_c``.  The benefit is concave in the weights, the
     bound not convex: the map is a local optimum, never worse than the number.  Benefit is variance
     that a true coupling takes away; whether the properties share their structure is not asked.
+    A map moves the maximum, and with it the Gamma_c: linearise the problem with the map, and where
+    the leakage there exceeds the bound, shape again with a lower ``up_to`` or bound.
 
     Examples
     --------
@@ -173,29 +177,32 @@ def design_weight(
     _check(runs, leakage, into, source)
     top = ABOVE * runs.coupling.weight if up_to is None else float(up_to)
     with threads_for(runs.functions.size):
-        local = None if at is None else runs.local(runs.point)
-        leaks = runs.leaks(into, source) if local is None else local.leaks(into, source)
-        weight, ladder, seen = largest_weight(leaks, leakage, top, f"{source} into {into}")
-        if local is None:
-            local = runs.local(runs.tree(weight)[1])
-            if shaped:
-                weight, *_ = largest_weight(local.leaks(into, source), leakage, top, "", weight)
+        local, weight, ladder = _scalar(runs, into, source, leakage, top)
         designs = {"scalar": local.constant(weight)}
         if shaped:
+            weight, *_ = largest_weight(local.leaks(into, source), leakage, top, "", weight)
             weights = shaped_weights(local, into, source, leakage, weight, top)
-            designs["shaped"] = local.at(weights)
-    found = _compared(local, designs, into, source)
-    found["weight"] = weight
-    found["ladder_leakage"] = xr.DataArray(seen, {"ladder": ladder}, "ladder")
+            designs = {"scalar": local.constant(weight), "shaped": local.at(weights)}
+    report = _compared(designs, into, source).assign(ladder_leakage=ladder, weight=weight)
     if shaped:
         grid = problem.latent[runs.coupling.latents[0]].grid
-        weights = designs["shaped"].weights.reshape(grid.shape)
-        found["weight_map"] = xr.DataArray(weights, grid.centres, grid.dims)
-    crossings = int(np.count_nonzero(np.diff(seen <= leakage)))
-    return found.assign_attrs(
+        report["weight_map"] = xr.DataArray(weights.reshape(grid.shape), grid.centres, grid.dims)
+    return report.assign_attrs(
         report="design_weight", coupling=runs.coupling.name, into=into, source=source,
-        bound=leakage, up_to=top, crossings=crossings, at="map" if at is None else "values",
+        bound=leakage, up_to=top, at="map" if at is None else "values",
+        crossings=int(np.count_nonzero(np.diff(ladder.values <= leakage))),
     )  # fmt: skip
+
+
+def _scalar(
+    runs: Runs, into: str, source: str, bound: float, top: float
+) -> tuple[Local, float, xr.DataArray]:
+    """Return the posterior at the point of the largest weight, that weight, and the ladder."""
+    local = None if runs.point is None else runs.local(runs.point)
+    leaks = runs.leaks(into, source) if local is None else local.leaks(into, source)
+    weight, ladder, seen = largest_weight(leaks, bound, top, f"{source} into {into}")
+    local = runs.local(runs.tree(weight)[1]) if local is None else local
+    return local, weight, xr.DataArray(seen, {"ladder": ladder}, "ladder")
 
 
 def _check(runs: Runs, leakage: float, into: str, source: str) -> None:
@@ -214,9 +221,9 @@ def _check(runs: Runs, leakage: float, into: str, source: str) -> None:
         )
 
 
-def _compared(local: Local, designs: dict[str, Any], into: str, source: str) -> xr.Dataset:
+def _compared(designs: dict[str, Weighted], into: str, source: str) -> xr.Dataset:
     """Return leakage both ways, and benefit, of each design."""
-    none, made = local.constant(0.0).relative_variance(), designs.values()
+    none, made = designs["scalar"].local.constant(0.0).relative_variance(), designs.values()
     columns = {
         "leakage": [d.leakage(into, source) for d in made],
         "leakage_back": [d.leakage(source, into) for d in made],

@@ -72,7 +72,8 @@ def plot_coupling_sweep(sweep: xr.Dataset) -> Figure:
     left.set(title="Leakage", ylabel="share of the response")
     _lines(middle, {words(n): sweep["resolution"].sel(latent=n) for n in latents})
     _lines(middle, {words(n): sweep["posterior_sd"].sel(latent=n) for n in latents}, "--")
-    middle.set_title("Resolution (full), relative sd (dashed)")
+    middle.set_ylabel("per cell; over uncoupled prior sd")
+    middle.set_title("Resolution; sd (dashed)")
     misfit = sweep["chi2"] / sweep["n_data"]
     _lines(right, {words(n): misfit.sel(modality=n) for n in modalities})
     right.set(title="Misfit", ylabel="chi-squared per datum")
@@ -107,9 +108,10 @@ def _lines(ax: Axes, values: Mapping[str, xr.DataArray], style: str = "-") -> No
 def _finish(ax: Axes, weight: np.ndarray) -> None:
     ax.set_xscale("log")
     above = weight[weight > 0.0]
-    ax.set_xlim(above.min() / (above.max() / above.min()) ** 0.06, above.max())
+    reach = above.max() / above.min()
+    ax.set_xlim(above.min() / reach**0.06, above.max() * reach**0.02)
     low, high = ax.dataLim.y0, ax.dataLim.y1
     ax.set_ylim(min(0.0, low), 1.3 * max(high, 1e-3))
-    ax.set_xlabel("weight" + (" (open: 0)" if (weight == 0.0).any() else ""), color=INK)
+    ax.set_xlabel("weight" + (" (open circles: none)" if (weight == 0.0).any() else ""), color=INK)
     ax.legend(loc="upper left", borderaxespad=0.2, handlelength=1.4)
     grid_lines(ax)
