@@ -151,7 +151,8 @@ def design_weight(
     bound not convex: the map is a local optimum, never worse than the number.  Benefit is variance
     that a true coupling takes away; whether the properties share their structure is not asked.
     A map moves the maximum, and with it the Gamma_c: linearise the problem with the map, and where
-    the leakage there exceeds the bound, shape again with a lower ``up_to`` or bound.
+    the leakage there exceeds the bound, shape again with a lower ``up_to`` or bound.  Only the one
+    way is bounded: a map often pays with leakage the other way, ``leakage_back``.
 
     Examples
     --------
@@ -178,11 +179,12 @@ def design_weight(
     top = ABOVE * runs.coupling.weight if up_to is None else float(up_to)
     with threads_for(runs.functions.size):
         local, weight, ladder = _scalar(runs, into, source, leakage, top)
-        designs = {"scalar": local.constant(weight)}
         if shaped:
             weight, *_ = largest_weight(local.leaks(into, source), leakage, top, "", weight)
+        designs = {"scalar": local.constant(weight)}
+        if shaped:
             weights = shaped_weights(local, into, source, leakage, weight, top)
-            designs = {"scalar": local.constant(weight), "shaped": local.at(weights)}
+            designs["shaped"] = local.at(weights)
     report = _compared(designs, into, source).assign(ladder_leakage=ladder, weight=weight)
     if shaped:
         grid = problem.latent[runs.coupling.latents[0]].grid

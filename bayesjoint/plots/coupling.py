@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -92,12 +92,12 @@ def _check(sweep: xr.Dataset) -> None:
 
 def _lines(ax: Axes, values: Mapping[str, xr.DataArray], style: str = "-") -> None:
     """Draw a line a name, those of a second call without a name, and dots for weight zero."""
-    marker = {"marker": "o", "ms": 3} if style == "-" else {}
+    look: dict[str, Any] = {"lw": 1.5} | ({"marker": "o", "ms": 3} if style == "-" else {})
     for (name, line), colour in zip(values.items(), colours(values).values(), strict=True):
         weight = line["weight"].values
         above = weight > 0.0
-        label = {"label": name} if style == "-" else {}
-        ax.plot(weight[above], line.values[above], style, color=colour, lw=1.5, **label, **marker)
+        label = name if style == "-" else "_unnamed"
+        ax.plot(weight[above], line.values[above], style, color=colour, label=label, **look)
         for value in line.values[~above]:
             ax.plot(
                 [0.0], [value], "o", ms=5, mfc="white", color=colour, clip_on=False, zorder=5,
