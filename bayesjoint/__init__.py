@@ -30,6 +30,7 @@ _HOMES = {
     "simulation": ["simulate"],
     "balancing": ["balance"],
     "coupling_weight": ["calibrate_coupling", "tabulate_normaliser"],
+    "coupling_design": ["coupling_sweep", "design_weight"],
     "cross_validation": ["leave_out"],
     "reports": [
         "alignment",
@@ -48,6 +49,7 @@ _HOMES = {
         "plot_alignment",
         "plot_balance",
         "plot_compromise",
+        "plot_coupling_sweep",
         "plot_diagnostics",
         "plot_fit",
         "plot_identifiability",

@@ -183,7 +183,7 @@ class _Sweep:
     """Draws of the coupled prior of a problem at several weights of one coupling."""
 
     def __init__(self, problem: JointProblem, name: str | None, random_seed: int | None) -> None:
-        self.coupling = _coupling_of(problem, name)
+        self.coupling = coupling_of(problem, name)
         self.functions = ModelFunctions(problem.without_data())
         self._rng = np.random.default_rng(random_seed)
         self._density = CompiledDensity(self.functions)
@@ -243,7 +243,8 @@ class _Sweep:
         return _Drawn(weight, potential, mean, flat, float(np.mean(size)))
 
 
-def _coupling_of(problem: JointProblem, name: str | None) -> Any:
+def coupling_of(problem: JointProblem, name: str | None) -> Any:
+    """Return the coupling of a name, or the only one, whose weight is a number."""
     weighted = {c.name: c for c in problem.couplings if hasattr(c, "weight")}
     if name is None and len(weighted) == 1:
         name = next(iter(weighted))
@@ -254,7 +255,7 @@ def _coupling_of(problem: JointProblem, name: str | None) -> Any:
             else "the problem has no coupling with a weight"
         )
     if np.ndim(weighted[name].weight) != 0 or not isinstance(weighted[name].weight, (int, float)):
-        raise ValueError(f"{name}: give a number as weight; that of the table comes from up_to")
+        raise ValueError(f"{name}: give a number as weight; others are tried from there")
     return weighted[name]
 
 

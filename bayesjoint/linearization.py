@@ -121,18 +121,26 @@ def default_starts(problem: JointProblem) -> int:
 
 
 def linearization_at_mode(
-    functions: ModelFunctions, starts: int, threshold: float = THRESHOLD
+    functions: ModelFunctions,
+    starts: int,
+    threshold: float = THRESHOLD,
+    space: LatentSpace | None = None,
 ) -> tuple[xr.Dataset, _mode.Mode]:
-    """Return the dataset of the group at the maximum a posteriori, and the maximum."""
+    """Return the dataset of the group at the maximum a posteriori, and the maximum.
+
+    Who asks again and again gives the space of the functions, whose graphs are compiled once.
+    """
     mode = _mode.maximum_a_posteriori(functions, starts)
-    dataset = _at_point(LatentSpace(functions), mode.point, threshold)
+    dataset = linearization_at_point(space or LatentSpace(functions), mode.point, threshold)
     found = {"converged": int(mode.converged), "lower_modes": list(mode.lower_modes)}
     return dataset.assign_attrs(at="map", starts=starts, **found), mode
 
 
 def _at_draws(functions: ModelFunctions, posterior: xr.Dataset, threshold: float) -> xr.Dataset:
     space = LatentSpace(functions)
-    sets = [_at_point(space, p, threshold) for p in space.points_of_draws(posterior, DRAWS)]
+    sets = [
+        linearization_at_point(space, p, threshold) for p in space.points_of_draws(posterior, DRAWS)
+    ]
     # Points may differ in the number of pairs above the threshold: those below are zero.
     joined = xr.concat(
         sets, dim="point", join="outer", fill_value=0.0, combine_attrs="drop_conflicts",
@@ -144,11 +152,14 @@ def _at_draws(functions: ModelFunctions, posterior: xr.Dataset, threshold: float
 
 def _at_values(functions: ModelFunctions, values: Mapping, threshold: float) -> xr.Dataset:
     space = LatentSpace(functions)
-    dataset = _at_point(space, space.point_of_values(values), threshold)
+    dataset = linearization_at_point(space, space.point_of_values(values), threshold)
     return dataset.assign_attrs(at="values", converged=1)
 
 
-def _at_point(space: LatentSpace, point: np.ndarray, threshold: float) -> xr.Dataset:
+def linearization_at_point(
+    space: LatentSpace, point: np.ndarray, threshold: float = THRESHOLD
+) -> xr.Dataset:
+    """Return the dataset of the group at a flat point."""
     functions = space.functions
     actions, scaling = LocalActions(functions, point), space.scaling(point)
     prior = coupled_prior(actions, scaling)
