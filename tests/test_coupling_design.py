@@ -81,10 +81,10 @@ def test_a_constant_map_is_the_linearization(local):
             assert at.leakage(into, source) == pytest.approx(expected, rel=1e-8)
 
 
-def test_a_map_is_the_linearization_with_a_mask(local):
-    mask = np.arange(GRID.size).reshape(GRID.shape) % 3 > 0
-    tree = bj.linearize(problem(2.0, mask=mask), at=point())
-    found = local.at(2.0 * mask.ravel()).leakage("a", "b")
+def test_a_map_is_the_linearization_with_these_weights(local):
+    weights = np.arange(GRID.size).reshape(GRID.shape) % 3.0
+    tree = bj.linearize(problem(weights), at=point())
+    found = local.at(weights.ravel()).leakage("a", "b")
     assert found == pytest.approx(float(bj.leakage(tree).sel(**WAY)), rel=1e-8)
 
 

@@ -85,6 +85,7 @@ def ranks_of(truth, z, densities):
     return [np.interp(t, fine, row / row[-1]) for t, row in zip(truth, share, strict=True)]
 
 
+@pytest.mark.slow  # half a minute: the coupled prior is sampled at fifty weights
 def test_ranks_of_an_unknown_weight_are_uniform_and_without_normaliser_they_are_not(table):
     rng = np.random.default_rng(7)
     truth = np.sort(rng.standard_normal(50))  # white coordinate of the weight
