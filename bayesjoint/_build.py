@@ -1,7 +1,8 @@
 """The model while it is being built: what each part leaves for the next."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -30,14 +31,31 @@ class ModelBuild:
     model: pm.Model
     values: dict[str, Any] = field(default_factory=dict)  # latents and hyperparameters
     unknowns: list[Unknown] = field(default_factory=list)
+    whites: dict[str, Any] = field(default_factory=dict)  # white variables of fields
+    shifts: dict[str, Any] = field(default_factory=dict)  # of the mean of fields, by relations
+    shaping: dict[str, Any] = field(default_factory=dict)  # field -> coupling that shapes its prior
     outputs: dict[int, Any] = field(default_factory=dict)  # of forward maps, by identity
     responses: dict[str, Any] = field(default_factory=dict)  # shape of the data
     noise: dict[str, Any] = field(default_factory=dict)  # terms, shape of the data
     factors: dict[str, Any] = field(default_factory=dict)  # (basis, scale) of the discrepancy
     joint_densities: dict[tuple[str, ...], Any] = field(default_factory=dict)  # of modalities
-    residuals: dict[str, Any] = field(default_factory=dict)  # of couplings: log p = -|r|^2 / 2
+    residuals: dict[str, Any] = field(default_factory=dict)  # of couplings, see add_coupling
     log_priors: dict[str, Any] = field(default_factory=dict)  # one scalar each
     matrices: dict[str, np.ndarray] = field(default_factory=dict)  # data of the model
+
+    def add_latents(self, latents: Sequence[Any], couplings: Sequence[Any]) -> None:
+        """Add latents; those that shape the prior of others, through a coupling, come first."""
+        for coupling in couplings:
+            for name in coupling.shapes:
+                if name in self.shaping:
+                    raise ValueError(
+                        f"{coupling.name}: the prior of {name!r} is already shaped by "
+                        f"{self.shaping[name].name}; keep one of the two"
+                    )
+                self.shaping[name] = coupling
+        by_name = {latent.name: latent for latent in latents}
+        for name in in_order(list(by_name), couplings):
+            by_name[name].add_to_model(self)
 
     def add_coords(self, coords: Mapping[str, Any]) -> None:
         """Register coordinates with the model."""
@@ -76,6 +94,22 @@ class ModelBuild:
         self.log_priors[name] = value.log_density(tensor)
         return tensor
 
+    def add_coupling(self, name: str, log_density: Any, residuals: Any) -> None:
+        """Add the potential of a coupling.
+
+        Parameters
+        ----------
+        name : str
+        log_density : tensor
+            A scalar.
+        residuals : tensor
+            Their Jacobian J alone is used: ``J^T J`` stands for the Hessian of minus the log
+            density, and is that of ``|r|^2 / 2`` where the density is one of least squares.
+        """
+        self.residuals[name] = residuals.ravel()
+        self.log_priors[name] = log_density
+        pm.Potential(name, log_density)
+
     def matrix(self, name: str, array: np.ndarray):
         """Return a constant matrix; a large one is data of the model, so that graphs stay cached.
 
@@ -93,6 +127,21 @@ class ModelBuild:
             unused = f"{name}_{count}"
         self.matrices[unused] = array
         return pm.Data(unused, array, model=self.model)
+
+
+def in_order(names: Sequence[str], couplings: Sequence[Any]) -> list[str]:
+    """Return names of latents such that those that shape the prior of others come before them."""
+    before: dict[str, set[str]] = {name: set() for name in names}
+    for coupling in couplings:
+        for name in coupling.shapes:
+            before[name] |= set(coupling.before(name))
+    try:
+        return list(TopologicalSorter(before).static_order())
+    except CycleError as error:
+        raise ValueError(
+            f"the priors of {' and '.join(sorted(set(error.args[1])))} shape each other in a "
+            "circle; leave one of the couplings out"
+        ) from None
 
 
 def _require_shape(name: str, prior: Prior, shape: tuple[int, ...]) -> None:

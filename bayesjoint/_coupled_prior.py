@@ -11,8 +11,10 @@ from bayesjoint import _curvature
 from bayesjoint._actions import LocalActions
 from bayesjoint._kernels.eigensolver import Action, leading_pairs
 from bayesjoint._latent_space import Scaling
+from bayesjoint._mixing import Mixing
 
 THRESHOLD = 0.03  # eigenvalues of Gamma below are left to the series
+BLOCK = 500  # rows that are worked on together
 ACCURACY, TERMS = 1e-11, 60  # of the series, and at most so many terms
 
 Times = Callable[[np.ndarray], np.ndarray]
@@ -47,11 +49,16 @@ class CoupledPrior(Protocol):
 
 def coupled_prior(actions: LocalActions, scaling: Scaling) -> CoupledPrior:
     """Return the coupled prior at the point of the actions."""
+    independent = scaling.unmixed
 
     def coupling(rows: np.ndarray) -> np.ndarray:
-        return scaling.to_white(actions.coupling(scaling.to_flat(rows)))
+        return independent.to_white(actions.coupling(independent.to_flat(rows)))
 
-    size = scaling.space.size
+    prior = _of_potentials(actions, coupling, scaling.space.size)
+    return prior if scaling.mixing is None else Mixed(prior, scaling.mixing)
+
+
+def _of_potentials(actions: LocalActions, coupling: Action, size: int) -> CoupledPrior:
     if not actions.functions.build.residuals:
         return Uncoupled(size)
     if size <= _curvature.DENSE_LIMIT:
@@ -163,3 +170,37 @@ class PriorByActions:
     def variance(self, times: Times, uncoupled: np.ndarray) -> np.ndarray:
         """Return the diagonal of ``L (I + Gamma)^-1 L^T``, but for those below the threshold."""
         return uncoupled - times(self.vectors) ** 2 @ (self.values / (1.0 + self.values))
+
+
+class Mixed:
+    """The prior in coordinates that generative couplings mix: precision ``M^-T P M^-1``."""
+
+    def __init__(self, independent: CoupledPrior, mixing: Mixing) -> None:
+        self._independent, self._mixing = independent, mixing
+
+    def whitener(self, rows: np.ndarray) -> np.ndarray:
+        """Return ``T`` times each row."""
+        return self._mixing.forward(self._independent.whitener(rows))
+
+    def whitener_transposed(self, rows: np.ndarray) -> np.ndarray:
+        """Return ``T^T`` times each row."""
+        return self._independent.whitener_transposed(self._mixing.forward_transposed(rows))
+
+    def precision(self, rows: np.ndarray) -> np.ndarray:
+        """Return the precision times each row."""
+        inner = self._independent.precision(self._mixing.inverse(rows))
+        return self._mixing.inverse_transposed(inner)
+
+    def precision_diagonal(self) -> np.ndarray:
+        """Return the diagonal of the precision, in blocks of rows."""
+        size, diagonal = self._mixing.size, []
+        for start in range(0, size, BLOCK):
+            units = np.eye(min(BLOCK, size - start), size, start)
+            diagonal.append(np.sum(self.precision(units) * units, axis=1))
+        return np.concatenate(diagonal)
+
+    def variance(self, times: Times, uncoupled: np.ndarray) -> np.ndarray:
+        """Return the variance of each cell; ``uncoupled`` is that of its property by itself."""
+        return self._independent.variance(
+            lambda columns: times(self._mixing.forward(columns.T).T), uncoupled
+        )

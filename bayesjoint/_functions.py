@@ -51,6 +51,10 @@ class ModelFunctions:
             [np.ravel(m.data.values).astype(float) for m in problem.modalities] or [np.zeros(0)]
         )
         self.likelihood_weight = pytensor.shared(1.0, name="likelihood_weight")
+        # Of each potential, so that the coupled prior is sampled at other weights.
+        self.coupling_factors = {
+            name: pytensor.shared(1.0, name=f"{name}_factor") for name in self.build.residuals
+        }
         self._constant_blocks: dict[str, np.ndarray] = {}
         self._stated_grams: dict[tuple[str, ...], list[np.ndarray]] = {}
 
@@ -74,7 +78,11 @@ class ModelFunctions:
         """
         model = self.build.model
         prior = model.logp(vars=model.free_RVs)
-        prior += sum(model.replace_rvs_by_values([p for p in model.potentials if not _tempers(p)]))
+        potentials = [p for p in model.potentials if not _tempers(p)]
+        for name, potential in zip(
+            [p.name for p in potentials], model.replace_rvs_by_values(potentials), strict=True
+        ):
+            prior += self.coupling_factors.get(name, 1.0) * potential
         likelihood = self._log_likelihood()
         likelihood += sum(model.replace_rvs_by_values([p for p in model.potentials if _tempers(p)]))
         total = prior + self.likelihood_weight * likelihood
@@ -94,12 +102,16 @@ class ModelFunctions:
         """The log-density with gradient; interpreted, unless a compiled one is put in its place."""
         return self.log_density()
 
+    @property
+    def _weighted_residuals(self) -> list:
+        factors = self.coupling_factors
+        return [pt.sqrt(factors[name]) * r for name, r in self.build.residuals.items()]
+
     @cached_property
     def _stacked(self) -> tuple[Any, Any]:
         """Return input and stacked responses, then coupling residuals, as one flat graph."""
         parts = [self.build.responses[name].ravel() for name in self.data_slices]
-        parts += list(self.build.residuals.values())
-        inputs, graphs = self.flat(parts)
+        inputs, graphs = self.flat([*parts, *self._weighted_residuals])
         stacked = pt.concatenate(graphs) if graphs else pt.zeros(0)
         return inputs, stacked
 
@@ -129,7 +141,7 @@ class ModelFunctions:
     @cached_property
     def residual_actions(self) -> tuple:
         """``jvp`` and ``vjp`` of the coupling residuals alone."""
-        inputs, graphs = self.flat(list(self.build.residuals.values()))
+        inputs, graphs = self.flat(self._weighted_residuals)
         stacked, size = pt.concatenate(graphs), self.output_size - self.data.size
         return self._pushed(inputs, stacked), self._pulled(inputs, stacked, size)
 

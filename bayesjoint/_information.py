@@ -91,10 +91,13 @@ def _moved(point: np.ndarray, column: int, step: float) -> np.ndarray:
 
 
 def _scale_weight(functions: ModelFunctions) -> np.ndarray:
-    """Return the root of each noise's information on its log scale relative to the Gaussian's."""
+    """Return the root of each noise's information on its log scale relative to the Gaussian's.
+
+    A likelihood to a power tells that much less.
+    """
     return np.concatenate(
         [
-            np.full(m.data.size, np.sqrt(m.noise.scale_information))
+            np.full(m.data.size, np.sqrt(m.noise.scale_information * m.power))
             for m in functions.problem.modalities
         ]
     )

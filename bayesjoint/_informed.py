@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import eigh, svd
+from scipy.linalg import eigh, qr, svd
 
 from bayesjoint import _curvature
 from bayesjoint._actions import LocalActions
@@ -104,14 +104,40 @@ class Informed:
         only split.  The importance is the diagonal of ``J (I + Gamma + H)^-1 J^T C^-1``.
         """
         spectrum, where = self.spectrum, list(self.functions.data_slices.values())
-        flat = self.scaling.to_flat(spectrum.vectors.T)
-        pushed = self.actions.push(flat).T
+        pushed = self.pushed
         crossed = pushed * self.actions.errors.solve(pushed)  # (datum, mode)
         of_response = np.zeros((len(where), spectrum.values.size))
         for k, part in enumerate(where):
             of_response[k] = crossed[part].sum(axis=0)
         importance = crossed @ (1.0 / (1.0 + spectrum.values))
-        return of_response + self._of_errors(flat), importance
+        return of_response + self._of_errors(self._flat_vectors), importance
+
+    def factors(self) -> np.ndarray:
+        """Return M_k with ``M_k^T M_k = V^T H_k V``, of each modality by itself.
+
+        Shape (modality, row, mode): as few rows as the largest needs, zero below those of others.
+        With independent errors the products add up to the eigenvalues on the diagonal.
+        """
+        columns, _ = self.actions.of_errors
+        moved = self._flat_vectors[:, columns].T
+        found = []
+        for k, part in enumerate(self.functions.data_slices.values()):
+            of_data = self.actions.errors.part([k]).whiten(self.pushed[part])
+            rows = np.concatenate([of_data, _root(self.actions.of_errors_in([k])) @ moved])
+            found.append(qr(rows, mode="r")[0] if rows.shape[0] > rows.shape[1] else rows)
+            found[-1] = found[-1][: rows.shape[1]]
+        height = max((rows.shape[0] for rows in found), default=0)
+        padded = [np.pad(rows, ((0, height - rows.shape[0]), (0, 0))) for rows in found]
+        return np.stack(padded) if padded else np.zeros((0, 0, self.spectrum.values.size))
+
+    @cached_property
+    def _flat_vectors(self) -> np.ndarray:
+        return self.scaling.to_flat(self.spectrum.vectors.T)
+
+    @cached_property
+    def pushed(self) -> np.ndarray:
+        """Changes of the rotated predictions along each direction, shape (datum, mode)."""
+        return self.actions.push(self._flat_vectors).T
 
     def _of_errors(self, flat: np.ndarray) -> np.ndarray:
         """Return the part of the errors' information in ``v^T H_k v``, shape (modality, mode)."""
@@ -143,9 +169,7 @@ class Informed:
         jacobian, unknowns = self._rows
         part = self.actions.errors.part(modalities)
         data = part.whiten(jacobian[self.actions.errors.rows_of(modalities)])
-        values, vectors = np.linalg.eigh(self.actions.of_errors_in(modalities))
-        root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
-        return np.concatenate([data, root @ unknowns])
+        return np.concatenate([data, _root(self.actions.of_errors_in(modalities)) @ unknowns])
 
     def _by_actions(self, modalities: Sequence[int]) -> Spectrum:
         def apply(rows: np.ndarray) -> np.ndarray:
@@ -163,3 +187,9 @@ class Informed:
 
     def _vectors(self, rows: np.ndarray) -> np.ndarray:
         return self.prior.whitener(rows).T
+
+
+def _root(information: np.ndarray) -> np.ndarray:
+    """Return R with ``R^T R`` a small symmetric matrix."""
+    values, vectors = np.linalg.eigh(information)
+    return np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T

@@ -11,10 +11,13 @@ import pytensor.tensor as pt
 import xarray as xr
 from pytensor.gradient import pushforward
 
+from bayesjoint._build import in_order
 from bayesjoint._compile import INTERPRETED, over_rows
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._kernels.factors import DenseFactor, DiagonalFactor, Factor
+from bayesjoint._mixing import Mixing, mixing
 from bayesjoint._prior import prior_precision
+from bayesjoint.couplings import CorrelatedFields
 from bayesjoint.latents import GaussianField
 
 NEWTON_STEPS = 100
@@ -68,12 +71,47 @@ class LatentSpace:
         pushed = pushforward(stacked, inputs, tangent, disconnected_outputs="ignore")
         return over_rows([pushed], tangent, [inputs])
 
+    @cached_property
+    def _slope_function(self):
+        build = self.functions.build
+        relations = [build.shaping[name] for name in build.shifts]
+        keys = [(r.latent, source) for r in relations for source in r.sources()]
+        pushed = [r.slope(build, source) for r in relations for source in r.sources()]
+        return keys, self.functions.compile(pushed)
+
+    def slopes(self, point: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+        """Return the slope of each relation in each source, of every cell, by their names."""
+        if not self.functions.build.shifts:
+            return {}
+        keys, function = self._slope_function
+        sizes = {n: w.stop - w.start for n, w in self.cell_slices.items()}
+        return {
+            key: np.broadcast_to(np.ravel(slope), sizes[key[0]])
+            for key, slope in zip(keys, function(point), strict=True)
+        }
+
     def values(self, point: np.ndarray) -> list[np.ndarray]:
         """Return the physical values at a flat point, in the order of ``names``."""
         return self._value_function(point)
 
     def scaling(self, point: np.ndarray) -> "Scaling":
         """Return the map between white coordinates and the flat vector at a point."""
+        return self._local(point)[0]
+
+    def factors(self, point: np.ndarray) -> dict[str, Factor]:
+        """Return L of each unknown: physical values per white coordinate."""
+        return self._local(point)[1]
+
+    def _local(self, point: np.ndarray) -> tuple["Scaling", dict[str, Factor]]:
+        scaling = self._unmixed(point)
+        values = dict(zip(self.names, self.values(point), strict=True))
+        factors = {u.name: self._factor(u, point, values, scaling) for u in self.unknowns}
+        if not self.functions.build.shaping:
+            return scaling, factors
+        mixed = mixing(self, point, factors)
+        return Scaling(self, scaling.blocks, mixed), {**factors, **mixed.own}
+
+    def _unmixed(self, point: np.ndarray) -> "Scaling":
         blocks = {}
         if any(not u.white for u in self.unknowns):
             precision = prior_precision(self.functions, point)
@@ -83,12 +121,6 @@ class LatentSpace:
                     lower = np.linalg.cholesky(precision[flat, flat])
                     blocks[unknown.name] = np.linalg.inv(lower).T
         return Scaling(self, blocks)
-
-    def factors(self, point: np.ndarray) -> dict[str, Factor]:
-        """Return L of each unknown: physical values per white coordinate."""
-        scaling = self.scaling(point)
-        values = dict(zip(self.names, self.values(point), strict=True))
-        return {u.name: self._factor(u, point, values, scaling) for u in self.unknowns}
 
     def _factor(self, unknown, point: np.ndarray, values: Mapping, scaling: "Scaling") -> Factor:
         latent = self.functions.problem.latent.get(unknown.name)
@@ -126,11 +158,11 @@ class LatentSpace:
         if missing and start is None:
             raise ValueError(f"linearize: at= has no value for {missing}; give all of {self.names}")
         point = (self.functions.initial if start is None else start).copy()
-        # Hyperparameters first: fields depend on them.
-        for index in sorted(
-            range(len(self.names)), key=lambda i: self.unknowns[i].kind == "latent"
-        ):
-            name = self.names[index]
+        # Hyperparameters first, then latents in the order in which they shape each other.
+        order = in_order(list(self.functions.problem.latent), self.functions.problem.couplings)
+        hyperparameters = [name for name in self.names if name not in order]
+        for name in (*hyperparameters, *order):
+            index = self.names.index(name)
             if name in values:
                 target = np.asarray(getattr(values[name], "values", values[name]), dtype=float)
                 point = self._solve(point, index, target)
@@ -148,14 +180,24 @@ class LatentSpace:
             )
         for _ in range(NEWTON_STEPS):
             values = dict(zip(self.names, self.values(point), strict=True))
-            factor = self._factor(unknown, point, values, scaling := self.scaling(point))
+            # Of the unknown itself, those that shape it held fast.
+            factor = self._factor(unknown, point, values, scaling := self._unmixed(point))
             step = factor.inverse((target - values[name]).reshape(-1, 1))[:, 0]
+            step = step / self._own_share(name, values)
             white = np.zeros((1, self.size))
             white[0, self.unknown_slices[name]] = np.clip(step, -2.0, 2.0) if scalar else step
             point = point + scaling.to_flat(white)[0]
             if np.max(np.abs(step)) < 1e-9:
                 return point
         raise ValueError(f"the value given for {name!r} lies outside what its prior allows")
+
+    def _own_share(self, name: str, values: Mapping[str, np.ndarray]) -> float:
+        """Return how much of the white coordinates of a field its own variable makes up."""
+        coupling = self.functions.build.shaping.get(name)
+        if not isinstance(coupling, CorrelatedFields):
+            return 1.0
+        index = coupling.names.index(name)
+        return float(coupling.mixing(values)[index, index])
 
     def points_of_draws(self, posterior: xr.Dataset, count: int) -> list[np.ndarray]:
         """Return the flat points of evenly spaced draws of a posterior."""
@@ -209,13 +251,23 @@ class Scaling:
     space : LatentSpace
     blocks : dict of str to ndarray
         Of each variable without white form: flat coordinates per white coordinate.
+    mixing : Mixing, optional
+        Where couplings shape the priors of fields: white coordinates are those of each property
+        by itself.
     """
 
     space: LatentSpace
     blocks: dict[str, np.ndarray]
+    mixing: Mixing | None = None
+
+    @property
+    def unmixed(self) -> "Scaling":
+        """The scaling of the independent white variables of the model."""
+        return Scaling(self.space, self.blocks)
 
     def to_flat(self, rows: np.ndarray) -> np.ndarray:
         """Return rows of flat vectors from rows of white ones."""
+        rows = rows if self.mixing is None else self.mixing.inverse(rows)
         flat = np.zeros((rows.shape[0], self.space.functions.size))
         flat[:, self.space.flat_index] = rows
         for where, index, block in self._placed():
@@ -227,7 +279,7 @@ class Scaling:
         white = np.array(rows[:, self.space.flat_index])
         for where, index, block in self._placed():
             white[:, where] = rows[:, index] @ block
-        return white
+        return white if self.mixing is None else self.mixing.inverse_transposed(white)
 
     def white(self, point: np.ndarray) -> np.ndarray:
         """Return the white coordinates of a flat point."""
@@ -235,7 +287,7 @@ class Scaling:
         white = moved[self.space.flat_index]
         for where, index, block in self._placed():
             white[where] = np.linalg.solve(block, moved[index])
-        return white
+        return white if self.mixing is None else self.mixing.forward(white[None])[0]
 
     def _placed(self):
         for name, block in self.blocks.items():

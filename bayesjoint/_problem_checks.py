@@ -13,6 +13,8 @@ import pytensor.tensor as pt
 from bayesjoint import _validate
 from bayesjoint._build import ModelBuild
 from bayesjoint._compile import UNOPTIMISED
+from bayesjoint.couplings.normaliser import digest
+from bayesjoint.priors import Prior
 
 if TYPE_CHECKING:
     from bayesjoint.problem import JointProblem
@@ -36,6 +38,7 @@ def check(problem: "JointProblem") -> None:
         _check_coupling(problem, coupling)
     for discrepancy in problem.discrepancies:
         discrepancy.check(problem.modality)
+    _check_relations(problem)
     _check_responses(problem)
 
 
@@ -83,6 +86,9 @@ def _check_reach(problem: "JointProblem") -> None:
                     f"latent {name!r}, which is not in the problem; there are {sorted(known)}"
                 )
         reached |= set(modality.forward.latents)
+    for coupling in problem.couplings:
+        if coupling.shapes and reached.intersection(coupling.latents):
+            reached |= set(coupling.latents)
     unreached = sorted(known - reached)
     if unreached and problem.modalities:
         warnings.warn(
@@ -131,6 +137,43 @@ def _check_coupling(problem: "JointProblem", coupling: Any) -> None:
             f"{sorted(problem.latent)}"
         )
     coupling.check(problem.latent)
+    if isinstance(getattr(coupling, "weight", None), Prior):
+        made_for = digest(coupling, problem.latent, problem.couplings)
+        coupling.normaliser.check(coupling.name, coupling.weight, made_for)
+    if not coupling.shapes:
+        _require_known_shapes(problem, coupling)
+
+
+def _require_known_shapes(problem: "JointProblem", coupling: Any) -> None:
+    """Raise when the normaliser of a potential depends on an unknown of another coupling."""
+    for other in problem.couplings:
+        unknown = other.unknowns() if set(other.shapes) & set(coupling.latents) else []
+        if unknown:
+            raise ValueError(
+                f"{coupling.name}: {' and '.join(unknown)} of {other.name} is unknown, and the "
+                "normaliser of the coupled prior depends on it; give a number, or leave one of "
+                "the couplings out"
+            )
+
+
+def _check_relations(problem: "JointProblem") -> None:
+    """Raise unless the relations between fields are finite and work cell by cell."""
+    if not any(hasattr(coupling, "function") for coupling in problem.couplings):
+        return
+    build = _latents_only(problem)
+    checks = {
+        name: coupling.changes(build)
+        for name, coupling in build.shaping.items()
+        if name in build.shifts
+    }
+    free = [build.model[v.name] for v in build.model.free_RVs]
+    outputs = [tensor for changes in checks.values() for tensor in changes]
+    function = pytensor.function(free, outputs, mode=UNOPTIMISED, on_unused_input="ignore")
+    rng, whites = np.random.default_rng(0), {u.variable for u in build.unknowns if u.white}
+    for _ in range(CHECK_DRAWS):
+        values = iter(function(*(_draw(v, v.name in whites, rng) for v in free)))
+        for name, changes in checks.items():
+            build.shaping[name].check_changes([next(values) for _ in changes])
 
 
 def _check_responses(problem: "JointProblem") -> None:
@@ -156,7 +199,7 @@ def _check_map(forward: Any, draws: list[list[np.ndarray]]) -> None:
 
 
 def prior_values(problem: "JointProblem", count: int) -> list[dict[str, np.ndarray]]:
-    """Return draws of all latents from the prior without couplings, for checks (seed 0)."""
+    """Return draws of all latents from the prior without potentials, for checks (seed 0)."""
     build = _latents_only(problem)
     free = [build.model[v.name] for v in build.model.free_RVs]
     outputs = [build.values[name] for name in problem.latent]
@@ -179,8 +222,7 @@ def _draw(variable: Any, white: bool, rng: np.random.Generator) -> np.ndarray:
 def _latents_only(problem: "JointProblem") -> ModelBuild:
     build = ModelBuild(pm.Model())
     with build.model:
-        for latent in problem.latents:
-            latent.add_to_model(build)
+        build.add_latents(problem.latents, problem.couplings)
     return build
 
 

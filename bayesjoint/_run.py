@@ -257,7 +257,7 @@ def prior_points(
     functions: ModelFunctions, density: CompiledDensity, rng: np.random.Generator, count: int
 ) -> np.ndarray:
     """Return draws of the coupled prior in flat coordinates, shape (chain, draw, n)."""
-    if not functions.problem.couplings and all(u.white for u in functions.build.unknowns):
+    if not functions.build.residuals and all(u.white for u in functions.build.unknowns):
         return rng.standard_normal((1, count, functions.size))
     half, prior = -(-count // 2), density.without_data()
     settings = _nuts.Settings(0.8, PRIOR_DEPTH)

@@ -87,6 +87,9 @@ def check(model: ModelFile, data: Data = None, option: Options = None) -> None:
             information[key].sel(modality=name).item() for key in ("eig_alone", "eig_conditional")
         )
         say(f"{name}: {alone:.1f} nats alone, {added:.1f} nats beyond the others")
+    if len(problem.modality) > 1:
+        for text in bj.balance(tree).attrs["words"]:
+            say(text)
     if not tree["linearization"].attrs["converged"]:
         say("[yellow]the maximum a posteriori was not reached: read these numbers with care[/]")
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayesjoint import _validate
+from bayesjoint._kernels.differences import cell_widths
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -71,7 +72,7 @@ class Grid:
     @cached_property
     def widths(self) -> tuple[np.ndarray, ...]:
         """Cell widths along each dimension: cells meet midway between centres."""
-        return tuple(_widths(axis) for axis in self.centres.values())
+        return tuple(cell_widths(axis) for axis in self.centres.values())
 
     @cached_property
     def extent(self) -> tuple[float, ...]:
@@ -111,11 +112,3 @@ def _axis(name: str, axis: Any) -> np.ndarray:
         )
     array.setflags(write=False)
     return array
-
-
-def _widths(centres: np.ndarray) -> np.ndarray:
-    if centres.size == 1:
-        return np.ones(1)
-    middle = (centres[1:] + centres[:-1]) / 2
-    first, last = centres[0] - (middle[0] - centres[0]), centres[-1] + (centres[-1] - middle[-1])
-    return np.diff(np.concatenate([[first], middle, [last]]))

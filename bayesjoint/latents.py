@@ -227,8 +227,12 @@ class GaussianField:
         modes = tuple(f"{self.name}_mode_{dim}" for dim in self.dims)
         white = pm.Normal(f"{self.name}_white", shape=self.shape, dims=modes)
         units = self.units or ""
+        build.whites[self.name] = white
         mean = build.unknown(f"{self.name}_mean", self.mean, units=units)
-        field_ = pt.specify_shape(mean + self._deviation(build, white), self.shape)
+        coupling = build.shaping.get(self.name)
+        standard, shift = coupling.shape(build, self) if coupling is not None else (white, 0.0)
+        deviation = self._deviation(build, standard)
+        field_ = pt.specify_shape(mean + shift + deviation, self.shape)
         build.values[self.name] = pm.Deterministic(self.name, field_, dims=self.dims)
         build.unknowns.append(Unknown(self.name, f"{self.name}_white", "latent", units=units))
         build.log_priors[self.name] = -0.5 * (white**2 + np.log(2 * np.pi)).sum()

@@ -18,7 +18,9 @@ from bayesjoint._informed import Informed
 from bayesjoint._latent_space import LatentSpace
 from bayesjoint.forward import LinearMap
 from bayesjoint.latents import GaussianField
+from bayesjoint.modalities import Modality
 from bayesjoint.noise import CorrelatedNoise, GaussianNoise
+from bayesjoint.priors import Prior
 from bayesjoint.problem import JointProblem
 
 THRESHOLD = 0.1
@@ -119,18 +121,26 @@ def default_starts(problem: JointProblem) -> int:
 
 
 def linearization_at_mode(
-    functions: ModelFunctions, starts: int, threshold: float = THRESHOLD
+    functions: ModelFunctions,
+    starts: int,
+    threshold: float = THRESHOLD,
+    space: LatentSpace | None = None,
 ) -> tuple[xr.Dataset, _mode.Mode]:
-    """Return the dataset of the group at the maximum a posteriori, and the maximum."""
+    """Return the dataset of the group at the maximum a posteriori, and the maximum.
+
+    Who asks again and again gives the space of the functions, whose graphs are compiled once.
+    """
     mode = _mode.maximum_a_posteriori(functions, starts)
-    dataset = _at_point(LatentSpace(functions), mode.point, threshold)
+    dataset = linearization_at_point(space or LatentSpace(functions), mode.point, threshold)
     found = {"converged": int(mode.converged), "lower_modes": list(mode.lower_modes)}
     return dataset.assign_attrs(at="map", starts=starts, **found), mode
 
 
 def _at_draws(functions: ModelFunctions, posterior: xr.Dataset, threshold: float) -> xr.Dataset:
     space = LatentSpace(functions)
-    sets = [_at_point(space, p, threshold) for p in space.points_of_draws(posterior, DRAWS)]
+    sets = [
+        linearization_at_point(space, p, threshold) for p in space.points_of_draws(posterior, DRAWS)
+    ]
     # Points may differ in the number of pairs above the threshold: those below are zero.
     joined = xr.concat(
         sets, dim="point", join="outer", fill_value=0.0, combine_attrs="drop_conflicts",
@@ -142,11 +152,14 @@ def _at_draws(functions: ModelFunctions, posterior: xr.Dataset, threshold: float
 
 def _at_values(functions: ModelFunctions, values: Mapping, threshold: float) -> xr.Dataset:
     space = LatentSpace(functions)
-    dataset = _at_point(space, space.point_of_values(values), threshold)
+    dataset = linearization_at_point(space, space.point_of_values(values), threshold)
     return dataset.assign_attrs(at="values", converged=1)
 
 
-def _at_point(space: LatentSpace, point: np.ndarray, threshold: float) -> xr.Dataset:
+def linearization_at_point(
+    space: LatentSpace, point: np.ndarray, threshold: float = THRESHOLD
+) -> xr.Dataset:
+    """Return the dataset of the group at a flat point."""
     functions = space.functions
     actions, scaling = LocalActions(functions, point), space.scaling(point)
     prior = coupled_prior(actions, scaling)
@@ -157,17 +170,18 @@ def _at_point(space: LatentSpace, point: np.ndarray, threshold: float) -> xr.Dat
         "eigenvectors": (("unknown", "mode"), spectrum.vectors),
         **_of_prior(space, point, prior, spectrum.vectors),
         **_of_modalities(informed),
-        "chi2": ("modality", _chi_squared(functions, point)),
+        **_misfits(informed, point),
         "n_data": ("modality", [m.data.size for m in functions.problem.modalities]),
-        "prior_norm": (
-            "latent",
-            [float(np.sum(white[w] ** 2)) for w in space.unknown_slices.values()],
-        ),
+        "prior_norm": ("latent", [sum(white[w] ** 2) for w in space.unknown_slices.values()]),
         "prior_distance": ((), float(prior.precision(white[None])[0] @ white)),
         "white_point": ("unknown", white),
         "log_posterior": ((), float(functions.density(point)[0])),
     }
-    coords = {**space.index_coords(functions), "mode": np.arange(spectrum.values.size)}
+    coords = {
+        **space.index_coords(functions),
+        "mode": np.arange(spectrum.values.size),
+        "row": np.arange(variables["modality_factor"][1].shape[1]),
+    }
     dataset = xr.Dataset(variables, coords=coords, attrs=_attrs(functions, space))
     dataset = dataset.assign_attrs(
         truncation_bound=spectrum.left_out,
@@ -203,20 +217,30 @@ def _of_modalities(informed: Informed) -> dict[str, Any]:
     gain = cache(informed.gain)  # of two modalities, each is all but the other
     return {
         "modality_information": (("modality", "mode"), per_modality),
+        "modality_factor": (("modality", "row", "mode"), informed.factors()),
         "eig_alone": ("modality", [gain((k,)) for k in everything]),
         "eig_without": ("modality", [gain(others) for others in rest]),
         "data_importance": ("datum", importance),
     }
 
 
-def _chi_squared(functions: ModelFunctions, point: np.ndarray) -> list[float]:
-    """Return the whitened misfit of each modality under its own block of the errors."""
+def _misfits(informed: Informed, point: np.ndarray) -> dict[str, Any]:
+    """Return the whitened misfit of each modality under its own block of the errors, untempered.
+
+    With it, half of its derivative along each direction: the misfit nearby is
+    ``chi2_k + 2 slope_k . c + |M_k c|^2 / power_k``.
+    """
+    functions, parts = informed.functions, list(informed.functions.data_slices.values())
     errors = functions.errors(point)
     residual = functions.rotate(functions.data - functions.outputs(point)[: functions.data.size])
-    return [
-        float(residual[where] @ errors.part([index]).solve(residual[where]))
-        for index, where in enumerate(functions.data_slices.values())
-    ]
+    solved = [errors.part([k]).solve(residual[where]) for k, where in enumerate(parts)]
+    pairs = list(zip(parts, solved, strict=True))
+    slopes = [-(part @ informed.pushed[where]) for where, part in pairs]
+    empty = np.zeros((0, informed.spectrum.values.size))
+    return {
+        "chi2": ("modality", [float(residual[where] @ part) for where, part in pairs]),
+        "chi2_slope": (("modality", "mode"), np.stack(slopes) if slopes else empty),
+    }
 
 
 def _attrs(functions: ModelFunctions, space: LatentSpace) -> dict[str, Any]:
@@ -232,9 +256,18 @@ def _attrs(functions: ModelFunctions, space: LatentSpace) -> dict[str, Any]:
         else "independent",
         "coupled": int(bool(problem.couplings)),
         "powers": [float(m.power) for m in problem.modalities],
+        "noise_scales": [_noise_scale(m) for m in problem.modalities],
         "local": int(bool(problem.couplings) or not _is_linear(problem, space)),
         "pymc_version": pm.__version__,
     }
+
+
+def _noise_scale(modality: Modality) -> str:
+    """Say whether the scale of the noise is known: it balances the modality when it is not."""
+    if not modality.noise.has_scale:
+        return "none"
+    settings = (getattr(modality.noise, name, None) for name in ("sd", "scale"))
+    return "unknown" if any(isinstance(value, Prior) for value in settings) else "known"
 
 
 def _is_linear(problem: JointProblem, space: LatentSpace) -> bool:

@@ -26,8 +26,10 @@ class JointProblem:
         What is unknown.
     modalities : sequence of Modality
         What was measured.
-    couplings : sequence of CrossGradient, optional
-        Prior potentials between latents.
+    couplings : sequence of couplings, optional
+        How latents inform each other a priori: potentials as `CrossGradient`,
+        `JointTotalVariation` and `JointSparsity`, or joint priors as `CorrelatedFields` and
+        `PropertyRelation`.
     discrepancy : JointDiscrepancy or a sequence of them, optional
         Errors of the physics.
 
@@ -126,13 +128,15 @@ class JointProblem:
 
     def separate(self) -> dict[str, "JointProblem"]:
         """Return one problem a modality, with the latents it reaches and the couplings of these."""
-        return {
-            modality.name: self._with_modalities(
-                [modality],
-                [latent for latent in self.latents if latent.name in modality.forward.latents],
-            )
-            for modality in self.modalities
-        }
+        return {m.name: self._with_modalities([m], self._reached(m)) for m in self.modalities}
+
+    def _reached(self, modality: Modality) -> list[Any]:
+        """Return the latents that a modality reaches, and those that they follow from."""
+        names, new = set(), set(modality.forward.latents)
+        while new:
+            names |= new
+            new = {p for c in self.couplings for p in c.sources_of(new)} - names
+        return [latent for latent in self.latents if latent.name in names]
 
     def _with_modalities(
         self, modalities: list[Modality], latents: Sequence[Any]
@@ -140,13 +144,14 @@ class JointProblem:
         kept = {modality.name: modality for modality in modalities}
         names = {latent.name for latent in latents}
         restricted = [d.restricted(kept) for d in self.discrepancies]
+        restricted_couplings = [c.restricted(names) for c in self.couplings]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             return replace(
                 self,
                 latents=latents,
                 modalities=modalities,
-                couplings=[c for c in self.couplings if names.issuperset(c.latents)],
+                couplings=[c for c in restricted_couplings if c is not None],
                 discrepancy=tuple(d for d in restricted if d is not None) or None,
             )
 
@@ -215,8 +220,7 @@ def build(problem: JointProblem) -> ModelBuild:
     """Return the model with what the rest of the package needs to know of it."""
     made = ModelBuild(pm.Model())
     with made.model:
-        for latent in problem.latents:
-            latent.add_to_model(made)
+        made.add_latents(problem.latents, problem.couplings)
         for modality in problem.modalities:
             modality.add_response(made)
         _add_observed(made, problem)

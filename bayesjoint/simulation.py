@@ -82,10 +82,14 @@ def _truth_point(
         raise ValueError(f"simulate: truth names {unknown}; the unknowns are {space.names}")
     drawn = set(space.names) - set(truth)
     for coupling in functions.problem.couplings:
-        if len(drawn & set(coupling.latents)) == 1:
+        missing = [name for name in coupling.latents if name not in truth]
+        given = [name in truth for name in coupling.latents]
+        # A potential draws its latents together; those shaped can be drawn given the others.
+        drawable = coupling.shapes and given == sorted(given, reverse=True)
+        if missing and any(given) and not drawable:
             raise ValueError(
-                f"simulate: truth gives only one of {coupling.latents}, which {coupling.name} "
-                "couples; give both or neither"
+                f"simulate: truth leaves out {missing} of {coupling.latents}, which "
+                f"{coupling.name} couples; give all or none of them"
             )
     point = functions.initial
     if drawn:

@@ -1,250 +1,238 @@
-"""Couplings: one fixture runs every form through the properties that all share."""
+"""Structural couplings: one battery runs each of them through the properties that all share."""
 
-from dataclasses import dataclass
-from itertools import combinations
+import pickle
+from functools import cache
 
 import numpy as np
+import pymc as pm
 import pytensor
+import pytensor.tensor as pt
 import pytest
+from pytensor.gradient import jacobian
 
 import bayesjoint as bj
-from bayesjoint._compile import INTERPRETED
-from bayesjoint.problem import build
-from tests.helpers import gradient_and_differences, log_density
+from bayesjoint._build import ModelBuild
+from bayesjoint._compile import INTERPRETED, UNOPTIMISED
+from tests.structural import (
+    CASES,
+    CROSS,
+    EDGE,
+    GRIDS,
+    PLACES,
+    SD,
+    SPARSITY,
+    TV,
+    add,
+    draw,
+    image,
+    log_p,
+)  # fmt: skip
 
-GRIDS = {
-    "2-D": bj.Grid(depth=np.arange(5.0, 60.0, 10.0), x=np.arange(0.0, 160.0, 20.0)),
-    "2-D uneven": bj.Grid(
-        depth=np.array([1.0, 2.0, 4.0, 8.0, 16.0]), x=np.sqrt(np.arange(1.0, 8.0))
-    ),
-    "3-D uneven": bj.Grid(
-        x=np.array([0.0, 1.0, 3.0, 4.0]), y=np.arange(3.0), z=np.arange(5.0) ** 1.5
-    ),
-}
-WEIGHT = 7.0
-
-
-@dataclass(frozen=True)
-class Form:
-    """A coupling between two fields on one grid."""
-
-    name: str
-    grid: bj.Grid
-
-    def coupling(self, weight=WEIGHT, mask=None):
-        return bj.CrossGradient("a", "b", weight=weight, form=self.name, mask=mask)
-
-    def model(self, sd=(2.0, 0.5), grid=None, **settings):
-        grid = grid or self.grid
-        scale = 0.3 * max(grid.extent)
-        fields = [
-            bj.GaussianField(name, grid, sd=s, length_scale=scale)
-            for name, s in zip("ab", sd, strict=True)
-        ]
-        coupling = self.coupling(**settings)
-        return build(bj.JointProblem(latents=fields, modalities=[], couplings=[coupling]))
-
-    def log_p(self, a, b, **settings):
-        """Return the log-density of the coupling for two fields in physical units."""
-        made = self.model(**settings)
-        inputs = [made.values["a"], made.values["b"]]
-        output = made.log_priors["cross_gradient_a_b"]
-        return float(pytensor.function(inputs, output, mode=INTERPRETED)(a, b))
+IN_2D = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
-@pytest.fixture(params=GRIDS)
-def grid(request):
-    return GRIDS[request.param]
+@cache
+def derivatives(name, dims):
+    """Return ``fields -> (log density, gradient, J^T J)``, flat."""
+    grid = GRIDS[dims]
+    coupling = CASES[name](grid)
+    inputs, build = add(coupling, grid)
+    density, residual = build.log_priors[coupling.name], build.residuals[coupling.name]
+    parts = [jacobian(residual, x, vectorize=True).reshape((-1, grid.size)) for x in inputs]
+    full = pt.concatenate(parts, axis=1)
+    gradient = pt.concatenate([g.ravel() for g in pt.grad(density, inputs)])
+    return pytensor.function(inputs, [density, gradient, full.T @ full, residual], mode=INTERPRETED)
 
 
-@pytest.fixture(params=["forward", "central"])
-def form(request, grid):
-    return Form(request.param, grid)
+def hessian(function, values, step=1e-5):
+    """Return that of minus the log-density, by differences of the gradient."""
+    flat = np.concatenate([np.ravel(v) for v in values])
+
+    def gradient(point):
+        return function(*(p.reshape(values[0].shape) for p in np.split(point, len(values))))[1]
+
+    units = step * np.eye(flat.size)
+    return -np.array([(gradient(flat + u) - gradient(flat - u)) / (2 * step) for u in units])
 
 
-def fields(form, rng):
-    return rng.normal(size=(2, *form.grid.shape)) * np.array([2.0, 0.5]).reshape(
-        2, *[1] * len(form.grid.dims)
+@pytest.mark.parametrize(("name", "dims"), PLACES)
+def test_gradient_agrees_with_finite_differences(name, dims, rng):
+    function, values = derivatives(name, dims), draw(CASES[name], GRIDS[dims], rng)
+    found, step = function(*values)[1], 1e-5
+    expected = []
+    for k in range(len(values)):
+        for unit in step * np.eye(values[k].size).reshape(-1, *values[k].shape):
+            sides = [
+                function(*(v + s * unit if i == k else v for i, v in enumerate(values)))[0]
+                for s in (1, -1)
+            ]
+            expected.append((sides[0] - sides[1]) / (2 * step))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * np.abs(found).max())
+
+
+@pytest.mark.parametrize(("name", "dims"), PLACES)
+def test_the_gauss_newton_term_is_the_hessian_where_it_costs_nothing(name, dims, rng):
+    """Parallel fields for a cross-gradient, flat ones for edges."""
+    function, case, grid = derivatives(name, dims), CASES[name], GRIDS[dims]
+    one = image(grid) if case.guided else rng.normal(size=grid.shape)
+    shape = one if case.least_squares else 0 * one
+    values = [(-1) ** k * SD[n] * shape for k, n in enumerate(case.names)]
+    _, gradient, term, _ = function(*values)
+    assert np.abs(gradient).max() < 1e-8 * np.abs(term).max()
+    np.testing.assert_allclose(
+        term, hessian(function, values), rtol=1e-4, atol=1e-5 * np.abs(term).max()
     )
 
 
-def gradient(values, grid, form):
-    """Gradients along each axis, written without matrices."""
-    parts = []
-    for axis, centres in enumerate(grid.centres.values()):
-        if form == "central":
-            parts.append(np.gradient(values, centres, axis=axis))
-            continue
-        steps = np.diff(centres).reshape([-1 if i == axis else 1 for i in range(values.ndim)])
-        part = np.diff(values, axis=axis) / steps
-        parts.append(np.concatenate([part, np.take(part, [-1], axis=axis)], axis=axis))
-    return np.stack(parts)
+@pytest.mark.parametrize(("name", "dims"), PLACES)
+def test_the_gauss_newton_term_elsewhere(name, dims, rng):
+    """Never indefinite; of a least-squares density its own, of edges a bound from above."""
+    function, values = derivatives(name, dims), draw(CASES[name], GRIDS[dims], rng)
+    density, _, term, residual = function(*values)
+    size = np.abs(term).max()
+    assert np.linalg.eigvalsh(term)[0] > -1e-10 * size
+    assert residual.ndim == 1
+    if CASES[name].least_squares:
+        assert density == pytest.approx(-0.5 * np.sum(residual**2), rel=1e-12)
+    else:
+        assert np.linalg.eigvalsh(term - hessian(function, values))[0] > -1e-5 * size
 
 
-def direct(a, b, grid, form, sd=(2.0, 0.5), weight=WEIGHT):
-    """Return the formula of the docstring."""
-    length = np.prod(grid.extent) ** (1 / len(grid.dims))
-    first, second = (length * gradient(v / s, grid, form) for v, s in zip((a, b), sd, strict=True))
-    pairs = combinations(range(len(grid.dims)), 2)
-    squared = sum((first[i] * second[j] - first[j] * second[i]) ** 2 for i, j in pairs)
-    return -0.5 * weight * (grid.volumes / grid.volumes.sum() * squared).sum()
+@pytest.mark.parametrize(("name", "dims"), PLACES)
+def test_the_order_of_the_dimensions_does_not_matter(name, dims, rng):
+    case, grid = CASES[name], GRIDS[dims]
+    values = draw(case, grid, rng)
+    turned = bj.Grid(**dict(reversed(grid.centres.items())))
+    guide = {"guide": image(grid).T} if case.guided else {}
+    found = log_p(case(turned, **guide), turned, [v.T for v in values])
+    assert found == pytest.approx(log_p(case(grid), grid, values), rel=1e-12)
 
 
-def test_value_is_that_of_the_formula(form, rng):
-    a, b = fields(form, rng)
-    assert form.log_p(a, b) == pytest.approx(direct(a, b, form.grid, form.name), rel=1e-12)
+@IN_2D
+def test_the_order_of_the_properties_does_not_matter(case, rng):
+    grid = GRIDS["2-D"]
+    values = draw(case, grid, rng)
+    found = log_p(case(grid, names=case.names[::-1]), grid, values[::-1])
+    assert found == pytest.approx(log_p(case(grid), grid, values), rel=1e-12)
 
 
-def test_parallel_gradients_cost_nothing(form, rng):
-    a, b = fields(form, rng)
-    unlike = form.log_p(a, b)
-    assert unlike < -1.0
-    assert abs(form.log_p(a, 3.0 - 0.2 * a)) < 1e-20 * abs(unlike)
-    assert abs(form.log_p(a, np.full_like(a, 4.0))) < 1e-20 * abs(unlike)
+@IN_2D
+def test_units_do_not_matter(case, rng):
+    """Those of the properties, where scales follow them, and those of the coordinates."""
+    grid = GRIDS["2-D"]
+    values = draw(case, grid, rng)
+    expected = log_p(case(grid), grid, values)
+    factor = {"a": 1_000.0, "b": 1 / 60, "c": 3.0}
+    scales = dict(case.settings).get("scales") or {}
+    changes = {"scales": {n: s * factor[n] for n, s in scales.items()}} if scales else {}
+    scaled = [factor[n] * v for n, v in zip(case.names, values, strict=True)]
+    sd = {n: SD[n] * factor[n] for n in case.names}
+    assert log_p(case(grid, **changes), grid, scaled, sd=sd) == pytest.approx(expected, rel=1e-9)
+    metres = bj.Grid(**{dim: 1_000 * centres for dim, centres in grid.centres.items()})
+    assert log_p(case(grid), metres, values) == pytest.approx(expected, rel=1e-9)
 
 
-def test_fields_that_vary_along_one_axis_cost_nothing(form, rng):
-    a, b = fields(form, rng)
-    first = (slice(0, 1),) * (a.ndim - 1)
-    layered = [np.broadcast_to(v[first], v.shape) for v in (a, b)]
-    assert abs(form.log_p(*layered)) < 1e-20 * abs(form.log_p(a, b))
+@IN_2D
+def test_a_precision_gives_the_same_coupling_as_the_covariance_it_inverts(case, rng):
+    grid = GRIDS["2-D"]
+    values, coupling = draw(case, grid, rng), case(grid)
+    scale = 0.3 * max(grid.extent)
+    matern = {n: bj.GaussianField(n, grid, sd=SD[n], length_scale=scale) for n in case.names}
+    root = {n: field.factor({}).times(np.eye(grid.size)) for n, field in matern.items()}
+    dense = {
+        n: bj.GaussianField(n, grid, precision=np.linalg.inv(r @ r.T)) for n, r in root.items()
+    }
+    found = []
+    for fields in (matern, dense):
+        build = ModelBuild(pm.Model())
+        build.values.update({n: pt.constant(v) for n, v in zip(case.names, values, strict=True)})
+        with build.model:
+            coupling.add_to_model(build, fields)
+        found.append(float(build.log_priors[coupling.name].eval(mode=UNOPTIMISED)))
+    assert found[1] == pytest.approx(found[0], rel=1e-6)
 
 
-def test_it_is_symmetric(form, rng):
-    a, b = fields(form, rng)
-    swapped = form.log_p(b, a, sd=(0.5, 2.0))
-    assert swapped == pytest.approx(form.log_p(a, b), rel=1e-12)
-
-
-def test_units_of_the_properties_do_not_matter(form, rng):
-    a, b = fields(form, rng)
-    in_other_units = form.log_p(1_000 * a, b / 60, sd=(2_000.0, 0.5 / 60))
-    assert in_other_units == pytest.approx(form.log_p(a, b), rel=1e-12)
-
-
-def test_units_of_the_coordinates_do_not_matter(form, rng):
-    a, b = fields(form, rng)
-    kilometres = bj.Grid(**{dim: centres / 1_000 for dim, centres in form.grid.centres.items()})
-    assert form.log_p(a, b, grid=kilometres) == pytest.approx(form.log_p(a, b), rel=1e-10)
-
-
-def test_a_precision_gives_the_same_coupling_as_the_covariance_it_inverts(form, rng):
-    a, b = fields(form, rng)
-    size = form.grid.size
-    latents = [
-        bj.GaussianField(n, form.grid, precision=np.eye(size) / s**2)
-        for n, s in [("a", 2.0), ("b", 0.5)]
-    ]
-    problem = bj.JointProblem(latents=latents, modalities=[], couplings=[form.coupling()])
-    made = build(problem)
-    inputs = [made.values["a"], made.values["b"]]
-    output = made.log_priors["cross_gradient_a_b"]
-    found = pytensor.function(inputs, output, mode=INTERPRETED)(a, b)
-    assert found == pytest.approx(form.log_p(a, b), rel=1e-10)
-
-
-def test_it_is_proportional_to_the_weight(form, rng):
-    a, b = fields(form, rng)
-    assert form.log_p(a, b, weight=3 * WEIGHT) == pytest.approx(3 * form.log_p(a, b), rel=1e-12)
-
-
-def test_a_mask_limits_it_to_its_cells(form, rng):
-    a, b = fields(form, rng)
-    mask = rng.random(form.grid.shape) < 0.5
-    parts = [form.log_p(a, b, mask=m) for m in (mask, ~mask)]
+@IN_2D
+def test_a_map_of_weights(case, rng):
+    """One number everywhere is that number; maps add up; no weight, no cost."""
+    grid = GRIDS["2-D"]
+    values = draw(case, grid, rng)
+    expected = log_p(case(grid), grid, values)
+    assert log_p(case(grid, weight=21.0), grid, values) == pytest.approx(3 * expected, rel=1e-12)
+    even = np.full(grid.shape, 7.0)
+    assert log_p(case(grid, weight=even), grid, values) == pytest.approx(expected, rel=1e-12)
+    some = rng.uniform(0, 7, grid.shape) * (rng.random(grid.shape) < 0.7)
+    parts = [log_p(case(grid, weight=w), grid, values) for w in (some, 7.0 - some)]
     assert max(parts) < 0.0
-    assert sum(parts) == pytest.approx(form.log_p(a, b), rel=1e-12)
-    assert form.log_p(a, b, mask=np.zeros(form.grid.shape, dtype=bool)) == 0.0
+    assert sum(parts) == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_potential_is_minus_half_the_squared_residual(form, rng):
-    made = form.model()
-    (potential,) = made.model.potentials
-    residual = made.residuals["cross_gradient_a_b"]
-    white = {f"{name}_white": rng.normal(size=form.grid.shape) for name in "ab"}
-    function = pytensor.function(made.model.free_RVs, [potential, residual], mode=INTERPRETED)
-    value, parts = function(*white.values())
-    assert value == pytest.approx(-0.5 * np.sum(parts**2), rel=1e-12)
-    assert parts.ndim == 1
-    prior = -0.5 * sum(np.sum(w**2 + np.log(2 * np.pi)) for w in white.values())
-    assert log_density(made.model)(**white) == pytest.approx(prior + value, rel=1e-10)
+@IN_2D
+def test_cells_outside_the_mask_do_not_enter(case, rng):
+    grid = GRIDS["2-D"]
+    values = draw(case, grid, rng)
+    everywhere = np.ones(grid.shape, dtype=bool)
+    expected = log_p(case(grid), grid, values)
+    assert log_p(case(grid, mask=everywhere), grid, values) == pytest.approx(expected, rel=1e-12)
+    mask = everywhere.copy()
+    mask[1, 2] = mask[3] = False
+    inputs, build = add(case(grid, mask=mask), grid)
+    gradient = pt.grad(next(iter(build.log_priors.values())), inputs)
+    for part in pytensor.function(inputs, gradient, mode=UNOPTIMISED)(*values):
+        assert np.all(part[~mask] == 0.0)
+        assert np.all(part[mask] != 0.0)
 
 
-def test_gradient_agrees_with_finite_differences(form, rng):
-    made = form.model(weight=0.1)
-    white = {f"{name}_white": 0.3 * rng.normal(size=form.grid.shape) for name in "ab"}
-    found, differences = gradient_and_differences(made.model, **white)
-    np.testing.assert_allclose(found, differences, rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("name", [n for n in CASES if "gradient" not in n and n != "guide-face"])
+def test_a_mask_leaves_the_coupling_of_the_rest(name, rng):
+    """Of a box of cells it is that of a grid of the box, but for the length and the volume."""
+    case, axes = CASES[name], {"y": 2.0 * np.arange(6), "x": np.arange(5.0)}
+    grid, box = bj.Grid(**axes), (slice(1, 5), slice(0, 3))
+    mask = np.zeros(grid.shape, dtype=bool)
+    mask[box] = True
+    inner = bj.Grid(y=axes["y"][box[0]], x=axes["x"][box[1]])
+    values = draw(case, grid, rng)
+    longer = np.sqrt(np.prod(grid.extent) / np.prod(inner.extent))
+    changes = {"guide": image(grid)[box]} if case.guided else {}
+    if not case.least_squares:
+        changes["epsilon"] = EDGE["epsilon"] / longer
+    power = {CROSS: 4, TV: 1, SPARSITY: 0}[case.kind]
+    expected = log_p(case(inner, **changes), inner, [v[box] for v in values])
+    found = log_p(case(grid, mask=mask), grid, values)
+    share = inner.volumes.sum() / grid.volumes.sum()
+    assert found == pytest.approx(expected * share * longer**power, rel=1e-10)
 
 
-@pytest.mark.parametrize("name", ["forward", "central"])
-def test_the_mesh_does_not_matter_for_smooth_fields(name):
-    """phi changes by less than 5 % when cells are halved, and tends to the integral."""
-
-    def log_p(cells):
-        x = (np.arange(cells) + 0.5) / cells
-        grid = bj.Grid(y=2.0 * x, x=3.0 * x)
-        y, x = np.meshgrid(*grid.centres.values(), indexing="ij")
-        a, b = np.sin(np.pi * x / 3) * (1 + y / 2), np.cos(np.pi * y / 2) + x / 3
-        return Form(name, grid).log_p(a, b, sd=(1.0, 1.0), weight=1.0)
-
-    coarse, fine = log_p(24), log_p(48)
-    assert fine == pytest.approx(coarse, rel=0.05)
-    # With u = x/3 and v = y/2 on the unit square: length^2 = 6, so t = da/du db/dv - da/dv db/du.
-    middle = (np.arange(2_000) + 0.5) / 2_000
-    u, v = middle, middle[:, None]
-    t = -np.pi * np.cos(np.pi * u) * (1 + v) * np.pi * np.sin(np.pi * v) - np.sin(np.pi * u)
-    assert fine == pytest.approx(-0.5 * np.mean(t**2), rel=0.03)
+def smooth(cells, names):
+    x = (np.arange(cells) + 0.5) / cells
+    grid = bj.Grid(y=2.0 * x, x=3.0 * x)
+    y, x = np.meshgrid(*grid.centres.values(), indexing="ij")
+    known = {
+        "a": np.sin(np.pi * x / 3) * (1 + y / 2),
+        "b": np.cos(np.pi * y / 2) + x / 3,
+        "c": 10 * np.exp(-x) * y,
+    }
+    return grid, [known[name] for name in names]
 
 
-LINE = bj.Grid(x=np.arange(4.0))
-PLANE = GRIDS["2-D"]
+@IN_2D
+def test_the_mesh_does_not_matter_for_smooth_fields(case):
+    """The distance to the integral shrinks at the stated rate at least, in powers of the cell."""
+    found = []
+    for cells in (16, 32, 64):
+        grid, values = smooth(cells, case.names)
+        found.append(log_p(case(grid), grid, values))
+    steps = np.diff(found)
+    assert abs(steps[1]) < 0.05 * abs(found[-1])
+    assert np.log2(abs(steps[0] / steps[1])) > case.rate - 0.35
 
 
-def problem_of(coupling, first=None, second=None):
-    fixed = {"sd": 1.0, "length_scale": 30.0}
-    latents = [
-        bj.GaussianField("a", **(first or {"grid": PLANE, **fixed})),
-        bj.GaussianField("b", **(second or {"grid": PLANE, **fixed})),
-    ]
-    return bj.JointProblem(latents=latents, modalities=[], couplings=[coupling])
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({}, r"CrossGradient\('a', 'b'\): weight is not given; try a few"),
-        ({"weight": -1.0}, "weight must be positive, the smallest given is -1"),
-        (
-            {"weight": 1.0, "form": "backward"},
-            r"form 'backward' is unknown; use one of \['central'",
-        ),
-    ],
-)
-def test_errors_when_a_coupling_is_made(settings, message):
-    with pytest.raises(ValueError, match=message):
-        bj.CrossGradient("a", "b", **settings)
-
-
-def test_errors_where_a_coupling_does_not_fit():
-    couple = bj.CrossGradient("a", "b", weight=1.0)
-    with pytest.raises(ValueError, match="two different fields are needed"):
-        bj.CrossGradient("a", "a", weight=1.0)
-    with pytest.raises(ValueError, match="cross_gradient_a_c: there is no latent 'c'; there are"):
-        problem_of(bj.CrossGradient("a", "c", weight=1.0))
-    line = {"grid": LINE, "sd": 1.0, "length_scale": 2.0}
-    with pytest.raises(ValueError, match="needs two or three dimensions; in one it is zero"):
-        problem_of(couple, line, line)
-    with pytest.raises(ValueError, match="both latents must be fields on the same grid"):
-        problem_of(
-            couple,
-            second={
-                "grid": bj.Grid(y=np.arange(3.0), z=np.arange(3.0)),
-                "sd": 1.0,
-                "length_scale": 1.0,
-            },
-        )
-    with pytest.raises(ValueError, match=r"the mask has shape \(2, 2\), the grid \(6, 8\)"):
-        problem_of(bj.CrossGradient("a", "b", weight=1.0, mask=np.ones((2, 2))))
-    with pytest.raises(ValueError, match="couplings: the name 'cross_gradient_a_b' is used twice"):
-        problem_of(couple).replace(couplings=[couple, couple])
+@IN_2D
+def test_it_survives_pickling(case, rng):
+    grid = GRIDS["2-D"]
+    mask = rng.random(grid.shape) < 0.8
+    coupling = case(grid, mask=mask, weight=np.full(grid.shape, 2.0))
+    values = draw(case, grid, rng)
+    copy = pickle.loads(pickle.dumps(coupling))
+    assert copy.name == coupling.name
+    assert log_p(copy, grid, values) == log_p(coupling, grid, values)

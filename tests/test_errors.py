@@ -317,14 +317,19 @@ def test_an_unknown_weight_of_a_coupling():
         bj.CrossGradient("a", "b", weight=bj.Prior(pm.HalfNormal, sigma=1.0))
 
 
-@pytest.mark.parametrize("unknown", ["sd", "length_scale"])
-def test_an_unknown_in_the_prior_of_a_coupled_field(unknown):
-    first = field("a", **{unknown: bj.Prior(pm.LogNormal, mu=0.0, sigma=1.0)})
+def test_an_unknown_length_scale_of_a_coupled_field():
+    first = field("a", length_scale=bj.Prior(pm.LogNormal, mu=0.0, sigma=1.0))
     coupling = bj.CrossGradient("a", "b", weight=1.0)
-    message = (
-        f"cross_gradient_a_b: {unknown} of 'a' is unknown, and the normaliser of the coupled prior"
-    )
-    with pytest.raises(ValueError, match=message):
+    message = "an unknown length_scale of 'a' needs the normaliser of the coupled prior"
+    with pytest.raises(ValueError, match=f"cross_gradient_a_b: {message}"):
+        problem([], latents=[first, field("b")], couplings=[coupling])
+
+
+def test_an_unknown_sd_of_a_field_that_is_not_divided_by_it():
+    first = field("a", sd=bj.Prior(pm.LogNormal, mu=0.0, sigma=1.0))
+    scaled = {"normalisation": "range", "scales": {"a": 1.0, "b": 1.0}}
+    coupling = bj.CrossGradient("a", "b", weight=1.0, **scaled)
+    with pytest.raises(ValueError, match="an unknown sd of 'a' needs the normaliser"):
         problem([], latents=[first, field("b")], couplings=[coupling])
 
 

@@ -103,3 +103,17 @@ def test_reports_are_those_of_the_complete_spectrum(pair):
         np.testing.assert_allclose(
             large["linearization"][name], complete["linearization"][name], atol=2e-3
         )
+
+
+def test_factors_of_the_modalities_are_those_of_the_complete_spectrum(pair):
+    complete, large = (tree["linearization"].to_dataset() for tree in pair)
+    turned = complete["dual_vectors"].values.T @ large["eigenvectors"].values
+    for k in range(large.sizes["modality"]):
+        expected = complete["modality_factor"].values[k] @ turned
+        found = large["modality_factor"].values[k]
+        scale = np.abs(expected.T @ expected).max()
+        np.testing.assert_allclose(found.T @ found, expected.T @ expected, atol=1e-5 * scale)
+        slopes = complete["chi2_slope"].values[k] @ turned
+        np.testing.assert_allclose(
+            large["chi2_slope"].values[k], slopes, atol=1e-5 * abs(slopes).max()
+        )

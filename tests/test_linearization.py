@@ -190,3 +190,42 @@ def test_a_variable_without_white_form_enters_with_the_hessian_of_its_prior():
     assert np.all(ds["eigenvalues"] > 1)
     np.testing.assert_allclose(ds["share"].sum(), 1.0)
     np.testing.assert_allclose(ds["share"][:2], data, atol=0.05)
+
+
+def test_a_power_weakens_the_information_on_an_unknown_noise_scale_too():
+    values = xr.DataArray(np.random.default_rng(0).normal(size=50), dims="t")
+    line = bj.Modality(
+        "line",
+        values,
+        bj.linear_map(np.ones((50, 1)), "level"),
+        bj.GaussianNoise(sd=bj.Prior(pm.LogNormal, mu=0.0, sigma=0.7)),
+        power=0.25,
+    )
+    level = bj.Parameter("level", bj.Prior(pm.Normal, mu=0, sigma=1))
+    ds = bj.linearize(bj.JointProblem(latents=[level], modalities=[line]))["linearization"]
+    expected = [0.25 * 50 / ds["line_sd"].item() ** 2, 0.25 * 2 * 50 * 0.7**2]
+    np.testing.assert_allclose(np.sort(ds["eigenvalues"]), np.sort(expected), rtol=1e-6)
+
+
+def test_factors_of_the_modalities_are_those_of_each_by_itself(case, tree):
+    ds = tree["linearization"].to_dataset()
+    physical = ds["physical_vectors"].values
+    for k, rows in enumerate((slice(0, 40), slice(40, 80))):
+        factor = ds["modality_factor"].values[k]
+        errors = np.linalg.inv(case.covariance[rows, rows])
+        moved = case.jacobian[rows] @ physical
+        np.testing.assert_allclose(factor.T @ factor, moved.T @ errors @ moved, atol=1e-6)
+
+
+def test_misfits_nearby_follow_from_their_slopes(case, tree):
+    ds = tree["linearization"].to_dataset()
+    step = 0.01 * np.random.default_rng(1).normal(size=ds.sizes["mode"])
+    there = np.concatenate([ds["density"].values.ravel(), ds["slowness"].values.ravel()])
+    there = there + ds["physical_vectors"].values @ step
+    for k, rows in enumerate((slice(0, 40), slice(40, 80))):
+        residual = case.data[rows] - case.jacobian[rows] @ there
+        expected = residual @ np.linalg.solve(case.covariance[rows, rows], residual)
+        at = ds.isel(modality=k)
+        curved = np.sum((at["modality_factor"].values @ step) ** 2)
+        found = float(at["chi2"]) + 2 * at["chi2_slope"].values @ step + curved
+        np.testing.assert_allclose(found, expected, rtol=1e-9)

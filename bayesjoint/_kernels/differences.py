@@ -1,28 +1,84 @@
-"""First differences along one dimension."""
-
-from collections.abc import Iterable
+"""Slopes of a field on a tensor grid: towards the cells before and after, and their mixtures."""
 
 import numpy as np
 
+FORMS = ("central", "face", "forward")
+AHEAD = "ahead"  # forward, without the backward one where there is nothing ahead
 
-def forward_difference(centres: np.ndarray) -> np.ndarray:
-    """Return the matrix of forward differences; the last cell takes the backward one."""
-    matrix = np.zeros((centres.size, centres.size))
+
+def one_sided_slopes(centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return matrices of the slopes towards the cells before and after; zero where none is.
+
+    Parameters
+    ----------
+    centres : ndarray, shape (n,)
+        Cell centres, increasing.
+
+    Returns
+    -------
+    before, after : ndarray, shape (n, n)
+    """
+    before, after = np.zeros((2, centres.size, centres.size))
     step = 1.0 / np.diff(centres)
     left = np.arange(centres.size - 1)
-    matrix[left, left], matrix[left, left + 1] = -step, step
-    matrix[-1] = matrix[-2]
-    return matrix
+    after[left, left], after[left, left + 1] = -step, step
+    before[1:] = after[:-1]
+    return before, after
 
 
-def central_difference(centres: np.ndarray) -> np.ndarray:
-    """Return the matrix of central differences, second order on uneven spacing inside."""
-    return np.stack([np.gradient(unit, centres) for unit in np.eye(centres.size)], axis=1)
+def mixtures(
+    form: str, before: np.ndarray, after: np.ndarray, steps: tuple[np.ndarray, np.ndarray]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return what each cell takes of its two one-sided slopes, one pair for each component.
+
+    Squares of the components add up to the squared slope of the cell.
+
+    Parameters
+    ----------
+    form : {"forward", "central", "face", "ahead"}
+    before, after : ndarray of bool
+        Cells that have a neighbour on that side.
+    steps : tuple of ndarray
+        Distances of the centres to those before and after; any number where there is none.
+
+    Returns
+    -------
+    list of (ndarray, ndarray)
+        Weights of the slopes before and after.
+    """
+    zero = np.zeros(before.shape)
+    if form == "face":  # half the square of each face, the outer faces are flat
+        return [(np.sqrt(0.5) * before, zero), (zero, np.sqrt(0.5) * after)]
+    if form == AHEAD:
+        return [(zero, 1.0 * after)]
+    if form == "forward":
+        return [(1.0 * (before & ~after), 1.0 * after)]
+    both, total = before & after, steps[0] + steps[1]
+    return [
+        (np.where(both, steps[1] / total, before), np.where(both, steps[0] / total, after))
+    ]  # slope of the parabola through three centres
 
 
-FORMS = {"forward": forward_difference, "central": central_difference}
+def neighbours(inside: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which cells inside have a neighbour inside before and after them along an axis."""
+    along = np.moveaxis(np.asarray(inside, dtype=bool), axis, 0)
+    before, after = np.zeros((2, *along.shape), dtype=bool)
+    after[:-1] = along[:-1] & along[1:]
+    before[1:] = after[:-1]
+    return np.moveaxis(before, 0, axis), np.moveaxis(after, 0, axis)
 
 
-def difference_matrices(axes: Iterable[np.ndarray], form: str) -> list[np.ndarray]:
-    """Return one difference matrix for each axis."""
-    return [FORMS[form](centres) for centres in axes]
+def slope_matrix(centres: np.ndarray) -> np.ndarray:
+    """Return the matrix of slopes to the next cell; the last cell takes the one before."""
+    before, after = one_sided_slopes(centres)
+    after[-1] = before[-1]
+    return after
+
+
+def cell_widths(centres: np.ndarray) -> np.ndarray:
+    """Return widths of cells that meet midway between centres; 1 for a single cell."""
+    if centres.size == 1:
+        return np.ones(1)
+    middle = (centres[1:] + centres[:-1]) / 2
+    first, last = centres[0] - (middle[0] - centres[0]), centres[-1] + (centres[-1] - middle[-1])
+    return np.diff(np.concatenate([[first], middle, [last]]))

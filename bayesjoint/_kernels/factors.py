@@ -18,6 +18,9 @@ class Factor(Protocol):
     def times(self, columns: np.ndarray) -> np.ndarray:
         """Return ``L`` times columns."""
 
+    def transpose_times(self, columns: np.ndarray) -> np.ndarray:
+        """Return ``L^T`` times columns."""
+
     def inverse(self, columns: np.ndarray) -> np.ndarray:
         """Return ``L^-1`` times columns; the pseudoinverse where L is not square."""
 
@@ -39,6 +42,8 @@ class DiagonalFactor:
     def times(self, columns: np.ndarray) -> np.ndarray:
         """Return ``L`` times columns."""
         return self.slope[:, None] * columns
+
+    transpose_times = times
 
     def inverse(self, columns: np.ndarray) -> np.ndarray:
         """Return ``L^-1`` times columns; zero where a value does not move."""
@@ -64,6 +69,10 @@ class DenseFactor:
         """Return ``L`` times columns."""
         return self.matrix @ columns
 
+    def transpose_times(self, columns: np.ndarray) -> np.ndarray:
+        """Return ``L^T`` times columns."""
+        return self.matrix.T @ columns
+
     @cached_property
     def _inverse(self) -> np.ndarray:
         return np.linalg.pinv(self.matrix)
@@ -75,6 +84,34 @@ class DenseFactor:
     def inverse_transpose(self, columns: np.ndarray) -> np.ndarray:
         """Return the transposed pseudoinverse times columns."""
         return self._inverse.T @ columns
+
+
+@dataclass(frozen=True, eq=False)
+class TriangularFactor:
+    """Of a covariance ``C C^T``: ``L = C``."""
+
+    lower: np.ndarray
+
+    @cached_property
+    def variance(self) -> np.ndarray:
+        """Diagonal of ``L L^T``."""
+        return np.sum(self.lower**2, axis=1)
+
+    def times(self, columns: np.ndarray) -> np.ndarray:
+        """Return ``L`` times columns."""
+        return self.lower @ columns
+
+    def transpose_times(self, columns: np.ndarray) -> np.ndarray:
+        """Return ``L^T`` times columns."""
+        return self.lower.T @ columns
+
+    def inverse(self, columns: np.ndarray) -> np.ndarray:
+        """Return ``L^-1`` times columns."""
+        return solve_triangular(self.lower, columns, lower=True)
+
+    def inverse_transpose(self, columns: np.ndarray) -> np.ndarray:
+        """Return ``L^-T`` times columns."""
+        return solve_triangular(self.lower, columns, lower=True, trans=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +130,10 @@ class PrecisionFactor:
         """Return ``L`` times columns."""
         return solve_triangular(self.lower, columns, lower=True, trans=1)
 
+    def transpose_times(self, columns: np.ndarray) -> np.ndarray:
+        """Return ``L^T`` times columns."""
+        return solve_triangular(self.lower, columns, lower=True)
+
     def inverse(self, columns: np.ndarray) -> np.ndarray:
         """Return ``L^-1`` times columns."""
         return self.lower.T @ columns
@@ -100,3 +141,32 @@ class PrecisionFactor:
     def inverse_transpose(self, columns: np.ndarray) -> np.ndarray:
         """Return ``L^-T`` times columns."""
         return self.lower @ columns
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledFactor:
+    """Of a covariance whose values are scaled one by one: ``diag(scale) L``."""
+
+    scale: np.ndarray
+    factor: Factor
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Diagonal of ``L L^T``."""
+        return self.scale**2 * self.factor.variance
+
+    def times(self, columns: np.ndarray) -> np.ndarray:
+        """Return ``L`` times columns."""
+        return self.scale[:, None] * self.factor.times(columns)
+
+    def transpose_times(self, columns: np.ndarray) -> np.ndarray:
+        """Return ``L^T`` times columns."""
+        return self.factor.transpose_times(self.scale[:, None] * columns)
+
+    def inverse(self, columns: np.ndarray) -> np.ndarray:
+        """Return ``L^-1`` times columns."""
+        return self.factor.inverse(columns / self.scale[:, None])
+
+    def inverse_transpose(self, columns: np.ndarray) -> np.ndarray:
+        """Return ``L^-T`` times columns."""
+        return self.factor.inverse_transpose(columns) / self.scale[:, None]

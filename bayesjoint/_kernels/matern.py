@@ -91,11 +91,25 @@ class MaternFactor:
         """Diagonal of ``L L^T``."""
         return np.full(self.amplitude.size, self.sd**2)
 
+    def next_covariance(self, axis: int) -> np.ndarray:
+        """Return the covariance of each cell with the next one along an axis."""
+        matrices = [v**2 for v in self.vectors]
+        matrices[axis] = self.vectors[axis][:-1] * self.vectors[axis][1:]
+        scale = np.moveaxis(self.scale, axis, 0)
+        pairs = np.moveaxis(scale[:-1] * scale[1:], 0, axis)
+        return pairs * _along_axes(matrices, self.amplitude**2)
+
     def times(self, columns: np.ndarray) -> np.ndarray:
         """Return ``L`` times columns of shape (n, k)."""
         modes = columns.reshape(*self.amplitude.shape, -1)
         cells = _along_axes(self.vectors, self.amplitude[..., None] * modes)
         return (self.scale[..., None] * cells).reshape(columns.shape)
+
+    def transpose_times(self, columns: np.ndarray) -> np.ndarray:
+        """Return ``L^T`` times columns of shape (n, k)."""
+        cells = self.scale[..., None] * columns.reshape(*self.amplitude.shape, -1)
+        modes = _along_axes([vectors.T for vectors in self.vectors], cells)
+        return (self.amplitude[..., None] * modes).reshape(columns.shape)
 
     def inverse(self, columns: np.ndarray) -> np.ndarray:
         """Return ``L^-1`` times columns of shape (n, k)."""

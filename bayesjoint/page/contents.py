@@ -10,6 +10,9 @@ import xarray as xr
 from bayesjoint.plots._fields import one_point
 from bayesjoint.reports import (
     _read,
+    _structure,
+    alignment,
+    balance,
     compromise,
     identifiability,
     information,
@@ -31,6 +34,8 @@ class Contents:
     information: xr.Dataset
     predictive: xr.Dataset | None
     compromise: xr.Dataset | None
+    balance: xr.Dataset | None
+    alignment: xr.Dataset | None
     separate: Mapping[str, xr.DataTree] | None
 
     @property
@@ -51,15 +56,30 @@ class Contents:
 
 def contents_of(dt: xr.DataTree, separate: Mapping[str, xr.DataTree] | None) -> Contents:
     """Compute all reports that the tree allows."""
+    linear = _read.linearization(dt)
+    weighable = linear.sizes["modality"] > 1 and "modality_factor" in linear
+    alike = int(linear.attrs.get("coupled", 0)) and _structure.comparable(dt)
     checkable = _read.has_groups(dt, "posterior", "posterior_predictive", "observed_data")
     return Contents(
         tree=dt,
-        linear=_read.linearization(dt),
+        linear=linear,
         summary=summary(dt),
         resolution=one_point(resolution(dt)),
         identifiability=one_point(identifiability(dt)),
         information=one_point(information(dt)),
         predictive=predictive_check(dt) if checkable else None,
         compromise=compromise(dt, separate) if separate else None,
+        balance=balance(dt) if weighable else None,
+        alignment=alignment(dt, uncoupled(dt, separate)) if alike else None,
         separate=separate,
     )
+
+
+def uncoupled(
+    dt: xr.DataTree, separate: Mapping[str, xr.DataTree] | None
+) -> Mapping[str, xr.DataTree] | None:
+    """Return the separate runs where they hold draws of all fields; else nothing."""
+    if not separate or not all(_read.has_groups(tree, "posterior") for tree in separate.values()):
+        return None
+    drawn = {name for tree in separate.values() for name in tree["posterior"].data_vars}
+    return separate if drawn.issuperset(_read.latents(_read.linearization(dt))) else None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bayesjoint import plots
-from bayesjoint.page.contents import Contents
+from bayesjoint.page.contents import Contents, uncoupled
 from bayesjoint.plots._style import words
 from bayesjoint.plots.posterior import drawn_as_field
 from bayesjoint.reports import _read
@@ -48,6 +48,7 @@ def sections(page: Contents) -> list[Section]:
         Section("Fit", list(_fit(page))),
         Section("What the data can tell", list(_reach(page))),
         Section("Which data set said it", list(_origin(page))),
+        Section("Do the fields share structure", list(_structure(page))),
         Section("Can the draws be trusted", list(_chains(page))),
     ]
     return [section for section in drawn if section.pictures]
@@ -162,14 +163,37 @@ def _origin(page: Contents) -> Iterator[Picture]:
             "tell by itself (full colour) and what it adds when the others are known (pale). Much "
             "alone and little on top: the data sets repeat each other.",
         )
+    if page.balance is not None:
+        yield _picture(
+            plots.plot_balance(page.tree),
+            "Balance",
+            "Does one data set drown another? Above: shares of the data beside shares of what they "
+            "tell; by how many standard deviations of its noise a datum moves over the prior; and "
+            "misfit, 1 where the noise is as stated. Below: each cell in the colour of the data "
+            "set that alone tells most about it, pale where it tells little.",
+        )
     if page.separate:
         yield _picture(
             plots.plot_compromise(page.tree, page.separate),
             "Compromise",
             "From the fit of each data set by itself (open) to the joint fit (filled). Left: "
-            "misfit per datum, about 1 when it is as large as the noise. Right: misfit plus "
-            "distance from the prior; a large step says that the data sets pull in different "
-            "directions.",
+            "misfit per datum, about 1 when it is as large as the noise; the diamond is what the "
+            "average of the separate models would give. Right: misfit plus distance from the "
+            "prior; a large step says that the data sets pull in different directions. Below: the "
+            "models themselves.",
+        )
+
+
+def _structure(page: Contents) -> Iterator[Picture]:
+    if page.alignment is not None:
+        yield _picture(
+            plots.plot_alignment(page.tree, uncoupled(page.tree, page.separate)),
+            "Alignment",
+            "A coupling by structure is content with aligned fields and with flat ones. Maps: "
+            "edges that both fields have, against the prior's; the angle between their gradients, "
+            "which counts where there are edges; their correlation. Below, over draws: similarity "
+            "of what is not flat, how much is flat, and correlation of the fields; grey is the "
+            "prior with its couplings.",
         )
 
 

@@ -39,7 +39,17 @@ def fit_of(page: Contents) -> list[tuple[str, str]]:
         answers += _shared(page.predictive)
     if page.compromise is not None:
         answers += [_given_up(name, page.compromise) for name in page.compromise["modality"].values]
+        fusion = page.compromise.attrs["words"][-1]
+        answers += [headed(fusion, page)] if fusion.startswith("In all") else []
     return answers
+
+
+def headed(text: str, page: Contents) -> tuple[str, str]:
+    """Split a sentence of a report at its first colon, or its first sentence; names as words."""
+    for name in (*page.modalities, *_read.unknowns(page.linear)):
+        text = text.replace(name, words(name))
+    lead, _, rest = text.partition(": " if ": " in text.split(". ")[0] else ". ")
+    return lead, rest
 
 
 def _fit(name: str, page: Contents) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint.page.contents import Contents
-from bayesjoint.page.fitting import fit_of
+from bayesjoint.page.fitting import fit_of, headed
 from bayesjoint.page.numbers import counted, digits, listed, with_sd
 from bayesjoint.page.trust import convergence
 from bayesjoint.plots._fields import one_point
@@ -37,6 +37,8 @@ def findings(page: Contents) -> list[Finding]:
         Finding("What is known?", known(page)),
         Finding("What is not?", unknown(page)),
         Finding("Which data set said it?", sources(page)),
+        Finding("Does one drown another?", weights(page)),
+        Finding("Do the fields share structure?", structure(page)),
         Finding("Do the data fit?", fit_of(page)),
         Finding("Can the numbers be trusted?", [convergence(page)] if page.sampled else []),
     ]
@@ -200,3 +202,19 @@ def _source(name: str, page: Contents) -> tuple[str, str]:
         f"{words(name)}: {float(partial.sel(modality=name)):.1f} of {total:.1f} degrees of freedom",
         f"alone it tells {own:.1f} nats, on top of the rest {added:.1f}{repeated}",
     )
+
+
+def weights(page: Contents) -> list[tuple[str, str]]:
+    """Say what the balance shows; misfits and prior sds are told elsewhere."""
+    if page.balance is None:
+        return []
+    elsewhere = ("The residuals of ", "Unknowns are scaled ")
+    told = page.balance.attrs["words"]
+    return [headed(text, page) for text in told if not text.startswith(elsewhere)]
+
+
+def structure(page: Contents) -> list[tuple[str, str]]:
+    """Say whether coupled fields are aligned or flat."""
+    if page.alignment is None:
+        return []
+    return [headed(text, page) for text in page.alignment.attrs["words"]]

@@ -1,7 +1,11 @@
 """Figures: one beside each report, and of posterior and data. They need the extra ``plots``."""
 
+from bayesjoint.plots.alignment import plot_alignment
+from bayesjoint.plots.balance import plot_balance
 from bayesjoint.plots.chains import plot_diagnostics
-from bayesjoint.plots.checks import plot_compromise, plot_predictive_check
+from bayesjoint.plots.checks import plot_predictive_check
+from bayesjoint.plots.compromise import plot_compromise
+from bayesjoint.plots.coupling import plot_coupling_sweep
 from bayesjoint.plots.fit import plot_fit
 from bayesjoint.plots.information import plot_information, plot_leakage, plot_spectrum
 from bayesjoint.plots.parameters import plot_identifiability
@@ -9,7 +13,10 @@ from bayesjoint.plots.posterior import plot_posterior
 from bayesjoint.plots.resolution import plot_point_spread, plot_resolution
 
 __all__ = [
+    "plot_alignment",
+    "plot_balance",
     "plot_compromise",
+    "plot_coupling_sweep",
     "plot_diagnostics",
     "plot_fit",
     "plot_identifiability",

@@ -113,11 +113,19 @@ def draw_image(
     values = oriented(values) / factor
     if reach > 0:
         style = {"vmin": -reach / factor, "vmax": reach / factor, **style}
+    image = draw_cells(ax, values, values.values, **style)
+    bar = ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02, shrink=0.94)
+    bar.outline.set_visible(False)
+    bar.set_label(with_units(label, units) if label else pretty_units(units))
+
+
+def draw_cells(ax: Axes, values: xr.DataArray, colours: np.ndarray, **style: Any) -> Any:
+    """Draw the cells of an oriented 2-D array in numbers to be mapped, or in colours (…, 3)."""
     upright, across = (str(dim) for dim in values.dims)
     image = ax.pcolormesh(
         cell_edges(positions(values, across)),
         cell_edges(positions(values, upright)),
-        values.values,
+        colours,
         **style,
     )
     ratio = proportion(values)
@@ -128,9 +136,7 @@ def draw_image(
         ax.invert_yaxis()
     _name_ticks(ax, values, across, upright)
     ax.spines[:].set_visible(False)
-    bar = ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02, shrink=0.94)
-    bar.outline.set_visible(False)
-    bar.set_label(with_units(label, units) if label else pretty_units(units))
+    return image
 
 
 def _name_ticks(ax: Axes, values: xr.DataArray, across: str, upright: str) -> None:

@@ -1,8 +1,7 @@
-"""Figures that question the fit: predictive check, and what each modality gives up."""
+"""A figure that questions the fit: the predictive check."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +23,7 @@ from bayesjoint.plots._style import (
     words,
 )
 from bayesjoint.plots.fit import draw_bands, draw_chart, draw_data, thinned
-from bayesjoint.reports import _read, compromise, predictive_check
+from bayesjoint.reports import _read, predictive_check
 from bayesjoint.reports.predictive import QUANTITIES, Residuals, residuals
 
 if TYPE_CHECKING:
@@ -159,67 +158,3 @@ def _p_values(ax: Axes, p_value: xr.DataArray, colour: str) -> None:
     ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     ax.tick_params(axis="y", length=0, pad=7)
     ax.spines["left"].set_visible(False)
-
-
-@styled
-def plot_compromise(dt: xr.DataTree, separate: Mapping[str, xr.DataTree]) -> Figure:
-    """Draw the misfit of each modality in the joint fit beside its separate fit.
-
-    Parameters
-    ----------
-    dt : xarray.DataTree
-        Joint problem, from ``bj.sample`` or ``bj.linearize``.
-    separate : mapping of modality to xarray.DataTree
-        The same for each modality by itself.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Left: misfit per datum, open in the separate fit, filled in the joint one. Right: misfit
-        plus distance from the prior, which can only grow from separate to joint.
-
-    Raises
-    ------
-    ImportError
-        Without matplotlib.
-    ValueError
-        As ``bj.compromise``.
-
-    Examples
-    --------
-    >>> from bayesjoint.plots import plot_compromise
-    >>> from bayesjoint.reports.example import example_tree
-    >>> alone = {name: example_tree(modalities=[name]) for name in ("gravity", "arrivals")}
-    >>> figure = plot_compromise(example_tree(), alone)
-    """
-    report = compromise(dt, separate)
-    names = [str(name) for name in report["modality"].values]
-    colour = colours(_read.modalities(_read.linearization(dt)))
-    fig = new_figure(1.6 + 0.45 * len(names))
-    left, right = fig.subplots(1, 2)
-    each = report["n"]
-    _dumbbells(left, report["chi2_separate"] / each, report["chi2_joint"] / each, names, colour)
-    left.axvline(1.0, color=INK, lw=0.8, ls="--")
-    left.set(title="Misfit per datum", xlabel="χ² / n   (1: as large as the noise)")
-    separately, jointly = report["penalised_separate"], report["penalised_joint"]
-    _dumbbells(right, separately, jointly, names, colour)
-    right.set(title="Misfit plus distance from the prior", xlabel="χ² + ‖z‖²")
-    marks = [("o", "white", "separate fit"), ("o", INK, "joint fit")]
-    handles = [left.plot([], [], m, mfc=f, mec=INK, ls="", label=t)[0] for m, f, t in marks]
-    fig.legend(handles=handles, loc="outside lower left", ncols=2)
-    return fig
-
-
-def _dumbbells(
-    ax: Axes, start: xr.DataArray, end: xr.DataArray, names: list[str], colour: dict[str, str]
-) -> None:
-    for i, name in enumerate(names):
-        before, after = float(start.sel(modality=name)), float(end.sel(modality=name))
-        ax.plot([before, after], [i, i], color=colour[name], lw=2.2, alpha=0.5)
-        ax.plot(before, i, "o", mfc="white", mec=colour[name], mew=1.6, ms=7)
-        ax.plot(after, i, "o", color=colour[name], ms=7)
-    short_labels(ax, [words(name) for name in names], axis="y")
-    ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.set_xlim(left=0)
-    ax.margins(x=0.1)
-    grid_lines(ax, "x")

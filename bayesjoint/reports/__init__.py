@@ -1,5 +1,7 @@
 """Reports: labelled datasets made from a DataTree, without the model."""
 
+from bayesjoint.reports.alignment import alignment
+from bayesjoint.reports.balance import balance
 from bayesjoint.reports.consistency import compromise
 from bayesjoint.reports.diagnostics import diagnose
 from bayesjoint.reports.identifiability import identifiability
@@ -10,6 +12,8 @@ from bayesjoint.reports.resolution import point_spread, resolution, resolution_m
 from bayesjoint.reports.summary import summary
 
 __all__ = [
+    "alignment",
+    "balance",
     "compromise",
     "diagnose",
     "identifiability",

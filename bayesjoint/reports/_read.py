@@ -17,6 +17,7 @@ CURES = {
     "linearization": "make one with bj.linearize(problem), or bj.sample(problem), which stores it",
     "posterior": "sample the problem with bj.sample(problem)",
     "posterior_predictive": "sample the problem with bj.sample(problem), which stores it",
+    "prior": "sample the problem with bj.sample(problem), which stores it",
     "observed_data": "sample the problem with bj.sample(problem), which stores it",
 }
 
@@ -39,6 +40,16 @@ def group(dt: xr.DataTree, name: str) -> xr.Dataset:
 def linearization(dt: xr.DataTree) -> xr.Dataset:
     """Return the group ``linearization``, which every report but the predictive check reads."""
     return group(dt, "linearization")
+
+
+def require_stored(ds: xr.Dataset, *names: str) -> None:
+    """Raise ValueError when the linearization, of an earlier version, lacks a variable."""
+    missing = [name for name in names if name not in ds]
+    if missing:
+        raise ValueError(
+            f"the group 'linearization' lacks {', '.join(missing)}: an earlier version stored it; "
+            "make it anew with bj.linearize(problem)"
+        )
 
 
 def listed(ds: xr.Dataset, attr: str) -> list[Any]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import xarray as xr
 
 from bayesjoint.reports import _read
+from bayesjoint.reports._fusion import Fits, models, moved, of_fusion, stack
+from bayesjoint.reports._fusion_words import compromise_words
 
 
 def compromise(dt: xr.DataTree, separate: Mapping[str, xr.DataTree]) -> xr.Dataset:
@@ -29,12 +31,18 @@ def compromise(dt: xr.DataTree, separate: Mapping[str, xr.DataTree]) -> xr.Datas
           distance from the prior in white coordinates; NaN for latents a modality does not reach;
         - ``penalised_joint``, ``penalised_separate`` (modality): misfit plus the prior norms of
           the latents that the modality reaches;
-        - for each latent that two or more modalities reach, in its units: ``<latent>_joint``,
-          ``<latent>_separate`` (modality) and ``<latent>_averaged``, the separate estimates
-          averaged with the inverse of their posterior variances (data fusion after inversion,
-          which counts the prior once per modality).
+        - ``distance_prior_sd`` (modality, latent): from separate to joint estimate, root mean
+          square over cells, in prior sd; ``distance_own_sd``, in posterior sd of the separate fit;
+        - ``chi2_averaged`` (averaging, modality): misfit of each modality at the average of the
+          separate models, ``"weighted"`` by their inverse posterior variances or ``"plain"``.
+          Latents that one modality alone reaches are that one's, all else is the joint fit's.
+          From the linearization at the joint fit: exact where that is linear;
+        - for each latent that a separate fit reaches, in its units: ``<latent>_joint`` and
+          ``<latent>_separate`` (modality), both also with ``_sd``, linearised; where two or more
+          reach it, the averages ``<latent>_averaged`` (weighted) and ``<latent>_averaged_plain``
+          (data fusion after inversion, which counts the prior once per modality).
 
-        Attrs repeat the settings of the joint linearization.
+        Attrs: ``words`` (list of sentences), and the settings of the joint linearization.
 
     Raises
     ------
@@ -46,7 +54,8 @@ def compromise(dt: xr.DataTree, separate: Mapping[str, xr.DataTree]) -> xr.Datas
     -----
     At the maximum a posteriori of a problem without unknown covariances or couplings,
     ``chi2_k + ||z||^2`` of modality k is never smaller in the joint fit than in its separate fit,
-    since the separate fit minimises it; ``chi2_k`` alone usually is not smaller.
+    since the separate fit minimises it; ``chi2_k`` alone usually is not smaller.  At a model
+    that differs from the joint fit by ``V c``, ``chi2_k + 2 slope_k . c + |M_k c|^2``.
 
     Examples
     --------
@@ -63,12 +72,12 @@ def compromise(dt: xr.DataTree, separate: Mapping[str, xr.DataTree]) -> xr.Datas
     report = xr.Dataset(
         {
             "chi2_joint": joint["chi2"].sel(modality=modality),
-            "chi2_separate": _stack(
+            "chi2_separate": stack(
                 [alone[k]["chi2"].sel(modality=k, drop=True) for k in modality], modality
             ),
             "n": joint["n_data"].sel(modality=modality),
             "prior_norm_joint": joint["prior_norm"],
-            "prior_norm_separate": _stack([alone[k]["prior_norm"] for k in modality], modality),
+            "prior_norm_separate": stack([alone[k]["prior_norm"] for k in modality], modality),
         }
     )
     reached = report["prior_norm_separate"].notnull()
@@ -77,8 +86,10 @@ def compromise(dt: xr.DataTree, separate: Mapping[str, xr.DataTree]) -> xr.Datas
     report["penalised_separate"] = report["chi2_separate"] + report["prior_norm_separate"].sum(
         "latent"
     )
-    report = report.assign(_models(joint, alone))
-    return report.assign_attrs({"report": "compromise", **_read.settings(joint)})
+    fits = Fits(joint, alone)
+    report = report.assign(models(fits)).assign(moved(fits)).assign(of_fusion(fits))
+    report.attrs = {"report": "compromise", **_read.settings(joint)}
+    return report.assign_attrs(words=compromise_words(report))
 
 
 def _checked(joint: xr.Dataset, separate: Mapping[str, xr.DataTree]) -> dict[str, xr.Dataset]:
@@ -96,30 +107,3 @@ def _checked(joint: xr.Dataset, separate: Mapping[str, xr.DataTree]) -> dict[str
         if name not in _read.modalities(ds):
             raise ValueError(f"separate['{name}'] has no modality '{name}'")
     return alone
-
-
-def _stack(arrays: list[xr.DataArray], modality: list[str]) -> xr.DataArray:
-    dim = xr.Variable("modality", modality)
-    cleaned = [array.drop_vars("modality", errors="ignore") for array in arrays]
-    return xr.concat(cleaned, dim=dim, join="outer", coords="minimal", compat="override")
-
-
-def _models(joint: xr.Dataset, alone: dict[str, xr.Dataset]) -> dict[str, xr.DataArray]:
-    """Physical values of latents that several separate fits share: joint, separate, averaged."""
-    found = {}
-    for latent in _read.latents(joint):
-        holders = [k for k, ds in alone.items() if latent in _read.latents(ds)]
-        if len(holders) < 2:
-            continue
-        values = _stack([alone[k][latent] for k in holders], holders)
-        precisions = [1.0 / _read.variance_of_cells(alone[k]) for k in holders]
-        on_grids = [
-            _read.on_grid(p, alone[k], latent) for p, k in zip(precisions, holders, strict=True)
-        ]
-        weights = _stack(on_grids, holders)
-        units = {"units": _read.units(joint, latent)}
-        found[f"{latent}_joint"] = joint[latent]
-        found[f"{latent}_separate"] = values.assign_attrs(units)
-        averaged = (weights * values).sum("modality") / weights.sum("modality")
-        found[f"{latent}_averaged"] = averaged.assign_attrs(units)
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -68,6 +69,53 @@ def example_tree(
             ),
         }
     )
+
+
+def example_fields(alike: float = 0.8, draws: int = 60, seed: int = 0) -> xr.DataTree:
+    """Return draws of two fields on one grid, ``density`` and ``slowness``, on dims (depth, x).
+
+    Parameters
+    ----------
+    alike : float
+        Correlation of the two fields in the posterior; the prior has none.
+    draws : int
+        Draws in each of two chains.
+    seed : int
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups ``posterior`` and ``prior``.
+
+    Examples
+    --------
+    >>> from bayesjoint.reports.example import example_fields
+    >>> list(example_fields()["posterior"].data_vars)
+    ['density', 'slowness']
+    """
+    random, depth, x = (
+        np.random.default_rng(seed),
+        np.arange(50.0, 650, 50),
+        np.arange(0.0, 800, 50),
+    )
+    smooth = (
+        np.exp(-(((x[:, None] - x) / 150.0) ** 2)),
+        np.exp(-(((depth[:, None] - depth) / 150.0) ** 2)),
+    )
+
+    def group(alike: float) -> xr.Dataset:
+        first, second = (
+            smooth[1] @ random.standard_normal((2, draws, depth.size, x.size)) @ smooth[0]
+            for _ in range(2)
+        )
+        second = alike * first + np.sqrt(1 - alike**2) * second
+        dims = ("chain", "draw", "depth", "x")
+        values = {"density": (dims, 60.0 * first, {"units": "kg/m3"}),
+                  "slowness": (dims, 2.5e-4 + 1e-5 * second, {"units": "s/m"})}  # fmt: skip
+        axes = {"depth": ("depth", depth, {"units": "m"}), "x": ("x", x, {"units": "m"})}
+        return xr.Dataset(values, axes)
+
+    return xr.DataTree.from_dict({"posterior": group(alike), "prior": group(0.0)})
 
 
 def _scale() -> np.ndarray:
@@ -140,7 +188,6 @@ def _linearization(
     values, vectors = np.linalg.eigh(stacked.T @ stacked)
     values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
     labels = np.repeat(list(SIZES), list(SIZES.values()))
-    others = {k: [m for other, m in matrices.items() if other != k] for k in names}
     physical = _physical(best[None, None]).isel(chain=0, draw=0, drop=True)
     hat = stacked @ np.linalg.solve(np.eye(best.size) + stacked.T @ stacked, stacked.T)
     return (
@@ -152,22 +199,12 @@ def _linearization(
             physical_duals=(("cell", "mode"), np.linalg.solve(scale.T, vectors)),
             prior_sd=("cell", np.linalg.norm(scale, axis=1)),
             prior_precision_diagonal=("unknown", np.ones(best.size)),
-            modality_information=(
-                ("modality", "mode"),
-                np.stack([((m @ vectors) ** 2).sum(axis=0) for m in matrices.values()]),
-            ),
-            eig_alone=("modality", [_gain_in_nats([m]) for m in matrices.values()]),
-            eig_without=(
-                "modality",
-                [_gain_in_nats(others[k]) if others[k] else 0.0 for k in names],
-            ),
-            chi2=("modality", [float(((data[k] - matrices[k] @ best) ** 2).sum()) for k in names]),
-            n_data=("modality", [len(matrices[k]) for k in names]),
             prior_norm=("latent", [float((best[labels == name] ** 2).sum()) for name in SIZES]),
             prior_distance=float(best @ best),
             data_importance=("datum", hat.diagonal()),
             white_point=("unknown", best),
             log_posterior=_log_posterior(matrices, data, best),
+            **_of_modalities(matrices, data, best, vectors),
         )
         .assign_coords(
             latent_of_unknown=("unknown", labels),
@@ -178,6 +215,44 @@ def _linearization(
         )
         .assign_attrs(_attrs(names))
     )
+
+
+def _of_modalities(
+    matrices: dict[str, np.ndarray],
+    data: dict[str, np.ndarray],
+    best: np.ndarray,
+    vectors: np.ndarray,
+) -> dict[str, Any]:
+    """Return what each modality tells, and how its misfit changes."""
+    names = list(matrices)
+    others = {k: [m for other, m in matrices.items() if other != k] for k in names}
+    return {
+        "modality_information": (
+            ("modality", "mode"),
+            np.stack([((m @ vectors) ** 2).sum(axis=0) for m in matrices.values()]),
+        ),
+        "modality_factor": (
+            ("modality", "row", "mode"),
+            _stacked([m @ vectors for m in matrices.values()]),
+        ),
+        "chi2_slope": (
+            ("modality", "mode"),
+            np.stack([-(data[k] - m @ best) @ m @ vectors for k, m in matrices.items()]),
+        ),
+        "eig_alone": ("modality", [_gain_in_nats([m]) for m in matrices.values()]),
+        "eig_without": (
+            "modality",
+            [_gain_in_nats(others[k]) if others[k] else 0.0 for k in names],
+        ),
+        "chi2": ("modality", [float(((data[k] - matrices[k] @ best) ** 2).sum()) for k in names]),
+        "n_data": ("modality", [len(matrices[k]) for k in names]),
+    }
+
+
+def _stacked(matrices: list[np.ndarray]) -> np.ndarray:
+    """Stack matrices along a new first axis, rows of zeros below the shorter ones."""
+    height = max(len(matrix) for matrix in matrices)
+    return np.stack([np.pad(m, ((0, height - len(m)), (0, 0))) for m in matrices])
 
 
 def _log_posterior(
@@ -197,6 +272,7 @@ def _attrs(names: list[str]) -> dict[str, object]:
         "errors": "independent",
         "coupled": 0,
         "powers": [1.0] * len(names),
+        "noise_scales": ["known"] * len(names),
         "at": "map",
         "truncation_bound": 0.0,
         "local": 0,

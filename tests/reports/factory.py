@@ -104,6 +104,17 @@ def linearization(dense: Dense, point: np.ndarray | None = None, **attrs) -> xr.
             ("modality", "mode"),
             [np.einsum("ij,ik,kj->j", vectors, dense.h(k), vectors) for k in names],
         ),
+        modality_factor=(
+            ("modality", "row", "mode"),
+            [dense.jacobian[k] @ vectors for k in names],
+        ),
+        chi2_slope=(
+            ("modality", "mode"),
+            [
+                -(dense.data[k] - dense.jacobian[k] @ point) @ dense.jacobian[k] @ vectors
+                for k in names
+            ],
+        ),
         eig_alone=("modality", [dense.gain(k) for k in names]),
         eig_without=("modality", [dense.gain(*rest[k]) for k in names]),
         chi2=(

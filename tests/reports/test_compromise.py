@@ -66,6 +66,44 @@ def test_averaged_model_weighs_by_inverse_variance(report, alone):
     assert report["density_averaged"].attrs["units"] == "kg/m3"
 
 
+def test_misfits_of_averaged_models_are_those_of_the_physics(report, alone):
+    joint = factory.make()
+    covariances = [d.scale @ d.posterior @ d.scale.T for d in alone.values()]
+    weights = np.stack([1.0 / c.diagonal() for c in covariances])
+    estimates = np.stack([d.best for d in alone.values()])
+    physical = estimates @ joint.scale.T
+    averages = {
+        "weighted": (weights * physical).sum(axis=0) / weights.sum(axis=0),
+        "plain": physical.mean(axis=0),
+    }
+    for name, average in averages.items():
+        white = np.linalg.solve(joint.scale, average)
+        white[13] = joint.best[13]  # a hyperparameter: not averaged
+        for k, jacobian in joint.jacobian.items():
+            expected = ((joint.data[k] - jacobian @ white) ** 2).sum()
+            found = report["chi2_averaged"].sel(averaging=name, modality=k)
+            np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+def test_distances_between_estimates(report, alone):
+    joint = factory.make()
+    for k, dense in alone.items():
+        gap = (joint.scale @ (dense.best - joint.best))[:12]
+        prior = np.linalg.norm(joint.scale, axis=1)[:12]
+        own = np.sqrt((dense.scale @ dense.posterior @ dense.scale.T).diagonal()[:12])
+        found = report.sel(modality=k, latent="density")
+        np.testing.assert_allclose(found["distance_prior_sd"], np.sqrt(np.mean((gap / prior) ** 2)))
+        np.testing.assert_allclose(
+            found["distance_own_sd"], np.sqrt(np.mean((gap / own) ** 2)), rtol=1e-6
+        )
+
+
+def test_words_say_what_was_given_up_and_whether_averaging_is_as_good(report):
+    text = " ".join(report.attrs["words"])
+    assert "gravity: χ² = " in text and "the joint fit costs it" in text
+    assert "averaging the separate models" in text and "times as much" in text
+
+
 def test_faults(alone):
     joint = factory.preview(factory.make())
     one = factory.preview(alone["gravity"])

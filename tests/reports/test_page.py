@@ -8,7 +8,10 @@ import pytest
 import xarray as xr
 
 from bayesjoint.page import report
+from bayesjoint.page.contents import contents_of
 from bayesjoint.page.numbers import digits, with_sd
+from bayesjoint.page.words import structure
+from bayesjoint.reports import alignment
 from tests.reports import factory
 
 
@@ -164,6 +167,27 @@ def test_compromise_has_its_place(tree, tmp_path):
     }
     text = text_of(report(tree, tmp_path / "page.html", separate=alone))
     assert "gravity by itself: χ² =" in text and "Compromise" in text
+
+
+def test_balance_and_alignment_have_their_place(tmp_path, words_only):
+    dense = factory.make(coupled=True)
+    tree = factory.tree(dense, draws=50)
+    twin = {
+        name: tree[name].to_dataset().assign(slowness=2.0 * tree[name]["density"])
+        for name in ("posterior", "prior", "linearization")
+    }
+    ds = twin["linearization"].assign_attrs(latents=["density", "depth_to_top"])
+    text = text_of(report(tree, tmp_path / "page.html"))
+    assert "Does one drown another?" in text and "No modality drowns another" in text
+    assert "Do the fields share structure?" not in text
+    page = contents_of(tree, None)
+    assert page.alignment is None and page.balance is not None
+    alike = alignment(
+        xr.DataTree.from_dict({k: twin[k] for k in ("posterior", "prior")}),
+        pairs=[("density", "slowness")],
+    )
+    told = structure(replace(page, alignment=alike, linear=ds))
+    assert told[0][0] == "density and slowness" and "structural similarity 1.00" in told[0][1]
 
 
 def scalars_only(angle, path):

@@ -8,7 +8,15 @@ from bayesjoint import plots
 from bayesjoint.plots import _data, _fields, _style
 from tests.reports import factory
 
-EVERYWHERE = ["resolution", "spectrum", "information", "leakage", "identifiability", "posterior"]
+EVERYWHERE = [
+    "balance",
+    "resolution",
+    "spectrum",
+    "information",
+    "leakage",
+    "identifiability",
+    "posterior",
+]
 SAMPLED = ["diagnostics", "fit", "predictive_check"]
 
 
@@ -52,6 +60,57 @@ def test_point_spread_marks_the_cell(tree):
 def test_compromise_is_drawn(tree):
     alone = {"gravity": factory.preview(factory.make())}
     assert "gravity" in drawn(plots.plot_compromise(tree, alone))
+
+
+@pytest.mark.filterwarnings("error")
+def test_compromise_of_a_shared_profile_and_of_latents_that_nothing_shares():
+    from dataclasses import replace
+
+    joint = factory.make()
+    alone = {
+        k: factory.preview(replace(joint, jacobian={k: joint.jacobian[k]})) for k in joint.jacobian
+    }
+    texts = drawn(plots.plot_compromise(factory.preview(joint), alone))
+    assert "separate models averaged" in texts and "density: gravity alone" in texts
+    profiles = {
+        name: xr.DataTree.from_dict(
+            {"linearization": profile_of(tree["linearization"].to_dataset())}
+        )
+        for name, tree in {"": factory.preview(joint), **alone}.items()
+    }
+    texts = drawn(plots.plot_compromise(profiles.pop(""), profiles))
+    assert "density: estimates, and one sd" in texts
+    texts = drawn(plots.plot_compromise(factory.preview(joint), {"gravity": alone["gravity"]}))
+    assert "separate models averaged" not in texts
+
+
+def profile_of(ds):
+    """Lay the field of the factory on one dim."""
+    flat = xr.DataArray(ds["density"].values.ravel(), {"depth": 10.0 * np.arange(12)}, ("depth",))
+    return ds.drop_vars(["density", "x", "depth"]).assign(density=flat)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dims", [("depth", "x"), ("y", "depth", "x"), ("depth",)])
+def test_alignment_is_drawn_in_every_dimension(dims):
+    random = np.random.default_rng(0)
+    shape = (2, 20, *(range(4, 4 + len(dims))))
+    axes = {dim: 10.0 * np.arange(size) for dim, size in zip(dims, shape[2:], strict=True)}
+    groups = {
+        name: xr.Dataset(
+            {
+                k: (("chain", "draw", *dims), random.standard_normal(shape))
+                for k in ("density", "slowness")
+            },
+            axes,
+        )
+        for name in ("posterior", "prior")
+    }
+    dt = xr.DataTree.from_dict(groups)
+    drawn(plots.plot_alignment(dt))
+    texts = drawn(plots.plot_alignment(dt, reference=dt))
+    assert "density and slowness" in texts
+    assert any("not defined" in text for text in texts) == (len(dims) == 1)
 
 
 def test_figures_belong_to_the_caller(tree):
@@ -125,6 +184,9 @@ def test_other_shapes_of_latents(dims):
             "physical_duals": (("cell", "mode"), vectors),
             "prior_sd": ("cell", np.ones(size)),
             "modality_information": (("modality", "mode"), [[3.0]]),
+            "modality_factor": (("modality", "row", "mode"), [[[3.0**0.5]]]),
+            "chi2": ("modality", [1.0]),
+            "n_data": ("modality", [2]),
             "eig_alone": ("modality", [0.7]),
             "eig_without": ("modality", [0.0]),
             "prior_distance": 1.0,

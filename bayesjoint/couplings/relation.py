@@ -1,0 +1,210 @@
+"""Petrophysical coupling: one property is a function of others, with scatter."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.gradient import pushforward
+
+from bayesjoint import _validate
+from bayesjoint._build import ModelBuild
+from bayesjoint.couplings._common import same_grid
+from bayesjoint.priors import Prior
+
+
+@dataclass(frozen=True, eq=False)
+class PropertyRelation:
+    """A property that is a function of others plus scatter: a joint prior, always normalised.
+
+    ``b = mean_b + f(a; theta) + scatter``.  The prior given to the field ``b`` becomes that of the
+    scatter: its sd says how well the relation holds, its length scale over what distance the
+    departures from it are alike.
+
+    Parameters
+    ----------
+    latent : str
+        Name of the field b.
+    given : str or tuple of str
+        Names of the latents a that it follows from: fields on the same grid, or scalar parameters.
+    function : callable
+        ``function(*a, **coefficients) -> tensor``, cell by cell, written with operators and
+        PyTensor; a function at module level, so that the problem can be pickled.
+    coefficients : mapping of str to float or Prior
+        Passed by name; an unknown one becomes the hyperparameter ``<b>_<coefficient>``.
+
+    Raises
+    ------
+    ValueError
+        When b is among ``given``, a coefficient is not a number or prior, or the function does not
+        give one finite value a cell that depends on that cell alone.
+
+    Notes
+    -----
+    For instance Gardner et al. (1974), doi 10.1190/1.1440465, for density from velocity; Archie
+    (1942), doi 10.2118/942054-G, for resistivity from porosity.  Linearised reports take the
+    slope of the relation at the point.
+
+    Examples
+    --------
+    >>> import pymc as pm
+    >>> import bayesjoint as bj
+    >>> def gardner(velocity, factor, power):
+    ...     return 1000.0 * factor * velocity**power
+    >>> relation = bj.PropertyRelation(
+    ...     "density", given="velocity", function=gardner,
+    ...     coefficients={"factor": 0.31, "power": bj.Prior(pm.Normal, mu=0.25, sigma=0.02)},
+    ... )
+    >>> relation.name
+    'relation_density'
+    """
+
+    latent: str
+    _: KW_ONLY
+    given: Any
+    function: Callable[..., Any]
+    coefficients: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.latent in self.parents:
+            raise ValueError(f"{self.name}: {self.latent!r} cannot be given for itself")
+        _validate.require_unique(f"{self.name}: given", self.parents)
+        if not self.parents:
+            raise ValueError(f"{self.name}: given is empty; name the latents it follows from")
+        if not callable(self.function):
+            raise ValueError(f"{self.name}: the function must be callable")
+        for key, value in self.coefficients.items():
+            _validate.require_name(f"{self.name}: coefficient", key)
+            if not isinstance(value, Prior) and np.ndim(value) != 0:
+                raise ValueError(f"{self.name}: coefficient {key!r} must be a number or a prior")
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The latents that the property follows from."""
+        return (self.given,) if isinstance(self.given, str) else tuple(self.given)
+
+    @property
+    def name(self) -> str:
+        """Name of the coupling."""
+        return f"relation_{self.latent}"
+
+    @property
+    def latents(self) -> tuple[str, ...]:
+        """What it couples: first what is given."""
+        return (*self.parents, self.latent)
+
+    @property
+    def shapes(self) -> tuple[str, ...]:
+        """The field whose prior it shapes."""
+        return (self.latent,)
+
+    def before(self, name: str) -> tuple[str, ...]:
+        """Return the latents that must be known before the one named."""
+        return self.parents
+
+    def sources_of(self, names: set[str]) -> set[str]:
+        """Return the latents that some others follow from."""
+        return set(self.parents) if self.latent in names else set()
+
+    def unknowns(self) -> list[str]:
+        """Return the names of its unknown coefficients."""
+        unknown = [k for k, v in self.coefficients.items() if isinstance(v, Prior)]
+        return [f"{self.latent}_{key}" for key in unknown]
+
+    def restricted(self, kept: set[str]) -> "PropertyRelation | None":
+        """Return the relation where its field is left; what it follows from must be left too."""
+        return self if self.latent in kept else None
+
+    def check(self, latents: Mapping[str, Any]) -> None:
+        """Raise unless the latents fit, and the function works cell by cell."""
+        child = latents[self.latent]
+        if getattr(child, "grid", None) is None:
+            raise ValueError(f"{self.name}: {self.latent!r} must be a bj.GaussianField")
+        for name in self.parents:
+            grid = getattr(latents[name], "grid", None)
+            if grid is None and latents[name].shape != ():
+                raise ValueError(
+                    f"{self.name}: {name!r} must be a field or a scalar; split the vector into "
+                    "scalar parameters"
+                )
+            if grid is not None and not same_grid(grid, child.grid):
+                raise ValueError(
+                    f"{self.name}: {name!r} and {self.latent!r} must lie on the same grid"
+                )
+
+    def shape(self, build: ModelBuild, field: Any) -> tuple[Any, Any]:
+        """Return the white coordinates of the scatter, and what the relation predicts."""
+        predicted = build.shifts[self.latent] = self._predicted(build, field.shape)
+        return build.whites[self.latent], predicted
+
+    def _predicted(self, build: ModelBuild, shape: tuple[int, ...]):
+        """Return the tensor of f, adding unknown coefficients to the model."""
+        values = [build.values[name] for name in self.parents]
+        coefficients = {key: self._coefficient(build, key) for key in self.coefficients}
+        try:
+            predicted = pt.as_tensor(self.function(*values, **coefficients))
+        except TypeError as error:
+            raise ValueError(
+                f"{self.name}: the function does not take {len(values)} values and the "
+                f"coefficients {sorted(self.coefficients)}: {error}"
+            ) from error
+        if predicted.ndim not in (0, len(shape)):
+            raise ValueError(
+                f"{self.name}: the function gives {predicted.ndim} dimensions, the field has "
+                f"{len(shape)}; work cell by cell"
+            )
+        return predicted
+
+    def _coefficient(self, build: ModelBuild, key: str):
+        name = f"{self.latent}_{key}"
+        if name not in build.values:
+            value = build.unknown(name, self.coefficients[key])
+            if not isinstance(self.coefficients[key], Prior):
+                return value
+        return build.values[name]
+
+    def sources(self) -> list[str]:
+        """Return the unknowns on which the prediction depends: latents, then coefficients."""
+        return [*self.parents, *self.unknowns()]
+
+    def slope(self, build: ModelBuild, source: str, tangent: Any = 1.0):
+        """Return the tensor of the change of the prediction as a source changes by a tangent."""
+        value = build.values[source]
+        return pushforward(
+            build.shifts[self.latent], value, tangent * pt.ones_like(value),
+            disconnected_outputs="ignore",
+        )  # fmt: skip
+
+    def changes(self, build: ModelBuild) -> list[Any]:
+        """Return the prediction, then two tensors a source, which are equal cell by cell.
+
+        The slope times a tangent that differs from cell to cell, and the change along it.
+        """
+        tensors = [build.shifts[self.latent]]
+        for source in self.sources():
+            shape = build.values[source].type.shape
+            tangent = np.random.default_rng(1).standard_normal(shape)
+            tensors.append(self.slope(build, source) * tangent)
+            tensors.append(self.slope(build, source, tangent))
+        return tensors
+
+    def check_changes(self, values: Sequence[np.ndarray]) -> None:
+        """Raise unless the prediction is finite, and each of its cells depends on one cell."""
+        predicted, *changes = values
+        if not np.all(np.isfinite(predicted)):
+            raise ValueError(
+                f"{self.name}: the function is not finite at a prior draw; narrow the priors of "
+                f"{' and '.join(self.sources())}, or mend the function"
+            )
+        pairs = zip(self.sources(), changes[::2], changes[1::2], strict=True)
+        for source, together, by_cell in pairs:
+            size = max(np.abs(together).max(), np.abs(by_cell).max())
+            if not np.abs(together - by_cell).max() <= 1e-8 * size:
+                raise ValueError(
+                    f"{self.name}: the function mixes the cells of {source!r}; each cell of "
+                    f"{self.latent!r} may depend on that cell alone"
+                )
+
+    def add_to_model(self, build: ModelBuild, latents: Mapping[str, Any]) -> None:
+        """Add nothing: the field has been shaped when it was added."""

@@ -1,0 +1,215 @@
+"""Draws of pairs of fields on one grid, and what is measured on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayesjoint._kernels.differences import cell_widths, slope_matrix
+from bayesjoint._kernels.structure import Gradients, gradients_of, similarity
+from bayesjoint.reports import _read
+
+MOST = 1000  # draws, evenly spread
+AT_ONCE = 50  # draws whose gradients are in memory together
+FLAT = 0.1  # of the root mean square gradient of the prior: below, a cell is flat
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two fields on one grid."""
+
+    first: str
+    second: str
+    grid: xr.DataArray  # one draw of the first, for its dims and coordinates
+
+    @property
+    def name(self) -> str:
+        """Name of the pair in variables."""
+        return f"{self.first}_{self.second}"
+
+    @property
+    def axes(self) -> list[np.ndarray]:
+        """Cell centres along each dim."""
+        return [self.grid[dim].values.astype(float) for dim in self.grid.dims]
+
+    @property
+    def volumes(self) -> np.ndarray:
+        """Volumes of the cells, in the shape of the grid."""
+        volumes = np.ones(())
+        for axis in self.axes:
+            volumes = np.multiply.outer(volumes, cell_widths(axis))
+        return volumes
+
+    @property
+    def has_structure(self) -> bool:
+        """Whether directions can differ: two dims or more with two cells or more."""
+        return sum(size > 1 for size in self.grid.shape) > 1
+
+
+def comparable(dt: xr.DataTree) -> bool:
+    """Tell whether the tree has draws, of posterior and prior, of two fields on one grid."""
+    if not _read.has_groups(dt, "posterior", "prior"):
+        return False
+    posterior = dt["posterior"].to_dataset()
+    fields = [_one_draw(posterior[name]) for name in _field_names(dt, posterior)]
+    return any(_same_grid(a, b) for a, b in combinations(fields, 2))
+
+
+def pairs_of(dt: xr.DataTree, chosen: Sequence[tuple[str, str]] | None) -> list[Pair]:
+    """Return the pairs of fields that share a grid, or those asked for."""
+    posterior = _read.group(dt, "posterior")
+    fields = {name: _one_draw(posterior[name]) for name in _field_names(dt, posterior)}
+    if chosen is None:
+        asked = list(combinations(fields, 2))
+        kept = [(a, b) for a, b in asked if _same_grid(fields[a], fields[b])]
+    else:
+        kept = [(str(a), str(b)) for a, b in chosen]
+        _require_pairs(kept, fields)
+    if not kept:
+        there = [f"{name} ({', '.join(map(str, v.dims))})" for name, v in fields.items()]
+        raise ValueError(
+            f"alignment needs two fields on one grid; there are {', '.join(there) or 'none'}"
+        )
+    return [Pair(a, b, fields[a]) for a, b in kept]
+
+
+def _field_names(dt: xr.DataTree, posterior: xr.Dataset) -> list[str]:
+    """Names of the latents with numbers as coordinates."""
+    names = [str(name) for name in posterior.data_vars]
+    if _read.has_groups(dt, "linearization"):
+        names = [name for name in _read.latents(_read.linearization(dt)) if name in posterior]
+    else:
+        names = [k for k in names if not k.endswith(("_response", "_discrepancy", "_white"))]
+    return [name for name in names if _is_field(_one_draw(posterior[name]))]
+
+
+def _one_draw(draws: xr.DataArray) -> xr.DataArray:
+    return draws.isel(chain=0, draw=0, drop=True)
+
+
+def _is_field(values: xr.DataArray) -> bool:
+    return values.ndim > 0 and all(
+        dim in values.coords and np.issubdtype(values[dim].dtype, np.number) for dim in values.dims
+    )
+
+
+def _same_grid(first: xr.DataArray, second: xr.DataArray) -> bool:
+    return first.dims == second.dims and all(
+        np.array_equal(first[dim].values, second[dim].values) for dim in first.dims
+    )
+
+
+def _require_pairs(pairs: list[tuple[str, str]], fields: dict[str, xr.DataArray]) -> None:
+    for first, second in pairs:
+        for name in (first, second):
+            if name not in fields:
+                raise ValueError(f"there is no field '{name}'; there are {', '.join(fields)}")
+        if first == second or not _same_grid(fields[first], fields[second]):
+            raise ValueError(
+                f"'{first}' and '{second}' are not two fields on one grid; alignment compares "
+                "gradients cell by cell"
+            )
+
+
+def draws_of(group: xr.Dataset, pair: Pair, name: str) -> np.ndarray:
+    """Return draws of one field, (draw, *grid), evenly thinned."""
+    values = group[name].transpose("chain", "draw", *pair.grid.dims).values
+    flat = values.reshape(-1, *values.shape[2:])
+    return flat[:: -(-len(flat) // MOST)]
+
+
+def both(group: xr.Dataset, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """Return draws of both fields of a group."""
+    return draws_of(group, pair, pair.first), draws_of(group, pair, pair.second)
+
+
+def of_reference(reference: Any, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """Return draws of both fields of another run, or of the separate runs that hold them."""
+    trees = list(reference.values()) if isinstance(reference, Mapping) else [reference]
+    trees = trees if not isinstance(reference, xr.DataTree) else [reference]
+    found = []
+    for name in (pair.first, pair.second):
+        groups = [_read.group(tree, "posterior") for tree in trees]
+        held = [group for group in groups if name in group]
+        if not held:
+            raise ValueError(f"reference has no field '{name}'; give a tree, or trees, with it")
+        if not _same_grid(_one_draw(held[0][name]), pair.grid):
+            raise ValueError(f"reference: '{name}' is on another grid; sample it on the same one")
+        found.append(draws_of(held[0], pair, name))
+    count = min(len(draws) for draws in found)
+    return found[0][:count], found[1][:count]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is measured on draws of a pair: one number a draw, one a cell, or one in all."""
+
+    similarity: np.ndarray
+    flat_share: np.ndarray
+    correlation: np.ndarray
+    cross: np.ndarray  # mean over draws, in each cell
+    product: np.ndarray
+    squares: tuple[np.ndarray, np.ndarray]
+
+
+def prior_squares(draws: tuple[np.ndarray, np.ndarray], pair: Pair) -> tuple[float, float]:
+    """Return the mean squared gradient of each field over draws and volume."""
+    parts = list(_in_parts(draws, pair))
+    share = pair.volumes / pair.volumes.sum()
+    weights = np.array([len(found.first) for found in parts], dtype=float)
+    means = [
+        [float((share * part).sum(axis=tuple(range(1, part.ndim))).mean()) for part in kind]
+        for kind in zip(*((found.first, found.second) for found in parts), strict=True)
+    ]
+    first, second = (float(np.average(mean, weights=weights)) for mean in means)
+    return first, second
+
+
+def measure(
+    draws: tuple[np.ndarray, np.ndarray], pair: Pair, prior: tuple[float, float]
+) -> Measured:
+    """Measure draws of a pair against the mean squared gradients of the prior."""
+    least = (FLAT**2 * prior[0], FLAT**2 * prior[1])
+    alike, flat, sums = [], [], np.zeros((4, *pair.grid.shape))
+    for found in _in_parts(draws, pair):
+        kind, share = similarity(found, pair.volumes, least)
+        alike.append(kind)
+        flat.append(share)
+        parts = (found.cross, found.product, found.first, found.second)
+        sums += np.stack([part.sum(axis=0) for part in parts])
+    means = sums / len(draws[0])
+    alike_all = np.concatenate(alike)
+    if not pair.has_structure:
+        alike_all = np.full(alike_all.shape, np.nan)
+    return Measured(
+        alike_all, np.concatenate(flat), _correlations(draws, pair), means[0], means[1],
+        (means[2], means[3]),
+    )  # fmt: skip
+
+
+def _in_parts(draws: tuple[np.ndarray, np.ndarray], pair: Pair) -> Iterator[Gradients]:
+    matrices = [slope_matrix(axis) if axis.size > 1 else np.zeros((0, 1)) for axis in pair.axes]
+    for start in range(0, len(draws[0]), AT_ONCE):
+        first, second = (field[start : start + AT_ONCE] for field in draws)
+        yield gradients_of(first, second, matrices)
+
+
+def _correlations(draws: tuple[np.ndarray, np.ndarray], pair: Pair) -> np.ndarray:
+    """Return the correlation of the two fields over the volume, of each draw."""
+    share = (pair.volumes / pair.volumes.sum()).ravel()
+    flat = [field.reshape(len(field), -1) for field in draws]
+    a, b = (field - (field @ share)[:, None] for field in flat)
+    scale = np.sqrt((a**2 @ share) * (b**2 @ share))
+    return np.divide((a * b) @ share, scale, out=np.full(len(a), np.nan), where=scale > 0)
+
+
+def cell_correlation(draws: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return the correlation of the two fields over draws, in each cell."""
+    a, b = (field - field.mean(axis=0) for field in draws)
+    scale = np.sqrt((a**2).mean(axis=0) * (b**2).mean(axis=0))
+    return np.divide((a * b).mean(axis=0), scale, out=np.full(scale.shape, np.nan), where=scale > 0)
