@@ -34,6 +34,7 @@ BLOCKS = {
     "loose": {"box": (3.0, 11.0, 2.0, 8.0), "seismic": 1.0, "radar": -1.2},
     "dense": {"box": (13.0, 21.0, 8.0, 14.0), "seismic": -1.0, "radar": 0.8},
 }
+WALL = {"box": (9.0, 15.0, 2.0, 14.0), "radar": 1.0}  # seen by radar alone
 COUPLINGS = ("none", "cross_gradient", "correlated", "relation")
 
 
@@ -76,15 +77,18 @@ def section_grid(nx: int = 24, nz: int = 16) -> bj.Grid:
 
 
 def truth(grid: bj.Grid, shared: bool = True) -> xr.Dataset:
-    """Return the true fields; without `shared` structure the blocks of radar lie elsewhere."""
+    """Return the true fields; without `shared` structure radar sees a wall instead of the blocks.
+
+    (Blocks mirrored along the section would not do: near-horizontal and near-vertical rays do not
+    tell them from blocks that are shared.)
+    """
     depth, x = np.meshgrid(*grid.centres.values(), indexing="ij")
     fields = {}
     for name, prior in PRIOR.items():
         field = np.full(grid.shape, prior["mean"])
-        for block in BLOCKS.values():
+        blocks = BLOCKS.values() if shared or name == "seismic" else [WALL]
+        for block in blocks:
             left, right, top, bottom = block["box"]
-            if name == "radar" and not shared:  # mirrored along the section
-                left, right = WIDTH - right, WIDTH - left
             inside = (x > left) & (x < right) & (depth > top) & (depth < bottom)
             field += block[name] * prior["sd"] * inside
         fields[name] = (grid.dims, field, {"units": prior["units"]})
@@ -159,7 +163,7 @@ def problem(
     seed : int
         Of the noise.
     shared : bool
-        Whether the two properties have the same blocks; otherwise those of radar are mirrored.
+        Whether the two properties have the same blocks, see `truth`.
     """
     if data is not None:
         raise ValueError("crosshole: there are no measured data; leave data out")

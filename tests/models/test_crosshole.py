@@ -33,7 +33,7 @@ def test_the_two_properties_share_their_blocks_or_not(grid):
     shared, apart = (crosshole.truth(grid, s) for s in (True, False))
     correlation = np.corrcoef(shared.seismic.values.ravel(), shared.radar.values.ravel())[0, 1]
     assert correlation == pytest.approx(-0.98, abs=0.01)
-    assert abs(np.corrcoef(apart.seismic.values.ravel(), apart.radar.values.ravel())[0, 1]) < 0.5
+    assert abs(np.corrcoef(apart.seismic.values.ravel(), apart.radar.values.ravel())[0, 1]) < 0.3
 
 
 @pytest.fixture(scope="module")
