@@ -252,7 +252,7 @@ def _attrs(functions: ModelFunctions, space: LatentSpace) -> dict[str, Any]:
         "couplings": [coupling.name for coupling in problem.couplings],
         "discrepancies": [d.name for d in problem.discrepancies],
         "errors": "correlated"
-        if any(len(f.bases) > 1 for f in build.factors.values())
+        if any(len(f.modalities) > 1 for f in build.factors.values())
         else "independent",
         "coupled": int(bool(problem.couplings)),
         "powers": [float(m.power) for m in problem.modalities],

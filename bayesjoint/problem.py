@@ -231,11 +231,14 @@ def build(problem: JointProblem) -> ModelBuild:
 
 def _add_observed(made: ModelBuild, problem: JointProblem) -> None:
     sampled: dict[str, Any] = {}
-    integrated = []
-    for discrepancy in problem.discrepancies:
-        factor = discrepancy.factor(made, problem.modality)
+    integrated, joint = [], []
+    touched = [d.touches(problem.modality) for d in problem.discrepancies]
+    for i, discrepancy in enumerate(problem.discrepancies):
+        others = {name for j, names in enumerate(touched) if j != i for name in names}
+        factor = discrepancy.factor(made, problem.modality, others.isdisjoint(touched[i]))
         made.factors[factor.name] = factor
         if factor.marginal:
+            joint += factor.modalities
             integrated.append(factor)
             continue
         for name, tensor in discrepancy.sample(made, factor).items():
@@ -244,10 +247,8 @@ def _add_observed(made: ModelBuild, problem: JointProblem) -> None:
             )
     for name, tensor in sampled.items():
         pm.Deterministic(f"{name}_discrepancy", tensor, dims=problem.modality[name].data.dims)
-    joint = [m.name for m in problem.modalities if any(m.name in f.bases for f in integrated)]
     for modality in problem.modalities:
         if modality.name not in joint:
             modality.add_observed(made, sampled.get(modality.name))
-    if joint:
-        means = {name: made.responses[name] + sampled.get(name, 0.0) for name in joint}
-        _marginal.add_observed(made, problem.modality, integrated, means)
+    means = {n: made.responses[n] + sampled.get(n, 0.0) for n in problem.modality if n in joint}
+    _marginal.add_observed(made, problem.modality, integrated, means)
