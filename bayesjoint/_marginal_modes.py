@@ -28,38 +28,49 @@ def add_observed(
         if matrix is not None
     ]
     density = _Density(modes)
+    observed = {name: modalities[name].observed_data() for name in means}
+    residuals = pt.stack([(observed[n] - mean).ravel() for n, mean in means.items()], axis=1)
+    projected = density.project(residuals, matrices)  # at once: the matrices are read once
     rows: list[list[Any]] = []  # of L, each entry a vector over the modes
     pivots: list[Any] = []
     innovations: list[Any] = []
     total: Any = pt.zeros(())
     for i, (name, mean) in enumerate(means.items()):
-        modality, terms = modalities[name], build.noise[name]
-        noise = _noise_variance(modes, terms)
-        entries = [modes.variances.ravel() * factor.mixing[i, k] for k in range(i + 1)]
-        row: list[Any] = []
-        for k in range(i):
-            known = sum((row[j] * rows[k][j] * pivots[j] for j in range(k)), start=0.0)
-            row.append((entries[k] - known) / pivots[k])
-        explained = sum((part**2 * pivots[j] for j, part in enumerate(row)), start=0.0)
+        noise = _noise_variance(modes, build.noise[name])
+        row, variance = _eliminated(factor, rows, pivots, noise)
         expected = sum(
             (part * innovations[j] for j, part in enumerate(row)), start=pt.zeros(modes.size)
         )
         rows.append(row)
-        pivots.append(entries[i] + noise - explained)
-        parameters = (expected, pivots[i], pt.mean(noise), *matrices)
-        observed = pm.CustomDist(
+        pivots.append(variance)
+        innovations.append(projected[:, i] - expected)
+        rest = (residuals[:, i] ** 2).sum() - (projected[:, i] ** 2).sum()
+        total = total + density.of_modes(innovations[i], variance, rest, pt.mean(noise))
+        pm.CustomDist(
             name,
             mean,
-            *parameters,
+            expected,
+            variance,
+            pt.mean(noise),
+            *matrices,
             logp=density.log_density,
             random=density.draw,
-            signature=density.signature(modality.data.ndim),
-            observed=modality.observed_data(),
-            dims=modality.data.dims,
+            signature=density.signature(mean.ndim),
+            observed=observed[name],
+            dims=modalities[name].data.dims,
         )
-        innovations.append(density.project((observed - mean).ravel(), matrices) - expected)
-        total = total + density.log_density(observed, mean, *parameters)
     build.joint_densities[tuple(means)] = total
+
+
+def _eliminated(factor: ModalFactor, rows: list, pivots: list, noise: Any):
+    """Return the next row of L, and the variance of the next modality given those before it."""
+    variances, i = factor.modes.variances.ravel(), len(rows)
+    row: list[Any] = []
+    for k in range(i):
+        known = sum((row[j] * rows[k][j] * pivots[j] for j in range(k)), start=0.0)
+        row.append((variances * factor.mixing[i, k] - known) / pivots[k])
+    explained = sum((part**2 * pivots[j] for j, part in enumerate(row)), start=0.0)
+    return row, variances * factor.mixing[i, i] + noise - explained
 
 
 def _noise_variance(modes: Modes, terms: Any):
@@ -82,36 +93,41 @@ class _Density:
         matrices = "".join(f",(n{axis},m{axis})" for axis in self.axes)
         return f"({shape}),(m),(m),(){matrices}->({shape})"
 
-    def project(self, vector, matrices):
-        """Return ``U^T`` times a tensor of data."""
-        return self._times(vector, self.shapes[0], [m.T for m in matrices], pt)
+    def project(self, columns, matrices):
+        """Return ``U^T`` times columns of data, (n, k) -> (m, k)."""
+        return self._times(columns, self.shapes[0], [m.T for m in matrices], pt)
 
     def log_density(self, value, mean, expected, variance, noise, *matrices):
         """Return the log-density of data, given mean and variance of its modes."""
         residual = (value - mean).ravel()
-        modes = self.project(residual, matrices)
-        total = -0.5 * ((modes - expected) ** 2 / variance + pt.log(2 * np.pi * variance)).sum()
+        modes = self.project(residual[:, None], matrices)[:, 0]
+        rest = (residual**2).sum() - (modes**2).sum()
+        return self.of_modes(modes - expected, variance, rest, noise)
+
+    def of_modes(self, innovation, variance, rest, noise):
+        """Return the log-density, given the squares that no mode reaches."""
+        total = -0.5 * (innovation**2 / variance + pt.log(2 * np.pi * variance)).sum()
         if self.beside == 0:
             return total
-        rest = ((residual**2).sum() - (modes**2).sum()) / noise
-        return total - 0.5 * (rest + self.beside * pt.log(2 * np.pi * noise))
+        return total - 0.5 * (rest / noise + self.beside * pt.log(2 * np.pi * noise))
 
     def draw(self, mean, expected, variance, noise, *matrices, rng=None, size=None):
         """Return a draw of data, given mean and variance of its modes."""
         modes = expected + np.sqrt(variance) * rng.standard_normal(expected.shape)
-        residual = np.zeros(mean.size)
+        residual = np.zeros((mean.size, 1))
         if self.beside:
-            residual = np.sqrt(noise) * rng.standard_normal(mean.size)
-            modes = modes - self._times(residual, self.shapes[0], [m.T for m in matrices], np)
-        residual = residual + self._times(modes, self.shapes[1], matrices, np)
+            residual = np.sqrt(noise) * rng.standard_normal((mean.size, 1))
+            turned = [m.T for m in matrices]
+            modes = modes - self._times(residual, self.shapes[0], turned, np)[:, 0]
+        residual = residual + self._times(modes[:, None], self.shapes[1], matrices, np)
         return mean + residual.reshape(mean.shape)
 
-    def _times(self, vector, shape, matrices, xp):
+    def _times(self, columns, shape, matrices, xp):
         if not self.axes:
-            return vector
+            return columns
         if len(shape) == 1:
-            return matrices[0] @ vector
-        array = vector.reshape(shape)
+            return matrices[0] @ columns
+        array = columns.reshape((*shape, -1))
         for axis, matrix in zip(self.axes, matrices, strict=True):
             array = xp.moveaxis(xp.tensordot(matrix, array, [[1], [axis]]), 0, axis)
-        return array.ravel()
+        return array.reshape((-1, columns.shape[1]))
