@@ -29,6 +29,7 @@ class Factor:
     rank: int
     marginal: bool
     words: str  # which form, and why
+    left_out: float = 0.0  # share of the variance in modes that are left out
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -74,7 +75,10 @@ def factor_of(
     can = _can_integrate(modalities)
     marginal = given.form == "marginal" or (given.form == "auto" and can and rank <= MARGINAL_RANK)
     words = _words(given, marginal, can, rank)
-    return Factor(given.name, bases, scale, rank, marginal, words)
+    left_out = 0.0
+    if given.rank is not None and given.grid is None:
+        left_out = Process.of(given).share_left_out(given.points(modalities))
+    return Factor(given.name, bases, scale, rank, marginal, words, left_out)
 
 
 # ---- forms --------------------------------------------------------------------------------------
@@ -160,7 +164,7 @@ def _mixing(given: "JointDiscrepancy", build: ModelBuild, modalities: Mapping[st
     names = list(modalities)
     sds = _sds(given, build, modalities)
     if isinstance(given.correlation, Prior):
-        lower = pt.linalg.cholesky(_correlation(given, build, len(names)))
+        lower = pt.linalg.cholesky(_correlation(given, build, names))
         return pt.stack(sds)[:, None] * lower
     factor = np.linalg.cholesky(_processes.correlation_matrix(given.correlation, len(names)))
     if any(isinstance(given.sd[name], Prior) for name in names):
@@ -176,7 +180,7 @@ def _mixing_covariance(given: "JointDiscrepancy", build: ModelBuild, modalities:
         loadings = np.array([given.loadings[name] for name in names])
         return sd**2 * np.outer(loadings, loadings)
     sds = pt.stack(_sds(given, build, modalities))
-    return sds[:, None] * sds * _correlation(given, build, len(names))
+    return sds[:, None] * sds * _correlation(given, build, names)
 
 
 def _sds(given: "JointDiscrepancy", build: ModelBuild, modalities: Mapping[str, Any]) -> list:
@@ -191,11 +195,11 @@ def _sds(given: "JointDiscrepancy", build: ModelBuild, modalities: Mapping[str, 
     ]
 
 
-def _correlation(given: "JointDiscrepancy", build: ModelBuild, count: int):
+def _correlation(given: "JointDiscrepancy", build: ModelBuild, names: list[str]):
     if not isinstance(given.correlation, Prior):
-        return _processes.correlation_matrix(given.correlation, count)
-    unknown = build.unknown(f"{given.name}_correlation", given.correlation, of_errors=True)
-    return _processes.correlation_tensor(unknown, count)
+        return _processes.correlation_matrix(given.correlation, len(names))
+    name = f"{given.name}_correlation"
+    return build.correlation(name, given.correlation, names, of_errors=True)
 
 
 # ---- words --------------------------------------------------------------------------------------

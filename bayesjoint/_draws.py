@@ -81,7 +81,7 @@ class DrawTable:
         arrays = {}
         for unknown in self.space.unknowns:
             latent = self.functions.problem.latent.get(unknown.name)
-            dims = latent.dims if latent is not None else None
+            dims = latent.dims if latent is not None else tuple(unknown.labels) or None
             arrays[unknown.name] = self.array(
                 self.values[unknown.name], dims, unknown.name, unknown.units
             )
@@ -199,7 +199,7 @@ class DrawTable:
     def dataset(self, arrays: dict[str, xr.DataArray]) -> xr.Dataset:
         """Return arrays of all draws as one dataset with the user's coordinates."""
         problem = self.functions.problem
-        coords = dict(problem.coords)
+        coords = problem.coords | self.space.labels
         for data in problem.labelled_data.values():
             coords.update({str(c): values for c, values in data.coords.items() if c not in coords})
         used = [set(array.dims) for array in arrays.values()]

@@ -216,9 +216,7 @@ class ModelFunctions:
         factors = self.build.factors
         return {name: f for name, f in factors.items() if isinstance(f, ModalFactor)}
 
-    def errors(
-        self, point: np.ndarray, power: bool = False, integrated: bool = False
-    ) -> Errors:
+    def errors(self, point: np.ndarray, power: bool = False, integrated: bool = False) -> Errors:
         """Return the covariance of all errors at a point.
 
         Rows of modalities with correlated noise are rotated as by `rotate`.
@@ -294,6 +292,26 @@ class ModelFunctions:
             if not self.build.factors[name].marginal
         }
 
+    def truncation_errors(self, point: np.ndarray) -> dict[str, float]:
+        """Return how far off the log-density is, nats, where modes of a discrepancy are left out.
+
+        On average at shared places, else at most: half the variance left out over that of the
+        noise, summed over the data.
+        """
+        variance, blocks, mixings = self._error_blocks(point)
+        errors = {}
+        for name, mixing in mixings.items():
+            factor = self._modal[name]
+            noise = np.stack([variance[self.data_slices[m]] for m in factor.modalities])
+            if factor.modes.left_out.size:
+                errors[name] = ModalErrors(factor.modes, mixing, noise).truncation_error()
+        for name, (basis, scale) in blocks.items():
+            share = self._low_rank[name].left_out
+            if share > 0.0:
+                kept = np.sum((basis * scale) ** 2, axis=1)
+                errors[name] = 0.5 * share / (1.0 - share) * float(np.sum(kept / variance))
+        return errors
+
     def draw_discrepancy(self, point: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return a prior draw of all discrepancies together, shape (data,)."""
         _, blocks, mixings = self._error_blocks(point)
@@ -313,9 +331,7 @@ class ModelFunctions:
     ) -> tuple[np.ndarray, dict[str, tuple], dict[str, np.ndarray]]:
         """Return independent variances, (basis, scale) of factors, and mixing of shared modes."""
         values = list(self._error_terms(point))
-        variances = [
-            np.broadcast_to(values.pop(0), m.data.size) for m in self.problem.modalities
-        ]
+        variances = [np.broadcast_to(values.pop(0), m.data.size) for m in self.problem.modalities]
         mixings = {name: values.pop(0) for name in self._modal}
         scales = [values.pop(0) for _ in self._low_rank]
         blocks = {}

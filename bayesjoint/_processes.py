@@ -1,4 +1,4 @@
-"""Unit processes at the places of the data: the shared part of a discrepancy, as basis and scale."""
+"""Unit processes at the places of the data: what the modalities share of a discrepancy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,9 +60,7 @@ class Process:
         else:
             kinds = given.kernel if isinstance(given.kernel, Mapping) else {}
             of_all = given.kernel if isinstance(given.kernel, str) else "matern"
-            terms = [
-                Term((i,), kinds.get(axis, of_all), **settings) for i, axis in enumerate(axes)
-            ]
+            terms = [Term((i,), kinds.get(axis, of_all), **settings) for i, axis in enumerate(axes)]
             names = tuple(f"{prefix}_{axis}" for axis in axes)
             parts = (tuple(terms), tuple(lengths[axis] for axis in axes), names)
         return cls(given.owner, axes, *parts, given.grid, given.rank)
@@ -110,6 +108,12 @@ class Process:
             line = lattice[tuple(first)]
             along.append(((term,), (length,), line))
         return modes_of(along)
+
+    def share_left_out(self, points: np.ndarray) -> float:
+        """Return the share of the variance in modes that are left out."""
+        modes = self.modes(np.unique(points, axis=0))
+        rest = modes.left_out.sum()
+        return float(rest / (rest + modes.variances.sum()))
 
     def _constant_factor(self, points: np.ndarray) -> np.ndarray:
         modes = modes_of([(self.terms, self.numbers, points)], self.rank)
@@ -182,17 +186,15 @@ def kron_row(row, basis):
 
 
 def correlation_matrix(correlation: Any, count: int) -> np.ndarray:
-    """Return the matrix of a number common to all pairs, a matrix, or None for independence."""
+    """Return the correlation matrix of what a user may give.
+
+    A number common to all pairs, one number a pair, the matrix, or None for independence.
+    """
     if correlation is None:
         return np.eye(count)
     array = np.asarray(correlation, dtype=float)
-    if array.ndim == 0:
-        return np.full((count, count), array) + (1.0 - array) * np.eye(count)
-    return array
-
-
-def correlation_tensor(correlation, count: int):
-    """Return the matrix of an unknown correlation: a scalar common to all pairs, or a matrix."""
-    if correlation.ndim == 2:
-        return correlation
-    return pt.eye(count) + correlation * (1.0 - np.eye(count))
+    if array.ndim == 2:
+        return array
+    matrix = np.eye(count)
+    matrix[np.triu_indices(count, 1)] = array
+    return np.triu(matrix) + np.triu(matrix, 1).T

@@ -127,8 +127,15 @@ class JointProblem:
         return self._with_modalities([], self.latents)
 
     def separate(self) -> dict[str, "JointProblem"]:
-        """Return one problem a modality, with the latents it reaches and the couplings of these."""
-        return {m.name: self._with_modalities([m], self._reached(m)) for m in self.modalities}
+        """Return one problem a modality, with the latents it reaches and the couplings of these.
+
+        None for modalities that reach no latent.
+        """
+        return {
+            m.name: self._with_modalities([m], self._reached(m))
+            for m in self.modalities
+            if m.forward.latents
+        }
 
     def _reached(self, modality: Modality) -> list[Any]:
         """Return the latents that a modality reaches, and those that they follow from."""

@@ -98,6 +98,16 @@ class ModalErrors:
         excess = self.modes.diagonal(of_modes - 1.0 / self.noise[:, 0]).T
         return (excess + 1.0 / self.noise).ravel()
 
+    def truncation_error(self) -> float:
+        """Return how much the log-density is off on average for the modes left out, nats.
+
+        The Kullback-Leibler divergence from the whole covariance to this one,
+        ``(1/2) sum(r - log(1 + r))`` with r the variances left out relative to the noise.
+        """
+        relative = self.mixing / np.sqrt(np.outer(self.noise[:, 0], self.noise[:, 0]))
+        ratios = np.outer(self.modes.left_out, np.maximum(np.linalg.eigvalsh(relative), 0.0))
+        return float(0.5 * np.sum(ratios - np.log1p(ratios)))
+
     def part(self, blocks: Sequence[int]) -> "ModalErrors":
         """Return the covariance of some of the modalities."""
         kept = list(blocks)
