@@ -200,7 +200,9 @@ def _check_correlation(given: "JointDiscrepancy") -> None:
     if isinstance(given.correlation, Prior):
         _check_correlation_prior(given.owner, given.correlation, count)
         return
-    matrix = _processes.correlation_matrix(given.correlation, count)
+    matrix = np.asarray(given.correlation, dtype=float)
+    if matrix.ndim == 0:
+        matrix = _processes.correlation_matrix(matrix, count)
     if matrix.shape != (count, count) or not np.allclose(np.diag(matrix), 1.0):
         raise ValueError(
             f"{given.owner}: the correlation must be a number or a {count} by {count} matrix with "
