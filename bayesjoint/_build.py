@@ -111,7 +111,8 @@ class ModelBuild:
         factor = value.distribution(f"{name}_factor", **value.parameters)
         matrix, dim = factor @ factor.T, f"{name}_pair"
         first, second = np.triu_indices(count, 1)
-        pairs = [f"{between[i]}, {between[j]}" for i, j in zip(first, second, strict=True)]
+        labels = np.array(between, dtype=str)
+        pairs = [f"{a}, {b}" for a, b in zip(labels[first], labels[second], strict=True)]
         self.add_coords({dim: pairs})
         tensor = pt.specify_shape(matrix[first, second], (len(pairs),))
         self.values[name] = pm.Deterministic(name, tensor, dims=dim)

@@ -118,9 +118,12 @@ def _check_kernel(given: "JointDiscrepancy") -> None:
             f"{given.owner}: smoothness {given.smoothness} is not one of {matern.CLOSED_FORMS}"
         )
     by_axis = isinstance(given.kernel, Mapping)
-    kinds = dict(given.kernel) if by_axis else dict.fromkeys(given.axes, given.kernel)
-    unknown = [kind for kind in [*kinds.values(), *([] if by_axis else [given.kernel])]
-               if kind not in KINDS]  # fmt: skip
+    kinds: dict[str, Any] = (
+        dict(given.kernel)
+        if isinstance(given.kernel, Mapping)
+        else dict.fromkeys(given.axes or ("",), given.kernel)
+    )
+    unknown = [kind for kind in kinds.values() if kind not in KINDS]
     if unknown:
         raise ValueError(f"{given.owner}: kernel {unknown[0]!r} is unknown; use one of {KINDS}")
     for setting in ("kernel", "length_scale"):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytensor.tensor as pt
@@ -46,8 +46,8 @@ class ModalFactor:
     modes: Modes
     mixing: Any  # tensor, shape (modality, modality)
     words: str
-    marginal = True
-    rank = 0  # of what enters through a basis
+    marginal: ClassVar[bool] = True
+    rank: ClassVar[int] = 0  # of what enters through a basis
 
 
 def factor_of(

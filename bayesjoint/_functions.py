@@ -246,7 +246,8 @@ class ModelFunctions:
 
     def _joined(self, whole: ErrorCovariance, mixings: dict[str, np.ndarray]) -> JoinedErrors:
         """Return the errors with those of shared places, mode by mode, in their place."""
-        order, parts = list(self.data_slices), []
+        order = list(self.data_slices)
+        parts: list[tuple[tuple[int, ...], Any]] = []
         rest = set(range(len(order)))
         for name, mixing in mixings.items():
             factor = self._modal[name]

@@ -71,7 +71,8 @@ def error_changes(functions: ModelFunctions, point: np.ndarray) -> ErrorChanges:
     if columns.size == 0 or functions.data.size == 0:
         return ErrorChanges(columns[:0], [])
     weight = _scale_weight(functions)
-    derivatives = []
+    derivatives: list[Any] = []
+    up: Any
     for column in columns:
         up, down = (functions.errors(_moved(point, column, s), power=True) for s in (STEP, -STEP))
         derivatives.append(up.difference(down, 2 * STEP, weight))

@@ -46,24 +46,23 @@ class Process:
     @classmethod
     def of(cls, given: "JointDiscrepancy") -> "Process":
         """Return the process of a discrepancy with ``on=``."""
-        axes, lengths = given.axes, given.length_scale
-        settings = {
-            "smoothness": given.smoothness,
-            "period": given.period or 1.0,
-            "origin": given.origin or 0.0,
-        }
+        axes, lengths, kinds = given.axes, given.length_scale, given.kernel
         prefix = f"{given.name}_length_scale"
-        if not isinstance(lengths, Mapping):
-            kind = given.kernel if isinstance(given.kernel, str) else given.kernel[axes[0]]
-            term = Term(tuple(range(len(axes))), kind, **settings)
-            parts: tuple = ((term,), (lengths,), (prefix,))
-        else:
-            kinds = given.kernel if isinstance(given.kernel, Mapping) else {}
-            of_all = given.kernel if isinstance(given.kernel, str) else "matern"
-            terms = [Term((i,), kinds.get(axis, of_all), **settings) for i, axis in enumerate(axes)]
-            names = tuple(f"{prefix}_{axis}" for axis in axes)
-            parts = (tuple(terms), tuple(lengths[axis] for axis in axes), names)
-        return cls(given.owner, axes, *parts, given.grid, given.rank)
+        by_axis = isinstance(lengths, Mapping)
+        groups = [(i,) for i in range(len(axes))] if by_axis else [tuple(range(len(axes)))]
+        terms = tuple(
+            Term(
+                columns,
+                kinds[axes[columns[0]]] if isinstance(kinds, Mapping) else kinds,
+                smoothness=given.smoothness,
+                period=given.period or 1.0,
+                origin=given.origin or 0.0,
+            )
+            for columns in groups
+        )
+        values = tuple(lengths[a] for a in axes) if isinstance(lengths, Mapping) else (lengths,)
+        names = tuple(f"{prefix}_{axis}" for axis in axes) if by_axis else (prefix,)
+        return cls(given.owner, axes, terms, values, names, given.grid, given.rank)
 
     @property
     def is_known(self) -> bool:
@@ -103,7 +102,7 @@ class Process:
         lattice = points.reshape(*sizes, len(self.axes))
         along = []
         for axis, (term, length) in enumerate(zip(self.terms, self.numbers, strict=True)):
-            first = [0] * len(sizes)
+            first: list[Any] = [0] * len(sizes)
             first[axis] = slice(None)
             line = lattice[tuple(first)]
             along.append(((term,), (length,), line))
@@ -118,7 +117,8 @@ class Process:
     def _constant_factor(self, points: np.ndarray) -> np.ndarray:
         modes = modes_of([(self.terms, self.numbers, points)], self.rank)
         kept = modes.variances > ROUNDING
-        return modes.matrices[0][:, kept] * np.sqrt(modes.variances[kept])
+        vectors: Any = modes.matrices[0]
+        return vectors[:, kept] * np.sqrt(modes.variances[kept])
 
 
 def points_of(owner: str, data: Any, axes: tuple[str, ...]) -> np.ndarray:

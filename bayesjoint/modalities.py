@@ -56,7 +56,7 @@ class Modality:
 
     name: str
     data: xr.DataArray
-    forward: ForwardMap | None
+    forward: ForwardMap  # None is replaced by a map to zero
     noise: Noise
     _: KW_ONLY
     observe: Any = None

@@ -12,6 +12,7 @@ import xarray as xr
 
 from bayesjoint import _marginal, _problem_checks
 from bayesjoint._build import ModelBuild
+from bayesjoint._discrepancy_factors import ModalFactor
 from bayesjoint.discrepancy import JointDiscrepancy
 from bayesjoint.modalities import Modality
 
@@ -238,13 +239,14 @@ def build(problem: JointProblem) -> ModelBuild:
 
 def _add_observed(made: ModelBuild, problem: JointProblem) -> None:
     sampled: dict[str, Any] = {}
-    integrated, joint = [], []
+    integrated: list[Any] = []
+    joint: list[str] = []
     touched = [d.touches(problem.modality) for d in problem.discrepancies]
     for i, discrepancy in enumerate(problem.discrepancies):
         others = {name for j, names in enumerate(touched) if j != i for name in names}
         factor = discrepancy.factor(made, problem.modality, others.isdisjoint(touched[i]))
         made.factors[factor.name] = factor
-        if factor.marginal:
+        if isinstance(factor, ModalFactor) or factor.marginal:
             joint += factor.modalities
             integrated.append(factor)
             continue

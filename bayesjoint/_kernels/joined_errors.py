@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from bayesjoint._kernels.errors import ErrorCovariance
-from bayesjoint._kernels.modal_errors import ModalErrors
-
 
 @dataclass(frozen=True, eq=False)
 class JoinedErrors:
@@ -23,7 +20,7 @@ class JoinedErrors:
         Number of data of each modality.
     """
 
-    parts: tuple[tuple[tuple[int, ...], ErrorCovariance | ModalErrors], ...]
+    parts: tuple[tuple[tuple[int, ...], Any], ...]
     sizes: tuple[int, ...]
 
     @cached_property
@@ -79,7 +76,7 @@ class JoinedErrors:
 
     def difference(self, other: "JoinedErrors", step: float, weight: np.ndarray) -> "JoinedErrors":
         """Return the derivative of the parts of the covariance, see `ModalErrors`."""
-        changed = [
+        changed: list[Any] = [
             (blocks, part.difference(before, step, weight[rows]))
             for (blocks, part), (_, before), (rows, _) in zip(
                 self.parts, other.parts, self._pieces, strict=True

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh
@@ -95,7 +96,7 @@ def modes_of(axes: Sequence[tuple | int], rank: int | None = None) -> Modes:
     matrices = tuple(vectors for _, vectors in pairs)
     if rank is None or rank >= variances.size:
         return Modes(matrices, variances, np.zeros(0))
-    (vectors,) = matrices
+    vectors: Any = matrices[0]
     return Modes((np.ascontiguousarray(vectors[:, :rank]),), variances[:rank], variances[rank:])
 
 
