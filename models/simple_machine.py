@@ -1,0 +1,262 @@
+"""The simple machine: what is its efficiency, when the model leaves out the friction?
+
+A machine delivers work in proportion to the effort put in, ``work = theta effort``: so says the
+model, and theta, the work an effort would give without losses, is a physical quantity.  The true
+machine loses some to friction, more so at higher effort:
+
+    work = theta effort / (1 + effort / a),    theta = 0.65, a = 20
+
+Eleven measurements, at efforts from 0.2 to 4, with errors of 0.01.  The discrepancy ``delta``, what
+the model leaves out, can be told apart from theta by its prior alone:
+
+``none``
+    The model is right.
+``uninformative``
+    A smooth Gaussian process (Matérn, smoothness 5/2) of unknown sd and length scale, that may be
+    anything: a part proportional to effort too, and that is theta itself.
+``constrained``
+    What we know of friction: no effort, no loss; the loss starts smoothly, and grows with effort.
+    So ``delta(0) = 0``, ``delta'(0) = 0`` and ``delta' < 0`` beyond.
+
+J. Brynjarsdóttir and A. O'Hagan, Learning about physical parameters: the importance of model
+discrepancy, Inverse Problems 30 (2014) 114007, doi 10.1088/0266-5611/30/11/114007.  They impose the
+same three constraints on a Gaussian process, by conditioning on its value and slope at 0 and on
+the sign of its slope at some points.  We impose them exactly and everywhere, by construction:
+
+    delta(x) = - integral from 0 to x of s exp(g(s)) ds
+
+with ``g`` a Gaussian field of unknown mean, sd and length scale.  Their priors say no more than
+orders of magnitude: theta, 1 (a machine without any loss) give or take 1; the unconstrained
+discrepancy, as large as the work; length scales, like the range of efforts, within a factor of two.
+"""
+
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+import xarray as xr
+
+import bayesjoint as bj
+
+THETA, A = 0.65, 20.0
+NOISE = 0.01
+EFFORTS = 0.2, 4.0  # range of the measurements
+FARTHEST = 6.0  # effort up to which the constrained discrepancy is known
+CELLS = 24  # of the field g, from 0 to there
+DISCREPANCIES = ("none", "uninformative", "constrained")
+
+PRIORS = {
+    "theta": bj.Prior(pm.Normal, mu=1.0, sigma=1.0),
+    "sd": bj.Prior(pm.HalfNormal, sigma=1.0),
+    "length_scale": bj.Prior(pm.LogNormal, mu=np.log(4.0), sigma=np.log(2.0)),
+    # exp(mean) x^2/2 is the loss: at effort 4 it is 0.4, 10 % of the effort, within a factor of 5
+    "bend_mean": bj.Prior(pm.Normal, mu=np.log(0.05), sigma=np.log(5.0)),
+}
+
+
+# --- physics -----------------------------------------------------------------------------------
+
+
+def true_work(effort):
+    """Return the work of the true machine."""
+    return THETA * effort / (1.0 + effort / A)
+
+
+def loss_weights(efforts: np.ndarray) -> np.ndarray:
+    """Return the matrix from ``exp(g)`` to the loss, shape (effort, cell).
+
+    Entries are the integrals of ``s`` over the part of each cell below each effort, so that the
+    loss is exact for a ``g`` that is constant within cells.
+
+    Parameters
+    ----------
+    efforts : array, shape (n,)
+        From 0 to `FARTHEST`.
+
+    Examples
+    --------
+    >>> loss_weights(np.array([0.0, 2.0, 6.0])).sum(axis=1)  # x^2 / 2
+    array([ 0.,  2., 18.])
+    """
+    faces = np.linspace(0.0, FARTHEST, CELLS + 1)
+    reached = np.minimum(faces, np.asarray(efforts, dtype=float)[:, None])
+    return np.diff(reached**2 / 2, axis=1)
+
+
+# --- measurements --------------------------------------------------------------------------------
+
+
+def simulate(count: int = 11, instruments: int = 1, seed: int = 1) -> xr.Dataset:
+    """Return work measured at even efforts, by one instrument or more.
+
+    Parameters
+    ----------
+    count : int
+        Measurements of each instrument.
+    instruments : int
+        How many.
+    seed : int
+        Of the errors.
+
+    Returns
+    -------
+    Dataset
+        ``work`` and, with more instruments, ``work_2`` ... (effort).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two measurements, or no instrument.
+    """
+    if count < 2 or instruments < 1:
+        raise ValueError("simple_machine: two measurements by one instrument are the least")
+    effort = np.linspace(*EFFORTS, count)
+    errors = np.random.default_rng(seed).normal(0.0, NOISE, (instruments, count))
+    names = ["work", *(f"work_{i}" for i in range(2, instruments + 1))]
+    values = dict(zip(names, true_work(effort) + errors, strict=True))
+    return xr.Dataset(
+        {name: ("effort", work) for name, work in values.items()}, coords={"effort": effort}
+    )
+
+
+# --- problem -------------------------------------------------------------------------------------
+
+
+def problem(
+    data: xr.Dataset | None = None,
+    *,
+    discrepancy: str = "constrained",
+    count: int = 11,
+    instruments: int = 1,
+    seed: int = 1,
+) -> bj.JointProblem:
+    """Return the problem of one machine, one data set for each instrument.
+
+    Parameters
+    ----------
+    data : Dataset, optional
+        Measurements as from `simulate`; by default they are simulated.
+    discrepancy : str
+        One of `DISCREPANCIES`.  It belongs to the machine: all instruments share it.
+    count, instruments, seed
+        As in `simulate`.
+
+    Raises
+    ------
+    ValueError
+        If the discrepancy is unknown.
+    """
+    if discrepancy not in DISCREPANCIES:
+        raise ValueError(
+            f"simple_machine: discrepancy {discrepancy!r} is unknown; use one of {DISCREPANCIES}"
+        )
+    measured = simulate(count, instruments, seed) if data is None else data
+    effort = measured["effort"].values
+    latents: list[Any] = [bj.Parameter("theta", PRIORS["theta"])]
+    forward = bj.linear_map(effort[:, None], "theta", name="machine")
+    shared = None
+    if discrepancy == "uninformative":
+        shared = bj.JointDiscrepancy(
+            loadings=dict.fromkeys(map(str, measured), 1.0),
+            sd=PRIORS["sd"],
+            on="effort",
+            length_scale=PRIORS["length_scale"],
+            smoothness=2.5,
+        )
+    if discrepancy == "constrained":
+        latents.append(_bend())
+        forward = _with_losses(effort)
+    return bj.JointProblem(
+        latents=latents,
+        modalities=[
+            bj.Modality(str(name), work, forward, bj.GaussianNoise(sd=NOISE))
+            for name, work in measured.items()
+        ],
+        discrepancy=shared,
+    )
+
+
+def _bend() -> bj.GaussianField:
+    """Return the field ``g``: the logarithm of how fast the slope of the work falls."""
+    width = FARTHEST / CELLS
+    grid = bj.Grid(s=width * (np.arange(CELLS) + 0.5))
+    return bj.GaussianField(
+        "bend",
+        grid,
+        mean=PRIORS["bend_mean"],
+        sd=PRIORS["sd"],
+        length_scale=PRIORS["length_scale"],
+        smoothness=2.5,
+    )
+
+
+def _with_losses(effort: np.ndarray) -> Any:
+    weights = loss_weights(effort)
+
+    def machine(theta, bend):
+        return theta * effort - weights @ pt.exp(bend)
+
+    return bj.pytensor_map(machine, ["theta", "bend"])
+
+
+# --- prediction ----------------------------------------------------------------------------------
+
+
+def real_work(tree: xr.DataTree, effort: float, random_seed: int = 0) -> np.ndarray:
+    """Return draws of the work of the real machine at an effort, measured or not.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From ``bj.sample`` of a `problem`.
+    effort : float
+        Where; at most `FARTHEST` with the constrained discrepancy.
+    random_seed : int
+        Of the uninformative discrepancy, which is drawn where there are no data.
+
+    Returns
+    -------
+    array, shape (chain x draw,)
+
+    Notes
+    -----
+    The uninformative discrepancy given a draw of theta, sd and length scale is the Gaussian process
+    conditioned on the residuals of all instruments (Rasmussen & Williams 2006, section 2.2).
+    """
+    draws = tree["posterior"].to_dataset().stack(sample=("chain", "draw"))
+    work = draws["theta"].values * effort
+    if "bend" in draws:
+        losses = loss_weights(np.array([effort])) @ np.exp(draws["bend"].values)
+        return work - losses[0]
+    if "discrepancy_sd" in draws:
+        work = work + _process_at(tree, draws, effort, np.random.default_rng(random_seed))
+    return work
+
+
+def _process_at(tree: xr.DataTree, draws: xr.Dataset, effort: float, rng) -> np.ndarray:
+    """Return draws of the process at an effort, given the data and every draw."""
+    measured = tree["observed_data"].to_dataset()
+    at = measured["effort"].values
+    mean = np.mean([values.values for values in measured.data_vars.values()], axis=0)
+    variance = NOISE**2 / len(measured.data_vars)  # of the mean of all instruments
+    found = np.empty(draws.sizes["sample"])
+    settings = zip(
+        draws["theta"].values,
+        draws["discrepancy_sd"].values,
+        draws["discrepancy_length_scale"].values,
+        strict=True,
+    )
+    for i, (theta, sd, length) in enumerate(settings):
+        covariance = sd**2 * _matern(np.abs(at[:, None] - at) / length)
+        beside = sd**2 * _matern(np.abs(at - effort) / length)
+        solved = np.linalg.solve(covariance + variance * np.eye(at.size), beside)
+        left = max(sd**2 - solved @ beside, 0.0)
+        found[i] = solved @ (mean - theta * at) + np.sqrt(left) * rng.standard_normal()
+    return found
+
+
+def _matern(distance: np.ndarray) -> np.ndarray:
+    """Return the Matérn correlation of smoothness 5/2."""
+    scaled = np.sqrt(5.0) * distance
+    return (1.0 + scaled + scaled**2 / 3.0) * np.exp(-scaled)
