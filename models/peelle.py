@@ -70,6 +70,8 @@ def problem(
     >>> round(float(tree["linearization/theta"]), 3)  # less than both measurements
     0.882
     """
+    if data is not None and not isinstance(data, Mapping):
+        raise ValueError("peelle: give the measurements by name, as in {'first': 1.5, 'second': 1}")
     measured = {name: float(value) for name, value in (data or MEASURED).items()}
     if errors not in ERRORS:
         raise ValueError(f"peelle: errors {errors!r} are unknown; use one of {ERRORS}")

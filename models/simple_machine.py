@@ -25,9 +25,11 @@ the sign of its slope at some points.  We impose them exactly and everywhere, by
 
     delta(x) = - integral from 0 to x of s exp(g(s)) ds
 
-with ``g`` a Gaussian field of unknown mean, sd and length scale.  Their priors say no more than
-orders of magnitude: theta, 1 (a machine without any loss) give or take 1; the unconstrained
-discrepancy, as large as the work; length scales, like the range of efforts, within a factor of two.
+with ``g`` a Gaussian field.  The priors say no more than orders of magnitude: theta, 1 (a machine
+without any loss) give or take 1; the unconstrained discrepancy, up to as large as the work, and as
+smooth as over the range of efforts, within a factor of two; the constrained loss at the largest
+effort, a fifth of that effort within a factor of five, and exp(g) may change by a factor of two
+over the range of efforts.
 """
 
 from typing import Any
@@ -46,13 +48,16 @@ FARTHEST = 6.0  # effort up to which the constrained discrepancy is known
 CELLS = 24  # of the field g, from 0 to there
 DISCREPANCIES = ("none", "uninformative", "constrained")
 
+RANGE = 4.0
+
 PRIORS = {
     "theta": bj.Prior(pm.Normal, mu=1.0, sigma=1.0),
     "sd": bj.Prior(pm.HalfNormal, sigma=1.0),
-    "length_scale": bj.Prior(pm.LogNormal, mu=np.log(4.0), sigma=np.log(2.0)),
-    # exp(mean) x^2/2 is the loss: at effort 4 it is 0.4, 10 % of the effort, within a factor of 5
-    "bend_mean": bj.Prior(pm.Normal, mu=np.log(0.05), sigma=np.log(5.0)),
+    "length_scale": bj.Prior(pm.LogNormal, mu=np.log(RANGE), sigma=np.log(2.0)),
+    # The loss is exp(mean) x^2 / 2: 0.8 at effort 4.
+    "bend_mean": bj.Prior(pm.Normal, mu=np.log(0.1), sigma=np.log(5.0)),
 }
+BEND = {"sd": np.log(2.0), "length_scale": RANGE, "smoothness": 2.5}
 
 
 # --- physics -----------------------------------------------------------------------------------
@@ -74,14 +79,28 @@ def loss_weights(efforts: np.ndarray) -> np.ndarray:
     efforts : array, shape (n,)
         From 0 to `FARTHEST`.
 
+    Raises
+    ------
+    ValueError
+        If an effort lies beyond.
+
     Examples
     --------
     >>> loss_weights(np.array([0.0, 2.0, 6.0])).sum(axis=1)  # x^2 / 2
     array([ 0.,  2., 18.])
     """
+    efforts = np.asarray(efforts, dtype=float)
+    if efforts.min() < 0.0 or efforts.max() > FARTHEST:
+        raise ValueError(f"simple_machine: the loss is known for efforts from 0 to {FARTHEST:g}")
     faces = np.linspace(0.0, FARTHEST, CELLS + 1)
-    reached = np.minimum(faces, np.asarray(efforts, dtype=float)[:, None])
+    reached = np.minimum(faces, efforts[:, None])
     return np.diff(reached**2 / 2, axis=1)
+
+
+def matern(distance: np.ndarray) -> np.ndarray:
+    """Return the Matérn correlation of smoothness 5/2 at a distance in length scales."""
+    scaled = np.sqrt(5.0) * distance
+    return (1.0 + scaled + scaled**2 / 3.0) * np.exp(-scaled)
 
 
 # --- measurements --------------------------------------------------------------------------------
@@ -145,8 +164,10 @@ def problem(
     Raises
     ------
     ValueError
-        If the discrepancy is unknown.
+        If the discrepancy is unknown, or the data are no such Dataset.
     """
+    if data is not None and not (isinstance(data, xr.Dataset) and "effort" in data):
+        raise ValueError("simple_machine: the data must be a Dataset over the coordinate effort")
     if discrepancy not in DISCREPANCIES:
         raise ValueError(
             f"simple_machine: discrepancy {discrepancy!r} is unknown; use one of {DISCREPANCIES}"
@@ -181,14 +202,7 @@ def _bend() -> bj.GaussianField:
     """Return the field ``g``: the logarithm of how fast the slope of the work falls."""
     width = FARTHEST / CELLS
     grid = bj.Grid(s=width * (np.arange(CELLS) + 0.5))
-    return bj.GaussianField(
-        "bend",
-        grid,
-        mean=PRIORS["bend_mean"],
-        sd=PRIORS["sd"],
-        length_scale=PRIORS["length_scale"],
-        smoothness=2.5,
-    )
+    return bj.GaussianField("bend", grid, mean=PRIORS["bend_mean"], **BEND)
 
 
 def _with_losses(effort: np.ndarray) -> Any:
@@ -248,15 +262,9 @@ def _process_at(tree: xr.DataTree, draws: xr.Dataset, effort: float, rng) -> np.
         strict=True,
     )
     for i, (theta, sd, length) in enumerate(settings):
-        covariance = sd**2 * _matern(np.abs(at[:, None] - at) / length)
-        beside = sd**2 * _matern(np.abs(at - effort) / length)
+        covariance = sd**2 * matern(np.abs(at[:, None] - at) / length)
+        beside = sd**2 * matern(np.abs(at - effort) / length)
         solved = np.linalg.solve(covariance + variance * np.eye(at.size), beside)
         left = max(sd**2 - solved @ beside, 0.0)
         found[i] = solved @ (mean - theta * at) + np.sqrt(left) * rng.standard_normal()
     return found
-
-
-def _matern(distance: np.ndarray) -> np.ndarray:
-    """Return the Matérn correlation of smoothness 5/2."""
-    scaled = np.sqrt(5.0) * distance
-    return (1.0 + scaled + scaled**2 / 3.0) * np.exp(-scaled)
