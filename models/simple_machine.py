@@ -1,4 +1,4 @@
-"""The simple machine: what is its efficiency, when the model leaves out the friction?
+"""The simple machine: a physical parameter, when the model leaves out the friction.
 
 A machine delivers work in proportion to the effort put in, ``work = theta effort``: so says the
 model, and theta, the work an effort would give without losses, is a physical quantity.  The true
