@@ -190,13 +190,12 @@ def _constrained(residual: np.ndarray, effort: np.ndarray, nodes: xr.Dataset):
 def _gaussian(residual: np.ndarray, effort: np.ndarray, nodes: xr.Dataset):
     """Do the same where the discrepancy is a Gaussian process, or none."""
     rows, noise = [], machine.NOISE**2 * np.eye(effort.size)
-    for node in range(nodes.sizes["node"]):
-        errors = noise
-        if "discrepancy_sd" in nodes:
-            sd = float(nodes["discrepancy_sd"][node])
-            distance = np.abs(effort[:, None] - effort)
-            scaled = distance / float(nodes["discrepancy_length_scale"][node])
-            errors = noise + sd**2 * machine.matern(scaled)
+    distance, nothing = np.abs(effort[:, None] - effort), np.zeros(nodes.sizes["node"])
+    sds, lengths = nothing, nothing + 1.0
+    if "discrepancy_sd" in nodes:
+        sds, lengths = nodes["discrepancy_sd"].values, nodes["discrepancy_length_scale"].values
+    for sd, length in zip(sds, lengths, strict=True):
+        errors = noise + sd**2 * machine.matern(distance / length)
         factor = np.linalg.cholesky(errors)
         white = np.linalg.solve(factor, np.column_stack([effort, residual.T]))
         slope, white = white[:, 0], white[:, 1:]
