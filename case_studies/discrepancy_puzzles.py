@@ -18,8 +18,8 @@ import bayesjoint as bj
 
 LEVEL = 0.95
 KEPT = 2_000  # draws of theta for each replicate
-TOGETHER = 25  # replicates that are weighted at a time
-NODES = {"none": 1, "uninformative": 2_000, "constrained": 60_000}  # prior draws of the discrepancy
+TOGETHER = 100  # replicates that are weighted at a time
+NODES = {"none": 1, "uninformative": 1_000, "constrained": 60_000}  # prior draws of the discrepancy
 
 
 def load_model(name: str):
@@ -113,6 +113,8 @@ def peelle_coverage(
 
 def prior_of_discrepancy(kind: str, seed: int = 1) -> xr.Dataset:
     """Return draws of what the discrepancy of the simple machine depends on, dim ``node``."""
+    if kind == "none":
+        return xr.Dataset(coords={"node": [0]})
     problem = machine.problem(discrepancy=kind)
     tree = bj.sample(
         problem, draws=10, tune=50, chains=1, random_seed=seed, prior_draws=NODES[kind],

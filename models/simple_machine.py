@@ -46,6 +46,7 @@ NOISE = 0.01
 EFFORTS = 0.2, 4.0  # range of the measurements
 FARTHEST = 6.0  # effort up to which the constrained discrepancy is known
 CELLS = 24  # of the field g, from 0 to there
+ROUNDING = 1e-8  # of the variance of a process: more than rounding errors, less than matters
 DISCREPANCIES = ("none", "uninformative", "constrained")
 
 RANGE = 4.0
@@ -217,54 +218,54 @@ def _with_losses(effort: np.ndarray) -> Any:
 # --- prediction ----------------------------------------------------------------------------------
 
 
-def real_work(tree: xr.DataTree, effort: float, random_seed: int = 0) -> np.ndarray:
-    """Return draws of the work of the real machine at an effort, measured or not.
+def real_work(tree: xr.DataTree, efforts: np.ndarray, random_seed: int = 0) -> np.ndarray:
+    """Return draws of the work of the real machine at some efforts, measured or not.
 
     Parameters
     ----------
     tree : DataTree
         From ``bj.sample`` of a `problem`.
-    effort : float
+    efforts : array, shape (n,)
         Where; at most `FARTHEST` with the constrained discrepancy.
     random_seed : int
         Of the uninformative discrepancy, which is drawn where there are no data.
 
     Returns
     -------
-    array, shape (chain x draw,)
+    array, shape (chain x draw, n)
 
     Notes
     -----
     The uninformative discrepancy given a draw of theta, sd and length scale is the Gaussian process
     conditioned on the residuals of all instruments (Rasmussen & Williams 2006, section 2.2).
     """
+    efforts = np.asarray(efforts, dtype=float)
     draws = tree["posterior"].to_dataset().stack(sample=("chain", "draw"))
-    work = draws["theta"].values * effort
+    work = draws["theta"].values[:, None] * efforts
     if "bend" in draws:
-        losses = loss_weights(np.array([effort])) @ np.exp(draws["bend"].values)
-        return work - losses[0]
+        return (
+            work - np.exp(draws["bend"].transpose("sample", ...).values) @ loss_weights(efforts).T
+        )
     if "discrepancy_sd" in draws:
-        work = work + _process_at(tree, draws, effort, np.random.default_rng(random_seed))
+        work = work + _process_at(tree, draws, efforts, np.random.default_rng(random_seed))
     return work
 
 
-def _process_at(tree: xr.DataTree, draws: xr.Dataset, effort: float, rng) -> np.ndarray:
-    """Return draws of the process at an effort, given the data and every draw."""
+def _process_at(tree: xr.DataTree, draws: xr.Dataset, efforts: np.ndarray, rng) -> np.ndarray:
+    """Return draws of the process at some efforts, given the data and every draw."""
     measured = tree["observed_data"].to_dataset()
     at = measured["effort"].values
-    mean = np.mean([values.values for values in measured.data_vars.values()], axis=0)
-    variance = NOISE**2 / len(measured.data_vars)  # of the mean of all instruments
-    found = np.empty(draws.sizes["sample"])
-    settings = zip(
-        draws["theta"].values,
-        draws["discrepancy_sd"].values,
-        draws["discrepancy_length_scale"].values,
-        strict=True,
+    mean = np.mean([work.values for work in measured.data_vars.values()], axis=0)
+    noise = NOISE**2 / len(measured.data_vars) * np.eye(at.size)  # of the mean of all instruments
+    among, across, new = (
+        np.abs(np.subtract.outer(a, b)) for a, b in ((at, at), (at, efforts), (efforts, efforts))
     )
-    for i, (theta, sd, length) in enumerate(settings):
-        covariance = sd**2 * matern(np.abs(at[:, None] - at) / length)
-        beside = sd**2 * matern(np.abs(at - effort) / length)
-        solved = np.linalg.solve(covariance + variance * np.eye(at.size), beside)
-        left = max(sd**2 - solved @ beside, 0.0)
-        found[i] = solved @ (mean - theta * at) + np.sqrt(left) * rng.standard_normal()
-    return found
+    names = ("theta", "discrepancy_sd", "discrepancy_length_scale")
+    found = []
+    for theta, sd, length in zip(*(draws[name].values for name in names), strict=True):
+        beside = sd**2 * matern(across / length)
+        solved = np.linalg.solve(sd**2 * matern(among / length) + noise, beside)
+        left = sd**2 * (matern(new / length) + ROUNDING * np.eye(efforts.size)) - beside.T @ solved
+        scatter = np.linalg.cholesky(left) @ rng.standard_normal(efforts.size)
+        found.append(solved.T @ (mean - theta * at) + scatter)
+    return np.array(found)

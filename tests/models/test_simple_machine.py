@@ -79,11 +79,11 @@ def test_constraints_find_theta(constrained):
 
 
 def test_beyond_the_data_the_constrained_machine_is_the_real_one(constrained):
-    low, high = interval(model.real_work(constrained, 6.0))
+    low, high = interval(model.real_work(constrained, [6.0]))
     assert low < model.true_work(6.0) < high
     assert high - low < 1.0
     with pytest.raises(ValueError, match="from 0 to 6"):
-        model.real_work(constrained, 7.0)
+        model.real_work(constrained, [7.0])
 
 
 def test_settings_that_make_no_sense_raise():
@@ -133,10 +133,10 @@ def test_the_process_is_carried_to_other_efforts(uninformative):
     """At an effort that was measured: the mean and sd that the posterior has there already."""
     posterior = uninformative["posterior"].to_dataset().isel(effort=5)
     there = (posterior["work_response"] + posterior["work_discrepancy"]).values
-    drawn = model.real_work(uninformative, float(posterior.effort))
+    drawn = model.real_work(uninformative, [float(posterior.effort)])
     assert drawn.mean() == pytest.approx(there.mean(), abs=4 * 0.01 / np.sqrt(1000))
     assert drawn.std() == pytest.approx(there.std(), rel=0.1)
-    low, high = interval(model.real_work(uninformative, 6.0))
+    low, high = interval(model.real_work(uninformative, [6.0]))
     assert low < model.true_work(6.0) < high
 
 
