@@ -151,6 +151,10 @@ class ModalErrors:
         """Return a draw of the discrepancy given the residuals (Matheron's rule)."""
         draw = self.draw_discrepancy(rng)
         noise = np.sqrt(self.variance) * rng.standard_normal(residual.size)
-        solved = self.solve(residual - draw - noise).reshape(*self.noise.shape, 1)
-        gained = self.modes.variances.ravel()[:, None] * self._project(solved)
-        return draw + self._expand(np.tensordot(self.mixing, gained, 1)).ravel()
+        return draw + self.discrepancy_times(self.solve(residual - draw - noise))
+
+    def discrepancy_times(self, array: np.ndarray) -> np.ndarray:
+        """Return the covariance of the discrepancy times a vector or columns."""
+        within = self._project(array.reshape(*self.noise.shape, -1))
+        scaled = self.modes.variances.ravel()[:, None] * within
+        return self._expand(np.tensordot(self.mixing, scaled, 1)).reshape(array.shape)
