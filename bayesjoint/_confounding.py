@@ -7,7 +7,9 @@ import numpy as np
 from bayesjoint._informed import Informed
 
 
-def of_discrepancies(informed: Informed, physical: np.ndarray) -> dict[str, Any]:
+def of_discrepancies(
+    informed: Informed, physical: np.ndarray, prior_sd: np.ndarray
+) -> dict[str, Any]:
     """Return how each unknown is confounded with each discrepancy, as variables of a dataset.
 
     Parameters
@@ -15,6 +17,7 @@ def of_discrepancies(informed: Informed, physical: np.ndarray) -> dict[str, Any]
     informed : Informed
     physical : ndarray, shape (cell, mode)
         Its directions in physical units.
+    prior_sd : ndarray, shape (cell,)
 
     Returns
     -------
@@ -23,7 +26,7 @@ def of_discrepancies(informed: Informed, physical: np.ndarray) -> dict[str, Any]
         the discrepancy were known; ``confounding_mode`` (discrepancy, scalar, datum): how the
         discrepancy changes, in the units of the data, where a scalar unknown is one posterior sd
         greater; ``confounding_rms`` (discrepancy, scalar, modality): the same in noise sd, root
-        mean square over the data.  Empty without discrepancies, or where modes are left out.
+        mean square over the data.  Empty without discrepancies.
 
     Notes
     -----
@@ -31,12 +34,14 @@ def of_discrepancies(informed: Informed, physical: np.ndarray) -> dict[str, Any]
     -K C^-1 J Cov(theta)``, C = R + K: the mode is that of the regression of delta on theta.
     """
     functions, names = informed.functions, list(informed.functions.build.factors)
-    if not names or not informed.complete:
+    if not names:
         return {}
     scalars = _scalars(informed)
     left = 1.0 / (1.0 + informed.spectrum.values)
-    variance = np.maximum(physical**2 @ left, np.finfo(float).tiny)
-    shares = [1.0 - _known(informed, name, physical) / variance for name in names]
+    # Directions without pair, which no data inform, keep the variance of the prior.
+    rest = prior_sd**2 - np.sum(physical**2, axis=1) if not informed.complete else 0.0
+    variance = np.maximum(physical**2 @ left + rest, np.finfo(float).tiny)
+    shares = [1.0 - (_known(informed, n, physical) + rest) / variance for n in names]
     cells = list(scalars.values())
     moved = informed.pushed @ (left * physical[cells]).T / np.sqrt(variance[cells])
     solved = functions.rotate(informed.actions.errors.solve(moved), transposed=True)
@@ -66,7 +71,10 @@ def _scalars(informed: Informed) -> dict[str, int]:
 
 
 def _known(informed: Informed, name: str, physical: np.ndarray) -> np.ndarray:
-    """Return the posterior variance of each cell if one discrepancy were known."""
+    """Return the posterior variance of each cell if one discrepancy were known.
+
+    Of the directions with a pair: those that no data inform stay so.
+    """
     functions, pushed = informed.functions, informed.pushed
     errors = functions.errors(informed.actions.point, power=True, without=[name])
     gained = pushed.T @ (errors.solve(pushed) - informed.actions.errors.solve(pushed))

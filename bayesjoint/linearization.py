@@ -179,7 +179,8 @@ def linearization_at_point(
         "white_point": ("unknown", white),
         "log_posterior": ((), float(functions.density(point)[0])),
     }
-    variables |= of_discrepancies(informed, variables["physical_vectors"][1])
+    physical, prior_sd = variables["physical_vectors"][1], variables["prior_sd"][1]
+    variables |= of_discrepancies(informed, physical, prior_sd)
     coords = {
         **space.index_coords(functions),
         "mode": np.arange(spectrum.values.size),

@@ -48,10 +48,10 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
           "depth and volume_change trade off, r = 0.97";
         - ``correlation`` (parameter, parameter_other): of the posterior. Summaries of fields have
           NaN here;
-        - ``confounding`` (discrepancy, parameter), with discrepancies and up to 2,000 unknowns:
-          the share of the posterior variance, linearised, that would vanish if the discrepancy
-          were known; ``attrs["words"]`` says it of parameters that lose half or more, and how the
-          discrepancy changes with them;
+        - ``confounding`` (discrepancy, parameter), where there are discrepancies: the share of the
+          posterior variance, linearised, that would vanish if the discrepancy were known;
+          ``attrs["words"]`` says it of parameters that lose half or more, and how the discrepancy
+          changes with them;
         - ``<latent>_contraction`` (dims of the latent) for every latent that is summarised.
 
     Raises
