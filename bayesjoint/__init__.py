@@ -21,6 +21,7 @@ _HOMES = {
         "CrossGradient",
         "JointSparsity",
         "JointTotalVariation",
+        "PropertyMixture",
         "PropertyRelation",
     ],
     "discrepancy": ["JointDiscrepancy"],

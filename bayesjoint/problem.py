@@ -28,8 +28,8 @@ class JointProblem:
         What was measured.
     couplings : sequence of couplings, optional
         How latents inform each other a priori: potentials as `CrossGradient`,
-        `JointTotalVariation` and `JointSparsity`, or joint priors as `CorrelatedFields` and
-        `PropertyRelation`.
+        `JointTotalVariation` and `JointSparsity`, or joint priors as `CorrelatedFields`,
+        `PropertyMixture` and `PropertyRelation`.
     discrepancy : JointDiscrepancy or a sequence of them, optional
         Errors of the physics.
 
