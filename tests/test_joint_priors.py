@@ -24,6 +24,10 @@ def straight(a, slope):
     return slope * a
 
 
+def plane(a, b):
+    return a - 0.3 * b
+
+
 def squared(a, offset):
     return (a - offset) ** 2
 
@@ -67,6 +71,19 @@ def related_covariance(problem, slope):
     return root @ root.T
 
 
+def chained_covariance(problem):
+    """Return that of c = a - 0.3 b + scatter, b = 2 a + scatter; latents c, b, a."""
+    factor, none = roots(problem), np.zeros((CELLS, CELLS))
+    root = np.block(
+        [
+            [factor["c"], -0.3 * factor["b"], 0.4 * factor["a"]],
+            [none, factor["b"], 2.0 * factor["a"]],
+            [none, none, factor["a"]],
+        ]
+    )
+    return root @ root.T
+
+
 CASES = {
     "two fields": (
         problem(bj.CorrelatedFields("a", "b", correlation=-0.8), names="ba"),
@@ -90,6 +107,14 @@ CASES = {
             names="ba",
         ),
         lambda p: related_covariance(p, -0.3),
+    ),
+    "relation of a relation": (
+        problem(
+            bj.PropertyRelation("c", given=("a", "b"), function=plane),
+            bj.PropertyRelation("b", given="a", function=straight, coefficients={"slope": 2.0}),
+            names="cba",
+        ),
+        chained_covariance,
     ),
 }
 
