@@ -22,6 +22,7 @@ class Unknown:
     white: bool = True
     of_errors: bool = False  # enters the covariance of the errors, not the response
     units: str = ""
+    dims: tuple[str, ...] = ()  # of a hyperparameter that is no scalar, where they are named
 
 
 @dataclass(eq=False)
@@ -90,7 +91,9 @@ class ModelBuild:
             settings = {"dims": dims} if dims else {}
             tensor = value.distribution(name, **value.parameters, **settings)
         self.values[name] = tensor
-        self.unknowns.append(Unknown(name, variable, kind, value.is_white, of_errors, units))
+        self.unknowns.append(
+            Unknown(name, variable, kind, value.is_white, of_errors, units, dims or ())
+        )
         self.log_priors[name] = value.log_density(tensor)
         return tensor
 

@@ -249,11 +249,8 @@ class LatentSpace:
         arrays = {}
         for unknown, value in zip(self.unknowns, self.values(point), strict=True):
             latent = self.functions.problem.latent.get(unknown.name)
-            dims = (
-                latent.dims
-                if latent is not None
-                else tuple(f"{unknown.name}_dim_{i}" for i in range(value.ndim))
-            )
+            numbered = tuple(f"{unknown.name}_dim_{i}" for i in range(value.ndim))
+            dims = latent.dims if latent is not None else unknown.dims or numbered
             coords = {d: c for d, c in self.functions.problem.coords.items() if d in dims}
             arrays[unknown.name] = xr.DataArray(
                 value, dims=dims, coords=coords, attrs={"units": unknown.units}

@@ -169,6 +169,9 @@ class JointProblem:
             for dim, values in latent.grid_coords.items():
                 attrs = {"units": units[dim]} if units.get(dim) else {}
                 coords[dim] = xr.DataArray(np.asarray(values), dims=dim, attrs=attrs)
+        for coupling in self.couplings:
+            for dim, labels in getattr(coupling, "coords", {}).items():
+                coords[dim] = xr.DataArray(labels, dims=dim)
         for modality in self.modalities:
             for dim, values in modality.coords.items():
                 attrs = modality.data[dim].attrs if dim in modality.data.coords else {}

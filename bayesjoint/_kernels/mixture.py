@@ -137,6 +137,10 @@ class GaussianMixture:
         second = self.proportions @ (self.sds**2 + self.means**2)
         return np.sqrt(second - (self.proportions @ self.means) ** 2)
 
+    @cached_property
+    def _inverses(self) -> np.ndarray:
+        return np.linalg.inv(self.factors)
+
     def whitened(self, x: np.ndarray) -> np.ndarray:
         """Return ``C_k^-1 (x - mean_k) / sd_k`` of the leading properties of x (cell, property).
 
@@ -144,7 +148,7 @@ class GaussianMixture:
         """
         count = x.shape[1]
         e = (x[:, None, :] - self.means[:, :count]) / self.sds[:, :count]
-        return np.linalg.solve(self.factors[:, :count, :count], e[..., None])[..., 0]
+        return np.einsum("kij,nkj->nki", self._inverses[:, :count, :count], e)
 
     def _log_terms(self, x: np.ndarray) -> np.ndarray:
         """Return log of proportion times density, shape (cell, unit)."""
@@ -201,7 +205,7 @@ class GaussianMixture:
         log_weights, means, sds = self.given(before)
         at = quantile(standardised(x[:, -1], log_weights, means, sds), log_weights, means, sds)
         # (unit, whitened property, property): the change of whitened properties
-        moved = np.linalg.inv(self.factors[:, :index, :index]) / self.sds[:, None, :index]
+        moved = self._inverses[:, :index, :index] / self.sds[:, None, :index]
         terms = -np.einsum("nkj,kjq->nkq", self.whitened(before), moved)
         mean = np.einsum("nk,nkq->nq", np.exp(log_weights), terms)
         of_means = self.sds[:, index, None] * np.einsum(

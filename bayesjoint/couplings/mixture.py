@@ -121,6 +121,11 @@ class PropertyMixture:
         """Name of the dimension of the units."""
         return f"{self.name}_unit"
 
+    @property
+    def coords(self) -> dict[str, list[str]]:
+        """Labels along the dimension of the units."""
+        return {self.unit: list(self.labels)}
+
     def before(self, name: str) -> tuple[str, ...]:
         """Return the fields that must be known before the one named."""
         return self.latents[: self.latents.index(name)]
@@ -271,7 +276,7 @@ class PropertyMixture:
         if not isinstance(value, Prior):
             return pt.as_tensor(np.asarray(value, dtype=float))
         if key not in build.values:
-            build.add_coords({self.unit: list(self.labels)})
+            build.add_coords(self.coords)
             of_all = key.endswith("_correlation") and value.dist().ndim != 1
             build.unknown(key, value, dims=None if of_all else (self.unit,), units=units)
         return build.values[key]
