@@ -80,7 +80,9 @@ class PropertyMixture:
     >>> rocks = bj.PropertyMixture(
     ...     "rocks", labels=["sediment", "basement"],
     ...     proportions=bj.Prior(pm.Dirichlet, a=[4.0, 4.0]),
-    ...     means={"velocity": [2.2, 4.5], "density": bj.Prior(pm.Normal, mu=[2200, 2700], sigma=50)},
+    ...     means={
+    ...         "velocity": [2.2, 4.5], "density": bj.Prior(pm.Normal, mu=[2200, 2700], sigma=50)
+    ...     },
     ...     sds={"velocity": [0.3, 0.4], "density": 60.0}, correlation=0.5,
     ... )
     >>> rocks.unknowns()

@@ -13,6 +13,7 @@ from bayesjoint.plots._fields import (
     draw_profile,
     flat_enough,
     oriented,
+    points_down,
     proportion,
 )
 from bayesjoint.plots._style import SEQUENTIAL, WIDTH, colours, new_figure, styled, words
@@ -63,13 +64,13 @@ def plot_membership(dt: xr.DataTree, mixture: str | None = None) -> Figure:
     maps = [flat_enough(report["probability"].sel(unit=u)) for u in report["unit"].values]
     columns = min(len(maps) + 1, ACROSS)
     rows = -(-(len(maps) + 1) // columns)
-    height = proportion(maps[0][0]) * (WIDTH / columns - 1.1) + 1.05
-    fig = new_figure(rows * float(np.clip(height, 1.8, 4.5)) + 0.45)
+    height = proportion(maps[0][0]) * (WIDTH / columns - 1.0) + 0.85
+    fig = new_figure(rows * float(np.clip(height, 1.8, 4.5)) + 0.25)
     axes = fig.subplots(rows, columns, squeeze=False).ravel()
     for ax, (values, where) in zip(axes, maps, strict=False):
         name = str(values["unit"].item())
-        share = f"prior {float(report['prior_probability'].sel(unit=name)):.2g}, "
-        share += f"share of volume {float(report['share'].sel(unit=name)):.2g}"
+        before, now = (float(report[v].sel(unit=name)) for v in ("prior_probability", "share"))
+        share = f"volume {now:.2f}, prior {before:.2f}"
         ax.set_title(f"{words(name)}{', ' + where if where else ''}\n{share}")
         draw_image(ax, values, "probability", cmap=SEQUENTIAL, vmin=0.0, vmax=1.0)
     _most_likely(axes[len(maps)], report)
@@ -111,8 +112,6 @@ def _rgb(colour: str) -> tuple[float, float, float]:
 
 
 def _profile(report: xr.Dataset) -> Figure:
-    from bayesjoint.plots._fields import points_down
-
     units = [str(name) for name in report["unit"].values]
     palette, values = colours(units), report["probability"]
     (dim,) = (str(d) for d in report["most_likely"].dims)
