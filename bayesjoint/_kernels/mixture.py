@@ -10,10 +10,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_ndtr, logsumexp, ndtri_exp
+from scipy.special import log_ndtr, logsumexp, ndtr, ndtri_exp
 
 STEPS, ACCURACY = 200, 1e-13  # of the search for a quantile, relative, in units of u
 NEARLY = 1e-9  # from here one step of Newton's method makes the rest
+PLAIN = -20.0  # u from which probabilities are added as they are
 LOG_ROOT = 0.5 * np.log(2.0 * np.pi)
 
 
@@ -61,27 +62,43 @@ def _from_below(t: np.ndarray, log_weights: np.ndarray, means: np.ndarray, sds: 
 
     On ``-sqrt(-2 log F)``, which is nearly linear in the tail of a normal distribution.
     """
-    ends = means + sds * t[..., None]
+    ends, weights = means + sds * t[..., None], np.exp(log_weights)
     low, high = ends.min(axis=-1), ends.max(axis=-1)
-    goal, y = -np.sqrt(-2.0 * log_ndtr(t)), np.sum(np.exp(log_weights) * ends, axis=-1)
+    goal, y = -np.sqrt(-2.0 * log_ndtr(t)), np.sum(weights * ends, axis=-1)
     done = low >= high
     y = np.where(done, low, y)
-    for _ in range(STEPS):
-        e = (y[..., None] - means) / sds
-        log_below = logsumexp(log_weights + log_ndtr(e), axis=-1)
-        log_density = logsumexp(log_weights - 0.5 * e**2 - LOG_ROOT - np.log(sds), axis=-1)
-        root = np.sqrt(-2.0 * np.minimum(log_below, -1e-300))
-        gap = -root - goal
-        low, high = np.where(gap < 0, y, low), np.where(gap < 0, high, y)
-        with np.errstate(over="ignore", invalid="ignore"):
-            moved = y - gap * root * np.exp(log_below - log_density)
-        inside, off = (moved > low) & (moved < high), np.abs(gap) / (1.0 - goal)
-        halfway = np.where(off <= ACCURACY, y, 0.5 * (low + high))
-        y = np.where(done, y, np.where(inside, moved, halfway))
-        done |= (off <= np.where(inside, NEARLY, ACCURACY)) | (low >= high) | np.isnan(gap)
-        if np.all(done):
-            break
+    by_logs = np.min(t, initial=0.0) < PLAIN
+    given = (log_weights, weights, means, sds)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for _ in range(STEPS):
+            log_below, ratio = _by_logs(y, *given) if by_logs else _plainly(y, *given)
+            root = np.sqrt(-2.0 * np.minimum(log_below, -1e-300))
+            gap = -root - goal
+            low, high = np.where(gap < 0, y, low), np.where(gap < 0, high, y)
+            moved = y - gap * root * ratio
+            inside, off = (moved > low) & (moved < high), np.abs(gap) / (1.0 - goal)
+            halfway = np.where(off <= ACCURACY, y, 0.5 * (low + high))
+            y = np.where(done, y, np.where(inside, moved, halfway))
+            done |= (off <= np.where(inside, NEARLY, ACCURACY)) | (low >= high) | np.isnan(gap)
+            if np.all(done):
+                break
     return y
+
+
+def _plainly(y: np.ndarray, _: np.ndarray, weights: np.ndarray, means: np.ndarray, sds: np.ndarray):
+    """Return ``log F`` and ``F / f``; faster, where probabilities do not underflow."""
+    e = (y[..., None] - means) / sds
+    below = np.sum(weights * ndtr(e), axis=-1)
+    density = np.sum(weights / sds * np.exp(-0.5 * e**2), axis=-1)
+    return np.log(below), below / density * np.exp(LOG_ROOT)
+
+
+def _by_logs(y: np.ndarray, log_weights: np.ndarray, _: np.ndarray, means: np.ndarray, sds):
+    """Return ``log F`` and ``F / f``, however small they are."""
+    e = (y[..., None] - means) / sds
+    log_below = logsumexp(log_weights + log_ndtr(e), axis=-1)
+    log_density = logsumexp(log_weights - 0.5 * e**2 - LOG_ROOT - np.log(sds), axis=-1)
+    return log_below, np.exp(log_below - log_density)
 
 
 def standardised(

@@ -10,10 +10,9 @@ from pytensor.graph.op import Op
 from pytensor.graph.replace import _vectorize_node
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
-from bayesjoint._kernels.mixture import ACCURACY, LOG_ROOT, NEARLY, STEPS, quantile
+from bayesjoint._kernels.mixture import ACCURACY, LOG_ROOT, NEARLY, PLAIN, STEPS, quantile
 
 FAR = -30.0  # below, the normal distribution function is a series
-PLAIN = -20.0  # u from which probabilities are added as they are
 HALF, ROOT = math.sqrt(0.5), math.sqrt(2.0 * math.pi)
 IMPLEMENTATION = 3  # compiled code is kept on disk under this number: change it with the code
 
