@@ -233,7 +233,7 @@ class GaussianField:
         standard, shift = coupling.shape(build, self) if coupling is not None else (white, 0.0)
         deviation = self._deviation(build, standard)
         field_ = mean + shift + deviation
-        if hasattr(coupling, "from_standard"):
+        if coupling is not None and hasattr(coupling, "from_standard"):
             field_ = coupling.from_standard(build, self, field_)
         field_ = pt.specify_shape(field_, self.shape)
         build.values[self.name] = pm.Deterministic(self.name, field_, dims=self.dims)

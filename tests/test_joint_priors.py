@@ -108,6 +108,23 @@ CASES = {
         ),
         lambda p: related_covariance(p, -0.3),
     ),
+    "mixture of one unit": (
+        problem(
+            bj.PropertyMixture(
+                "rocks",
+                labels=["all"],
+                proportions=[1.0],
+                means={"a": [0.0], "b": [0.0]},
+                sds={name: SDS[name] for name in "ab"},
+                correlation=-0.8,
+            ),
+            names="ba",
+            sd=1.0,
+        ),
+        lambda p: correlated_covariance(
+            problem(names="ba"), "ab", np.array([[1.0, -0.8], [-0.8, 1.0]])
+        ),
+    ),
     "relation of a relation": (
         problem(
             bj.PropertyRelation("c", given=("a", "b"), function=plane),

@@ -7,7 +7,7 @@ one that of its mixture given those before it (Rosenblatt 1952, doi 10.1214/aoms
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import log_ndtr, logsumexp, ndtr, ndtri_exp
@@ -111,7 +111,7 @@ def standardised(
     return np.where(below < above, 1.0, -1.0) * ndtri_exp(np.minimum(below, above))
 
 
-def correlation_matrices(correlation: np.ndarray, properties: int) -> np.ndarray:
+def correlation_matrices(correlation: Any, properties: int) -> np.ndarray:
     """Return the matrices of one number for all pairs, one a unit, a matrix, or one a unit."""
     given = np.asarray(correlation, dtype=float)
     if given.ndim < 2:
@@ -120,7 +120,7 @@ def correlation_matrices(correlation: np.ndarray, properties: int) -> np.ndarray
     return given[..., :properties, :properties]
 
 
-def correlation_factors(correlation: np.ndarray, units: int, properties: int) -> np.ndarray:
+def correlation_factors(correlation: Any, units: int, properties: int) -> np.ndarray:
     """Return the Cholesky factors of correlations within units, (unit, property, property)."""
     lower = np.linalg.cholesky(correlation_matrices(correlation, properties))
     return np.broadcast_to(lower, (units, properties, properties))

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-from scipy.stats import norm
 
 from bayesjoint import _validate
 from bayesjoint._build import ModelBuild
 from bayesjoint._kernels.mixture import GaussianMixture, correlation_factors
-from bayesjoint.couplings import _mixture_checks
+from bayesjoint.couplings import _mixture_settings
 from bayesjoint.couplings._common import fields_on_one_grid
 from bayesjoint.couplings._quantile import MixtureQuantile
 from bayesjoint.priors import Prior
@@ -102,7 +101,7 @@ class PropertyMixture:
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "means", dict(self.means))
         object.__setattr__(self, "sds", dict(self.sds))
-        _mixture_checks.check(self)
+        _mixture_settings.check(self)
 
     # ---- what a problem asks of a coupling ----------------------------------------------------
 
@@ -184,27 +183,10 @@ class PropertyMixture:
         >>> rocks.means["velocity"]
         array([4.5, 2.9])
         """
-        owner = f"PropertyMixture {name!r}"
-        if not 0.0 < inside < 1.0:
-            raise ValueError(f"{owner}: inside must lie between 0 and 1, {inside} given")
-        fields = list(next(iter(bounds.values()), {}))
-        for label, given in bounds.items():
-            if set(given) != set(fields):
-                raise ValueError(
-                    f"{owner}: {label!r} has bounds of {sorted(given)}, others of "
-                    f"{sorted(fields)}; give those of each field"
-                )
-        ends = {f: np.array([given[f] for given in bounds.values()], dtype=float) for f in fields}
-        for field, pairs in ends.items():
-            if not np.all(pairs[:, 0] < pairs[:, 1]):
-                raise ValueError(
-                    f"{owner}: the bounds of {field!r} must be (lower, upper), the lower one first"
-                )
-        reach = norm.ppf(0.5 + inside / 2)
+        means, sds = _mixture_settings.between(f"PropertyMixture {name!r}", bounds, inside)
         return cls(
             name, labels=list(bounds), proportions=proportions, correlation=correlation,
-            means={field: pairs.mean(axis=1) for field, pairs in ends.items()},
-            sds={field: np.ptp(pairs, axis=1) / (2 * reach) for field, pairs in ends.items()},
+            means=means, sds=sds,
         )  # fmt: skip
 
     @property
@@ -223,7 +205,7 @@ class PropertyMixture:
             return None
         names = [self.latents[i] for i in index]
         correlation = self.correlation if len(index) > 1 else None
-        if not isinstance(correlation, Prior) and np.ndim(correlation) > 1:
+        if isinstance(correlation, (list, tuple, np.ndarray)) and np.ndim(correlation) > 1:
             correlation = np.asarray(correlation)[..., index, :][..., index]
         return PropertyMixture(
             self.name, labels=self.labels, proportions=self.proportions,

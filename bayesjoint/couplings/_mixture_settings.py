@@ -1,10 +1,12 @@
-"""What must hold of the settings of a mixture of rock units."""
+"""What must hold of the settings of a mixture of rock units, and units given by bounds."""
 
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pymc as pm
+from scipy.stats import norm
 
 from bayesjoint import _validate
 from bayesjoint._kernels.mixture import correlation_matrices
@@ -35,7 +37,7 @@ def check(mixture: "PropertyMixture") -> None:
     _check_labels(mixture)
 
 
-def _check_proportions(owner: str, proportions: Any, labels: tuple[str, ...]) -> None:
+def _check_proportions(owner: str, proportions: Any, labels: Sequence[str]) -> None:
     size = len(labels)
     if isinstance(proportions, Prior):
         drawn = pm.draw(proportions.dist(), random_seed=0)
@@ -59,7 +61,7 @@ def _check_proportions(owner: str, proportions: Any, labels: tuple[str, ...]) ->
         )
 
 
-def _check_moment(owner: str, value: Any, labels: tuple[str, ...], number: bool) -> None:
+def _check_moment(owner: str, value: Any, labels: Sequence[str], number: bool) -> None:
     unknown = isinstance(value, Prior)
     shape = value.dist().type.shape if unknown else np.shape(value)
     if shape != (len(labels),) and not (shape == () and (number or unknown)):
@@ -137,3 +139,27 @@ def _same(parameter: np.ndarray, i: int, j: int) -> bool:
             order[[i, j]] = order[[j, i]]
         moved = np.take(moved, order, axis=axis)
     return np.array_equal(moved, parameter)
+
+
+def between(
+    owner: str, bounds: Mapping[str, Mapping[str, tuple[float, float]]], inside: float
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return means and sds of units, by field, that have a share of their probability in bounds."""
+    if not 0.0 < inside < 1.0:
+        raise ValueError(f"{owner}: inside must lie between 0 and 1, {inside} given")
+    fields = list(next(iter(bounds.values()), {}))
+    for label, given in bounds.items():
+        if set(given) != set(fields):
+            raise ValueError(
+                f"{owner}: {label!r} has bounds of {sorted(given)}, others of {sorted(fields)}; "
+                "give those of each field"
+            )
+    ends = {f: np.array([given[f] for given in bounds.values()], dtype=float) for f in fields}
+    for field, pairs in ends.items():
+        if not np.all(pairs[:, 0] < pairs[:, 1]):
+            raise ValueError(
+                f"{owner}: the bounds of {field!r} must be (lower, upper), the lower one first"
+            )
+    width = 2.0 * norm.ppf(0.5 + inside / 2)
+    means = {field: pairs.mean(axis=1) for field, pairs in ends.items()}
+    return means, {field: np.ptp(pairs, axis=1) / width for field, pairs in ends.items()}
