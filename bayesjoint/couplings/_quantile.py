@@ -14,7 +14,7 @@ from bayesjoint._kernels.mixture import ACCURACY, LOG_ROOT, NEARLY, PLAIN, STEPS
 
 FAR = -30.0  # below, the normal distribution function is a series
 HALF, ROOT = math.sqrt(0.5), math.sqrt(2.0 * math.pi)
-IMPLEMENTATION = 3  # compiled code is kept on disk under this number: change it with the code
+IMPLEMENTATION = 4  # compiled code is kept on disk under this number: change it with the code
 
 
 class MixtureQuantile(Op):
@@ -107,10 +107,9 @@ def _sums(y, sign, log_weights, means, sds, logs, below, density):
     total, slope = 0.0, 1e-300
     for k in range(sds.size):
         e = (y - sign * means[k]) / sds[k]
-        weight = math.exp(log_weights[k])
-        total += weight * 0.5 * math.erfc(-e * HALF)
-        slope += weight / sds[k] * math.exp(-0.5 * e * e)
-    return math.log(max(total, 1e-300)), 0.0, total / slope * ROOT
+        total += below[k] * math.erfc(-e * HALF)
+        slope += density[k] * math.exp(-0.5 * e * e)
+    return math.log(max(0.5 * total, 1e-300)), 0.0, 0.5 * total / slope * ROOT
 
 
 @numba_njit(fastmath=False)
@@ -123,7 +122,9 @@ def _find(t, sign, log_weights, means, sds, below, density):
     for k in range(sds.size):
         end = sign * means[k] + sds[k] * t
         low, high = min(low, end), max(high, end)
-        y += math.exp(log_weights[k]) * end
+        below[k] = math.exp(log_weights[k])  # weights, where probabilities are added plainly
+        density[k] = below[k] / sds[k]
+        y += below[k] * end
     if not low < high:
         return low
     goal, logs = -math.sqrt(-2.0 * _log_below(t)), t < PLAIN

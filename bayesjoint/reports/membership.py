@@ -56,7 +56,7 @@ def membership(dt: xr.DataTree, mixture: str | None = None) -> xr.Dataset:
     >>> from bayesjoint.reports import membership
     >>> from bayesjoint.reports.example_units import example_units
     >>> report = membership(example_units())
-    >>> report["probability"].dims, list(report["unit"].values)
+    >>> report["probability"].dims, report["unit"].values.tolist()
     (('unit', 'depth', 'x'), ['sediment', 'basement'])
     """
     ds = _read.linearization(dt)
