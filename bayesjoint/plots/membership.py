@@ -64,7 +64,7 @@ def plot_membership(dt: xr.DataTree, mixture: str | None = None) -> Figure:
     maps = [flat_enough(report["probability"].sel(unit=u)) for u in report["unit"].values]
     columns = min(len(maps) + 1, ACROSS)
     rows = -(-(len(maps) + 1) // columns)
-    height = proportion(maps[0][0]) * (WIDTH / columns - 1.0) + 0.85
+    height = proportion(maps[0][0]) * (WIDTH / columns - 1.0) + 0.97
     fig = new_figure(rows * float(np.clip(height, 1.8, 4.5)) + 0.25)
     axes = fig.subplots(rows, columns, squeeze=False).ravel()
     for ax, (values, where) in zip(axes, maps, strict=False):
