@@ -22,7 +22,7 @@ class Unknown:
     white: bool = True
     of_errors: bool = False  # enters the covariance of the errors, not the response
     units: str = ""
-    labels: Mapping[str, list[str]] = field(default_factory=dict)  # of its dims, where it has own
+    dims: tuple[str, ...] = ()  # of a hyperparameter that is no scalar, where they are named
 
 
 @dataclass(eq=False)
@@ -94,7 +94,9 @@ class ModelBuild:
             tensor = value.distribution(name, **value.parameters, **settings)
             self.log_priors[name] = value.log_density(tensor)
         self.values[name] = tensor
-        self.unknowns.append(Unknown(name, variable, kind, value.is_white, of_errors, units))
+        self.unknowns.append(
+            Unknown(name, variable, kind, value.is_white, of_errors, units, dims or ())
+        )
         return tensor
 
     def correlation(self, name: str, value: Prior, between: Sequence[str], **settings: Any):
@@ -117,7 +119,7 @@ class ModelBuild:
         tensor = pt.specify_shape(matrix[first, second], (len(pairs),))
         self.values[name] = pm.Deterministic(name, tensor, dims=dim)
         unknown = Unknown(
-            name, f"{name}_factor", "hyperparameter", white=False, labels={dim: pairs}, **settings
+            name, f"{name}_factor", "hyperparameter", white=False, dims=(dim,), **settings
         )
         self.unknowns.append(unknown)
         self.log_priors[name] = value.log_density(factor)

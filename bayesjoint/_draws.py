@@ -81,7 +81,7 @@ class DrawTable:
         arrays = {}
         for unknown in self.space.unknowns:
             latent = self.functions.problem.latent.get(unknown.name)
-            dims = latent.dims if latent is not None else tuple(unknown.labels) or None
+            dims = latent.dims if latent is not None else unknown.dims or None
             arrays[unknown.name] = self.array(
                 self.values[unknown.name], dims, unknown.name, unknown.units
             )

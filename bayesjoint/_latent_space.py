@@ -14,10 +14,10 @@ from pytensor.gradient import pushforward
 from bayesjoint._build import in_order
 from bayesjoint._compile import INTERPRETED, over_rows
 from bayesjoint._functions import ModelFunctions
-from bayesjoint._kernels.factors import DenseFactor, DiagonalFactor, Factor
+from bayesjoint._kernels.factors import DenseFactor, DiagonalFactor, Factor, ScaledFactor
 from bayesjoint._mixing import Mixing, mixing
 from bayesjoint._prior import prior_precision
-from bayesjoint.couplings import CorrelatedFields
+from bayesjoint.couplings import CorrelatedFields, PropertyMixture
 from bayesjoint.latents import GaussianField
 
 NEWTON_STEPS = 100
@@ -80,15 +80,19 @@ class LatentSpace:
         return keys, self.functions.compile(pushed)
 
     def slopes(self, point: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
-        """Return the slope of each relation in each source, of every cell, by their names."""
-        if not self.functions.build.shifts:
-            return {}
-        keys, function = self._slope_function
-        sizes = {n: w.stop - w.start for n, w in self.cell_slices.items()}
-        return {
-            key: np.broadcast_to(np.ravel(slope), sizes[key[0]])
-            for key, slope in zip(keys, function(point), strict=True)
-        }
+        """Return the slope of each property in what it follows from, of every cell, by names."""
+        build, found = self.functions.build, {}
+        if build.shifts:
+            keys, function = self._slope_function
+            sizes = {n: w.stop - w.start for n, w in self.cell_slices.items()}
+            for key, slope in zip(keys, function(point), strict=True):
+                found[key] = np.broadcast_to(np.ravel(slope), sizes[key[0]])
+        values = dict(zip(self.names, self.values(point), strict=True))
+        for name, coupling in build.shaping.items():
+            if isinstance(coupling, PropertyMixture):
+                keys = [(name, before) for before in coupling.before(name)]
+                found |= dict(zip(keys, coupling.local(name, values)[1], strict=True))
+        return found
 
     def values(self, point: np.ndarray) -> list[np.ndarray]:
         """Return the physical values at a flat point, in the order of ``names``."""
@@ -125,7 +129,11 @@ class LatentSpace:
     def _factor(self, unknown, point: np.ndarray, values: Mapping, scaling: "Scaling") -> Factor:
         latent = self.functions.problem.latent.get(unknown.name)
         if isinstance(latent, GaussianField):
-            return latent.factor(values)
+            mixture = self._mixture_of(unknown.name)
+            factor = latent.factor(values)
+            if mixture is None:
+                return factor
+            return ScaledFactor(mixture.local(unknown.name, values)[0], factor)
         where, cells = self.unknown_slices[unknown.name], self.cell_slices[unknown.name]
         tangents = np.eye(where.stop - where.start)
         if unknown.white:
@@ -134,6 +142,10 @@ class LatentSpace:
         rows[:, where] = tangents
         pushed = self._pushed(scaling.to_flat(rows), point)[0][:, cells]
         return DiagonalFactor(pushed[0]) if unknown.white else DenseFactor(pushed.T)
+
+    def _mixture_of(self, name: str) -> PropertyMixture | None:
+        coupling = self.functions.build.shaping.get(name)
+        return coupling if isinstance(coupling, PropertyMixture) else None
 
     def physical(self, factors: Mapping[str, Factor], columns: np.ndarray) -> np.ndarray:
         """Return ``L`` times columns of white coordinates, shape (cell, k)."""
@@ -150,8 +162,9 @@ class LatentSpace:
     @property
     def labels(self) -> dict[str, xr.DataArray]:
         """Coordinates of dims that unknowns bring with them."""
-        given = {dim: labels for u in self.unknowns for dim, labels in u.labels.items()}
-        return {dim: xr.DataArray(labels, dims=dim) for dim, labels in given.items()}
+        known = self.functions.build.model.coords
+        dims = {dim for unknown in self.unknowns for dim in unknown.dims}
+        return {dim: xr.DataArray(np.asarray(known[dim]), dims=dim) for dim in dims}
 
     def point_of_values(
         self, values: Mapping[str, Any], start: np.ndarray | None = None
@@ -184,6 +197,13 @@ class LatentSpace:
                 f"{name!r} is given with shape {np.shape(target)}, "
                 f"{self.value_shapes[index]} is needed"
             )
+        if (mixture := self._mixture_of(name)) is not None:
+            values = dict(zip(self.names, self.values(point), strict=True))
+            standard = mixture.standard(name, values, target).reshape(-1, 1)
+            factor = self.functions.problem.latent[name].factor(values)
+            point = point.copy()
+            point[self.functions.slices[unknown.variable]] = factor.inverse(standard)[:, 0]
+            return point
         for _ in range(NEWTON_STEPS):
             values = dict(zip(self.names, self.values(point), strict=True))
             # Of the unknown itself, those that shape it held fast.
@@ -237,7 +257,7 @@ class LatentSpace:
         for unknown, value in zip(self.unknowns, self.values(point), strict=True):
             latent = self.functions.problem.latent.get(unknown.name)
             numbered = tuple(f"{unknown.name}_dim_{i}" for i in range(value.ndim))
-            dims = latent.dims if latent is not None else tuple(unknown.labels) or numbered
+            dims = latent.dims if latent is not None else unknown.dims or numbered
             known = self.functions.problem.coords | self.labels
             coords = {d: c for d, c in known.items() if d in dims}
             arrays[unknown.name] = xr.DataArray(

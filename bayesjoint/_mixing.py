@@ -3,22 +3,23 @@
 The free white variables z of a model are independent.  Reports look at each property by itself: in
 coordinates z' that are white under the property's own (marginal) prior.  Without generative
 couplings the two agree; a `CorrelatedFields` mixes them by its Cholesky factor, a
-`PropertyRelation` by the slopes of its function.  Both are triangular: ``z' = M z``.
+`PropertyRelation` by the slopes of its function, a `PropertyMixture` by those of its quantiles.
+All are triangular: ``z' = M z``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from bayesjoint._kernels.factors import Factor, ScaledFactor, TriangularFactor
-from bayesjoint.couplings import CorrelatedFields, PropertyRelation
+from bayesjoint.couplings import CorrelatedFields, PropertyMixture, PropertyRelation
 
 if TYPE_CHECKING:
     from bayesjoint._latent_space import LatentSpace
 
-DENSE_CELLS = 2_000  # above, the own prior of a property given by a relation is not factorised
+DENSE_CELLS = 2_000  # above, the own prior of a property that follows from others has no factor
 
 
 class Step(Protocol):
@@ -107,7 +108,7 @@ class Correlated:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What a property follows from: its coordinates, its own factor, and the slope of f in it."""
+    """What a property follows from: its coordinates, its own factor, and the slope in it."""
 
     where: slice
     factor: Factor
@@ -179,7 +180,9 @@ def mixing(space: "LatentSpace", point: np.ndarray, factors: Mapping[str, Factor
     for name in build.whites:  # in the order in which they were added
         coupling = build.shaping.get(name)
         if isinstance(coupling, PropertyRelation):
-            _add_relation(made, space, coupling, factors, slopes)
+            _add_given(made, space, name, coupling.sources(), factors, slopes)
+        elif isinstance(coupling, PropertyMixture):
+            _add_given(made, space, name, coupling.before(name), factors, slopes)
         elif isinstance(coupling, CorrelatedFields) and id(coupling) not in done:
             done.add(id(coupling))
             where = [space.unknown_slices[n] for n in coupling.names]
@@ -187,16 +190,18 @@ def mixing(space: "LatentSpace", point: np.ndarray, factors: Mapping[str, Factor
     return made
 
 
-def _add_relation(
-    made: Mixing, space: "LatentSpace", relation: PropertyRelation, factors: Any, slopes: Any
+def _add_given(
+    made: Mixing, space: "LatentSpace", name: str, given: Sequence[str], factors: Any, slopes: Any
 ) -> None:
-    where, scatter = space.unknown_slices[relation.latent], factors[relation.latent]
+    """Add a property that follows from others, with what its own white coordinates add."""
+    where, scatter = space.unknown_slices[name], factors[name]
     sources = [
-        Source(space.unknown_slices[n], made.own.get(n, factors[n]), slopes[relation.latent, n])
-        for n in relation.sources()
+        Source(space.unknown_slices[n], made.own.get(n, factors[n]), slopes[name, n]) for n in given
     ]
+    if not sources:
+        return
     own = _own_factor(made, where, scatter, sources)
-    made.own[relation.latent] = own
+    made.own[name] = own
     made.steps.append(Related(where, scatter, own, sources))
 
 

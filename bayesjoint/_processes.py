@@ -1,11 +1,12 @@
 """Unit processes at the places of the data: what the modalities share of a discrepancy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pymc as pm
 import pytensor.tensor as pt
 
 from bayesjoint._build import ModelBuild
@@ -198,3 +199,20 @@ def correlation_matrix(correlation: Any, count: int) -> np.ndarray:
     matrix = np.eye(count)
     matrix[np.triu_indices(count, 1)] = array
     return np.triu(matrix) + np.triu(matrix, 1).T
+
+
+def correlation_among(correlation: Any, kept: Sequence[int], count: int) -> Any:
+    """Return what a user gives as correlation of ``count`` parts, for those kept.
+
+    A submatrix of LKJ(eta) of size n has density LKJ(eta + (n - m) / 2) of size m (Joe 2006).
+    """
+    if len(kept) == count or correlation is None:
+        return correlation
+    if isinstance(correlation, Prior):
+        if correlation.distribution is not pm.LKJCorr:
+            return correlation
+        eta = correlation.parameters["eta"] + 0.5 * (count - len(kept))
+        return Prior(pm.LKJCorr, **{**correlation.parameters, "eta": eta, "n": len(kept)})
+    if np.ndim(correlation) >= 2:
+        return np.asarray(correlation)[..., kept, :][..., kept]
+    return correlation

@@ -151,20 +151,13 @@ class JointDiscrepancy:
             return replace(self, covariance=inside)
         if self.loadings is not None:
             return replace(self, loadings={name: self.loadings[name] for name in kept})
+        index = [list(self.sd).index(name) for name in kept]
+        correlation = _processes.correlation_among(self.correlation, index, len(self.sd))
         return replace(
-            self, sd={name: self.sd[name] for name in kept}, correlation=self._correlation_of(kept)
+            self,
+            sd={name: self.sd[name] for name in kept},
+            correlation=correlation if len(kept) > 1 else None,
         )
-
-    def _correlation_of(self, kept: list[str]) -> Any:
-        """Return the correlation of the modalities that are left."""
-        if len(kept) == 1 or len(kept) == len(self.sd):
-            return self.correlation if len(kept) > 1 else None
-        if isinstance(self.correlation, Prior):
-            return _restricted_prior(self.correlation, len(kept), len(self.sd))
-        if np.ndim(self.correlation) == 2:
-            index = [list(self.sd).index(name) for name in kept]
-            return np.asarray(self.correlation)[np.ix_(index, index)]
-        return self.correlation
 
     def check(self, modalities: Mapping[str, Any]) -> None:
         """Raise unless it fits the modalities."""
@@ -205,14 +198,3 @@ class JointDiscrepancy:
             name: build_matrix(build, f"{self.name}_basis_{name}", basis) @ (factor.scale * white)
             for name, basis in factor.bases.items()
         }
-
-
-def _restricted_prior(prior: Prior, kept: int, count: int) -> Prior:
-    """Return the prior of the correlation between fewer modalities.
-
-    A submatrix of LKJ(eta) of size n has density LKJ(eta + (n - m) / 2) of size m (Joe 2006).
-    """
-    if prior.distribution is not pm.LKJCorr:
-        return prior
-    eta = prior.parameters["eta"] + 0.5 * (count - kept)
-    return Prior(pm.LKJCorr, **{**prior.parameters, "eta": eta, "n": kept})

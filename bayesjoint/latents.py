@@ -232,7 +232,10 @@ class GaussianField:
         coupling = build.shaping.get(self.name)
         standard, shift = coupling.shape(build, self) if coupling is not None else (white, 0.0)
         deviation = self._deviation(build, standard)
-        field_ = pt.specify_shape(mean + shift + deviation, self.shape)
+        field_ = mean + shift + deviation
+        if coupling is not None and hasattr(coupling, "from_standard"):
+            field_ = coupling.from_standard(build, self, field_)
+        field_ = pt.specify_shape(field_, self.shape)
         build.values[self.name] = pm.Deterministic(self.name, field_, dims=self.dims)
         build.unknowns.append(Unknown(self.name, f"{self.name}_white", "latent", units=units))
         build.log_priors[self.name] = -0.5 * (white**2 + np.log(2 * np.pi)).sum()

@@ -17,6 +17,7 @@ from bayesjoint._density import CompiledDensity, default_backend
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._informed import Informed
 from bayesjoint._latent_space import LatentSpace
+from bayesjoint.couplings import PropertyMixture
 from bayesjoint.forward import LinearMap, SilentMap
 from bayesjoint.latents import GaussianField
 from bayesjoint.modalities import Modality
@@ -48,8 +49,8 @@ def linearize(
         new
         dimension ``point``, whose spread shows how nonlinear the problem is.
     starts : int, optional
-        Starts of the search for the maximum.  Default: 1 where all maps are linear, else 16, spread
-        evenly over the prior.
+        Starts of the search for the maximum.  Default: 1 where all maps are linear and no coupling
+        is a mixture, else 16, spread evenly over the prior.
     backend : {"numba", "interpreted"}, optional
         How the log-density is compiled; see `sample`.  Default: interpreted for a single start.
     threshold : float
@@ -118,8 +119,10 @@ def linearize(
 
 
 def default_starts(problem: JointProblem) -> int:
-    """Return how many starts the search for the maximum takes: few maps have one maximum."""
-    return 1 if all(isinstance(m.forward, LINEAR) for m in problem.modalities) else 16
+    """Return how many starts the search for the maximum takes: few problems have one maximum."""
+    mixed = any(isinstance(c, PropertyMixture) and len(c.labels) > 1 for c in problem.couplings)
+    linear = all(isinstance(m.forward, LINEAR) for m in problem.modalities)
+    return 1 if linear and not mixed else 16
 
 
 def linearization_at_mode(
@@ -194,7 +197,7 @@ def linearization_at_point(
         discrepancy_forms=discrepancy_forms(functions, point),
         method=spectrum.method,
     )
-    return dataset.merge(space.physical_values(point))
+    return dataset.merge(space.physical_values(point)).merge(_mixtures(space, point))
 
 
 def _of_prior(
@@ -212,6 +215,22 @@ def _of_prior(
         "prior_sd": ("cell", np.sqrt(variance)),
         "prior_precision_diagonal": ("unknown", prior.precision_diagonal()),
     }
+
+
+def _mixtures(space: LatentSpace, point: np.ndarray) -> xr.Dataset:
+    """Return the parameters of mixtures of rock units, from which memberships follow."""
+    values = dict(zip(space.names, space.values(point), strict=True))
+    found = xr.Dataset()
+    for coupling in space.functions.problem.couplings:
+        if isinstance(coupling, PropertyMixture):
+            numbers, unit = coupling.numbers(values), coupling.unit
+            axes = (unit, f"{coupling.name}_property", f"{coupling.name}_before")
+            found = found.assign_coords({**coupling.coords, axes[1]: list(coupling.latents)})
+            found[f"{unit}_proportion"] = axes[:1], numbers.proportions
+            found[f"{unit}_mean"] = axes[:2], numbers.means
+            found[f"{unit}_sd"] = axes[:2], numbers.sds
+            found[f"{unit}_factor"] = axes, np.array(numbers.factors)
+    return found
 
 
 def _of_modalities(informed: Informed) -> dict[str, Any]:
@@ -255,6 +274,7 @@ def _attrs(functions: ModelFunctions, space: LatentSpace) -> dict[str, Any]:
         "hyperparameters": [name for name in space.unknown_slices if name not in problem.latent],
         "modalities": list(problem.modality),
         "couplings": [coupling.name for coupling in problem.couplings],
+        "mixtures": [c.name for c in problem.couplings if isinstance(c, PropertyMixture)],
         "discrepancies": [d.name for d in problem.discrepancies],
         "errors": "correlated"
         if any(len(f.modalities) > 1 for f in build.factors.values())

@@ -29,8 +29,8 @@ class JointProblem:
         What was measured.
     couplings : sequence of couplings, optional
         How latents inform each other a priori: potentials as `CrossGradient`,
-        `JointTotalVariation` and `JointSparsity`, or joint priors as `CorrelatedFields` and
-        `PropertyRelation`.
+        `JointTotalVariation` and `JointSparsity`, or joint priors as `CorrelatedFields`,
+        `PropertyMixture` and `PropertyRelation`.
     discrepancy : JointDiscrepancy or a sequence of them, optional
         Errors of the physics.
 
@@ -177,6 +177,9 @@ class JointProblem:
             for dim, values in latent.grid_coords.items():
                 attrs = {"units": units[dim]} if units.get(dim) else {}
                 coords[dim] = xr.DataArray(np.asarray(values), dims=dim, attrs=attrs)
+        for coupling in self.couplings:
+            for dim, labels in getattr(coupling, "coords", {}).items():
+                coords[dim] = xr.DataArray(labels, dims=dim)
         for modality in self.modalities:
             for dim, values in modality.coords.items():
                 attrs = modality.data[dim].attrs if dim in modality.data.coords else {}

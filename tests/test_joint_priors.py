@@ -24,6 +24,10 @@ def straight(a, slope):
     return slope * a
 
 
+def plane(a, b):
+    return a - 0.3 * b
+
+
 def squared(a, offset):
     return (a - offset) ** 2
 
@@ -67,6 +71,19 @@ def related_covariance(problem, slope):
     return root @ root.T
 
 
+def chained_covariance(problem):
+    """Return that of c = a - 0.3 b + scatter, b = 2 a + scatter; latents c, b, a."""
+    factor, none = roots(problem), np.zeros((CELLS, CELLS))
+    root = np.block(
+        [
+            [factor["c"], -0.3 * factor["b"], 0.4 * factor["a"]],
+            [none, factor["b"], 2.0 * factor["a"]],
+            [none, none, factor["a"]],
+        ]
+    )
+    return root @ root.T
+
+
 CASES = {
     "two fields": (
         problem(bj.CorrelatedFields("a", "b", correlation=-0.8), names="ba"),
@@ -90,6 +107,31 @@ CASES = {
             names="ba",
         ),
         lambda p: related_covariance(p, -0.3),
+    ),
+    "mixture of one unit": (
+        problem(
+            bj.PropertyMixture(
+                "rocks",
+                labels=["all"],
+                proportions=[1.0],
+                means={"a": [0.0], "b": [0.0]},
+                sds={name: SDS[name] for name in "ab"},
+                correlation=-0.8,
+            ),
+            names="ba",
+            sd=1.0,
+        ),
+        lambda p: correlated_covariance(
+            problem(names="ba"), "ab", np.array([[1.0, -0.8], [-0.8, 1.0]])
+        ),
+    ),
+    "relation of a relation": (
+        problem(
+            bj.PropertyRelation("c", given=("a", "b"), function=plane),
+            bj.PropertyRelation("b", given="a", function=straight, coefficients={"slope": 2.0}),
+            names="cba",
+        ),
+        chained_covariance,
     ),
 }
 
@@ -198,7 +240,8 @@ def test_a_correlation_matrix_may_be_unknown():
     unknown = bj.Prior(pm.LKJCorr, eta=2.0, n=3)
     made = build(problem(bj.CorrelatedFields("a", "b", "c", correlation=unknown)))
     assert made.values["correlation_a_b_c"].type.shape == (3,)
-    assert list(made.unknowns[0].labels["correlation_a_b_c_pair"]) == ["a, b", "a, c", "b, c"]
+    (dim,) = made.unknowns[0].dims
+    assert list(made.model.coords[dim]) == ["a, b", "a, c", "b, c"]
 
 
 def test_unknown_coefficients_are_sampled_with_the_fields():

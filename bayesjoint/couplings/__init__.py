@@ -7,6 +7,7 @@ shape the prior of the fields themselves, so that it stays normalised.
 from bayesjoint.couplings.correlated import CorrelatedFields
 from bayesjoint.couplings.cross_gradient import CrossGradient
 from bayesjoint.couplings.edges import JointSparsity, JointTotalVariation
+from bayesjoint.couplings.mixture import PropertyMixture
 from bayesjoint.couplings.normaliser import Normaliser
 from bayesjoint.couplings.relation import PropertyRelation
 
@@ -16,5 +17,6 @@ __all__ = [
     "JointSparsity",
     "JointTotalVariation",
     "Normaliser",
+    "PropertyMixture",
     "PropertyRelation",
 ]

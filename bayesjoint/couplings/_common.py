@@ -143,6 +143,9 @@ def named_constant(build: ModelBuild, owner: str, name: str, array: np.ndarray):
 
 def typical_sd(build: ModelBuild, field: Any):
     """Return the prior sd of a field, rms over cells; the current one where it is unknown."""
+    shaped = build.shaping.get(field.name)
+    if shaped is not None and hasattr(shaped, "overall_sd"):
+        return shaped.overall_sd(field.name)
     if field.precision is None:
         return build.values.get(f"{field.name}_sd", field.sd)
     matrix = field.precision.toarray() if hasattr(field.precision, "toarray") else field.precision

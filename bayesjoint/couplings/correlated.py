@@ -129,9 +129,7 @@ class CorrelatedFields:
         index = [i for i, name in enumerate(self.names) if name in kept]
         if len(index) < 2:
             return None
-        correlation = self.correlation
-        if len(index) < len(self.names) and np.ndim(_plain(correlation)) == 2:
-            correlation = np.asarray(correlation)[np.ix_(index, index)]
+        correlation = _processes.correlation_among(self.correlation, index, len(self.names))
         return CorrelatedFields(*(self.names[i] for i in index), correlation=correlation)
 
     def check(self, latents: Mapping[str, Any]) -> None:

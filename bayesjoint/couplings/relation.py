@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.gradient import pushforward
+from pytensor.graph.replace import graph_replace
 
 from bayesjoint import _validate
 from bayesjoint._build import ModelBuild
@@ -169,12 +170,16 @@ class PropertyRelation:
         return [*self.parents, *self.unknowns()]
 
     def slope(self, build: ModelBuild, source: str, tangent: Any = 1.0):
-        """Return the tensor of the change of the prediction as a source changes by a tangent."""
-        value = build.values[source]
+        """Return the tensor of the change of the prediction as a source changes by a tangent.
+
+        The others are held fast, also where they follow from the source themselves.
+        """
+        held = {build.values[name]: build.values[name].copy() for name in self.sources()}
+        predicted = graph_replace(build.shifts[self.latent], held, strict=False)
+        value = held[build.values[source]]
         return pushforward(
-            build.shifts[self.latent], value, tangent * pt.ones_like(value),
-            disconnected_outputs="ignore",
-        )  # fmt: skip
+            predicted, value, tangent * pt.ones_like(value), disconnected_outputs="ignore"
+        )
 
     def changes(self, build: ModelBuild) -> list[Any]:
         """Return the prediction, then two tensors a source, which are equal cell by cell.

@@ -81,6 +81,13 @@ def _estimates(page: Contents) -> Iterator[Picture]:
             "Left: the estimate. Right: its standard deviation, the width of what is possible at "
             "each place; where it equals the prior's, the estimate is the prior's as well.",
         )
+    for name in map(str, _read.listed(ds, "mixtures")):
+        yield _picture(
+            plots.plot_membership(page.tree, name),
+            f"Units of {words(name)}",
+            "Probability that each cell belongs to each unit, and the most likely one, the paler "
+            "the less sure. Volume: the share expected of each unit now; prior: before the data.",
+        )
 
 
 def _fit(page: Contents) -> Iterator[Picture]:

@@ -8,6 +8,7 @@ from bayesjoint.plots.compromise import plot_compromise
 from bayesjoint.plots.coupling import plot_coupling_sweep
 from bayesjoint.plots.fit import plot_fit
 from bayesjoint.plots.information import plot_information, plot_leakage, plot_spectrum
+from bayesjoint.plots.membership import plot_membership
 from bayesjoint.plots.parameters import plot_identifiability
 from bayesjoint.plots.posterior import plot_posterior
 from bayesjoint.plots.resolution import plot_point_spread, plot_resolution
@@ -22,6 +23,7 @@ __all__ = [
     "plot_identifiability",
     "plot_information",
     "plot_leakage",
+    "plot_membership",
     "plot_point_spread",
     "plot_posterior",
     "plot_predictive_check",

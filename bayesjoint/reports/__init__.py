@@ -7,6 +7,7 @@ from bayesjoint.reports.diagnostics import diagnose
 from bayesjoint.reports.identifiability import identifiability
 from bayesjoint.reports.information import information
 from bayesjoint.reports.leakage import leakage
+from bayesjoint.reports.membership import membership
 from bayesjoint.reports.predictive import predictive_check
 from bayesjoint.reports.resolution import point_spread, resolution, resolution_matrix
 from bayesjoint.reports.summary import summary
@@ -19,6 +20,7 @@ __all__ = [
     "identifiability",
     "information",
     "leakage",
+    "membership",
     "point_spread",
     "predictive_check",
     "resolution",
