@@ -117,7 +117,7 @@ class JointDiscrepancy:
     def touches(self, modalities: Mapping[str, Any]) -> list[str]:
         """Return the names of the modalities it acts on."""
         if self.of is not None:
-            return [name for name, m in modalities.items() if m.forward is self.of]
+            return [n for n, m in modalities.items() if self.of in (m.forward, m.forward.origin)]
         return [name for name in (self.loadings or self.sd)]
 
     def restricted(self, modalities: Mapping[str, Any]) -> "JointDiscrepancy | None":
