@@ -32,6 +32,7 @@ _HOMES = {
     "coupling_weight": ["calibrate_coupling", "tabulate_normaliser"],
     "coupling_design": ["coupling_sweep", "design_weight"],
     "cross_validation": ["leave_out"],
+    "null_distribution": ["tension_null"],
     "reports": [
         "alignment",
         "compromise",
@@ -44,6 +45,7 @@ _HOMES = {
         "resolution",
         "resolution_matrix",
         "summary",
+        "tension",
     ],
     "plots": [
         "plot_alignment",

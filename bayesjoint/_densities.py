@@ -54,6 +54,27 @@ def log_likelihoods(
     return of_data, of_all
 
 
+def log_likelihood_at(functions: ModelFunctions, point: np.ndarray) -> float:
+    """Return the joint log-likelihood at a flat point, discrepancy integrated out.
+
+    NaN where that has no closed form: a discrepancy under noise that is not Gaussian.
+    """
+    modalities = functions.problem.modalities
+    outputs = functions.outputs(point)[: functions.data.size]
+    if all(m.noise.gaussian or m.noise.correlation_factor is not None for m in modalities):
+        turned = functions.rotate(functions.data - outputs)
+        jacobian = _rotation_jacobian(functions).sum()
+        return functions.errors(point).log_density(turned) + jacobian
+    if functions.build.factors:
+        return np.nan
+    sds = functions.noise_sds(point)
+    parts = [
+        m.noise.log_density(m.data.values, outputs[where].reshape(m.data.shape), sd).sum()
+        for m, where, sd in zip(modalities, functions.data_slices.values(), sds, strict=True)
+    ]
+    return float(sum(parts))
+
+
 def thinning(functions: ModelFunctions, draws: int) -> int:
     """Return every how many of so many draws correlated log-likelihoods are evaluated."""
     rank, data = functions.rank, functions.data.size

@@ -200,6 +200,11 @@ class ModelFunctions:
             bases += [b for b in factor.bases.values() if not isinstance(b, np.ndarray)]
         return self.compile([*variances, *scales, *bases])
 
+    @cached_property
+    def noise_sds(self):
+        """The compiled function ``flat vector -> sd of the noise of each modality``."""
+        return self.compile([self.build.noise[name].sd for name in self.data_slices])
+
     def errors(
         self, point: np.ndarray, power: bool = False, integrated: bool = False
     ) -> ErrorCovariance:

@@ -75,7 +75,7 @@ class Informed:
         everything = range(len(self.functions.data_slices))
         if not self.by_rows:
             return self._by_actions(everything)
-        rows = self._whitened(everything)
+        rows = self.whitened(everything)
         if self.complete:
             values, inner = eigh(rows.T @ rows)
             values, inner = np.maximum(values[::-1], 0.0), inner[:, ::-1]
@@ -92,7 +92,7 @@ class Informed:
         """Return the expected information gain of some modalities by themselves, nats."""
         if not self.by_rows:
             return 0.5 * float(np.log1p(self._by_actions(modalities).values).sum())
-        rows = self._whitened(modalities)
+        rows = self.whitened(modalities)
         inner = rows @ rows.T if rows.shape[0] < rows.shape[1] else rows.T @ rows
         return 0.5 * float(np.linalg.slogdet(inner + np.eye(inner.shape[0]))[1])
 
@@ -110,7 +110,7 @@ class Informed:
         for k, part in enumerate(where):
             of_response[k] = crossed[part].sum(axis=0)
         importance = crossed @ (1.0 / (1.0 + spectrum.values))
-        return of_response + self._of_errors(self._flat_vectors), importance
+        return of_response + self._of_errors(self.flat_vectors), importance
 
     def factors(self) -> np.ndarray:
         """Return M_k with ``M_k^T M_k = V^T H_k V``, of each modality by itself.
@@ -119,7 +119,7 @@ class Informed:
         With independent errors the products add up to the eigenvalues on the diagonal.
         """
         columns, _ = self.actions.of_errors
-        moved = self._flat_vectors[:, columns].T
+        moved = self.flat_vectors[:, columns].T
         found = []
         for k, part in enumerate(self.functions.data_slices.values()):
             of_data = self.actions.errors.part([k]).whiten(self.pushed[part])
@@ -131,13 +131,14 @@ class Informed:
         return np.stack(padded) if padded else np.zeros((0, 0, self.spectrum.values.size))
 
     @cached_property
-    def _flat_vectors(self) -> np.ndarray:
+    def flat_vectors(self) -> np.ndarray:
+        """The directions in the flat coordinates of the model, shape (mode, n)."""
         return self.scaling.to_flat(self.spectrum.vectors.T)
 
     @cached_property
     def pushed(self) -> np.ndarray:
         """Changes of the rotated predictions along each direction, shape (datum, mode)."""
-        return self.actions.push(self._flat_vectors).T
+        return self.actions.push(self.flat_vectors).T
 
     def _of_errors(self, flat: np.ndarray) -> np.ndarray:
         """Return the part of the errors' information in ``v^T H_k v``, shape (modality, mode)."""
@@ -164,7 +165,7 @@ class Informed:
         units[np.arange(unknowns.size), unknowns] = 1.0
         return jacobian, self._to_prior(units)
 
-    def _whitened(self, modalities: Sequence[int]) -> np.ndarray:
+    def whitened(self, modalities: Sequence[int]) -> np.ndarray:
         """Return M with ``M^T M`` the information of some modalities on the whitened unknowns."""
         jacobian, unknowns = self._rows
         part = self.actions.errors.part(modalities)

@@ -12,8 +12,10 @@ from bayesjoint import _mode
 from bayesjoint._actions import LocalActions
 from bayesjoint._compile import threads_for
 from bayesjoint._coupled_prior import CoupledPrior, coupled_prior
+from bayesjoint._densities import log_likelihood_at
 from bayesjoint._density import CompiledDensity, default_backend
 from bayesjoint._functions import ModelFunctions
+from bayesjoint._information import STEP
 from bayesjoint._informed import Informed
 from bayesjoint._latent_space import LatentSpace
 from bayesjoint.forward import LinearMap
@@ -171,6 +173,7 @@ def linearization_at_point(
         **_of_prior(space, point, prior, spectrum.vectors),
         **_of_modalities(informed),
         **_misfits(informed, point),
+        **_likelihood(informed, point),
         "n_data": ("modality", [m.data.size for m in functions.problem.modalities]),
         "prior_norm": ("latent", [sum(white[w] ** 2) for w in space.unknown_slices.values()]),
         "prior_distance": ((), float(prior.precision(white[None])[0] @ white)),
@@ -243,6 +246,26 @@ def _misfits(informed: Informed, point: np.ndarray) -> dict[str, Any]:
     }
 
 
+def _likelihood(informed: Informed, point: np.ndarray) -> dict[str, Any]:
+    """Return the joint log-likelihood, and its derivative along each direction.
+
+    Nearby it is ``lnL + slope . c - sum_j lambda_j c_j^2 / 2``.
+    """
+    functions, actions = informed.functions, informed.actions
+    residual = functions.rotate(functions.data - functions.outputs(point)[: functions.data.size])
+    slope = informed.pushed.T @ actions.errors.solve(residual)
+    columns = actions.of_errors[0]
+    moved = [step * np.eye(functions.size)[columns] for step in (STEP, -STEP)]
+    up, down = (
+        np.array([log_likelihood_at(functions, point + row) for row in rows]) for rows in moved
+    )
+    slope = slope + informed.flat_vectors[:, columns] @ ((up - down) / (2 * STEP))
+    return {
+        "log_likelihood": ((), log_likelihood_at(functions, point)),
+        "log_likelihood_slope": ("mode", slope),
+    }
+
+
 def _attrs(functions: ModelFunctions, space: LatentSpace) -> dict[str, Any]:
     problem, build = functions.problem, functions.build
     return {
@@ -257,7 +280,7 @@ def _attrs(functions: ModelFunctions, space: LatentSpace) -> dict[str, Any]:
         "coupled": int(bool(problem.couplings)),
         "powers": [float(m.power) for m in problem.modalities],
         "noise_scales": [_noise_scale(m) for m in problem.modalities],
-        "local": int(bool(problem.couplings) or not _is_linear(problem, space)),
+        "local": int(bool(problem.couplings) or not is_gaussian(problem, space)),
         "pymc_version": pm.__version__,
     }
 
@@ -270,7 +293,7 @@ def _noise_scale(modality: Modality) -> str:
     return "unknown" if any(isinstance(value, Prior) for value in settings) else "known"
 
 
-def _is_linear(problem: JointProblem, space: LatentSpace) -> bool:
+def is_gaussian(problem: JointProblem, space: LatentSpace) -> bool:
     """Return whether the posterior is Gaussian: all is linear, Gaussian and of known scale."""
     latents = all(
         isinstance(latent, GaussianField) or latent.prior.distribution is pm.Normal

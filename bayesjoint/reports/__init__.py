@@ -10,6 +10,7 @@ from bayesjoint.reports.leakage import leakage
 from bayesjoint.reports.predictive import predictive_check
 from bayesjoint.reports.resolution import point_spread, resolution, resolution_matrix
 from bayesjoint.reports.summary import summary
+from bayesjoint.reports.tension import tension
 
 __all__ = [
     "alignment",
@@ -24,4 +25,5 @@ __all__ = [
     "resolution",
     "resolution_matrix",
     "summary",
+    "tension",
 ]

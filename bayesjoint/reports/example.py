@@ -62,6 +62,15 @@ def example_tree(
                 [_physical(posterior), *(_response(k, matrices[k], posterior) for k in modalities)]
             ),
             "posterior_predictive": _predictive(matrices, modalities, posterior, random),
+            "log_likelihood_joint": xr.Dataset(
+                {
+                    name: (
+                        ("chain", "draw"),
+                        _log_likelihood({k: matrices[k] for k in kept}, data, posterior),
+                    )
+                    for name, kept in {**{k: [k] for k in modalities}, "joint": modalities}.items()
+                }
+            ),
             "prior": _physical(random.standard_normal(posterior.shape)),
             "observed_data": xr.Dataset({k: (_dim(k), data[k]) for k in modalities}),
             "constant_data": xr.Dataset(
@@ -204,6 +213,8 @@ def _linearization(
             data_importance=("datum", hat.diagonal()),
             white_point=("unknown", best),
             log_posterior=_log_posterior(matrices, data, best),
+            log_likelihood=_log_likelihood(matrices, data, best),
+            log_likelihood_slope=("mode", best @ vectors),  # the prior pulls as much at the best
             **_of_modalities(matrices, data, best, vectors),
         )
         .assign_coords(
@@ -255,12 +266,22 @@ def _stacked(matrices: list[np.ndarray]) -> np.ndarray:
     return np.stack([np.pad(m, ((0, height - len(m)), (0, 0))) for m in matrices])
 
 
+def _log_likelihood(
+    matrices: dict[str, np.ndarray], data: dict[str, np.ndarray], white: np.ndarray
+) -> Any:
+    """Return the log-likelihood of white points (..., unknown)."""
+    parts = [
+        -0.5 * ((data[k] - white @ m.T) ** 2 + np.log(2.0 * np.pi)).sum(axis=-1)
+        for k, m in matrices.items()
+    ]
+    return sum(parts[1:], start=parts[0])
+
+
 def _log_posterior(
     matrices: dict[str, np.ndarray], data: dict[str, np.ndarray], best: np.ndarray
 ) -> float:
-    misfit = sum(((data[k] - m @ best) ** 2).sum() for k, m in matrices.items())
-    size = best.size + sum(len(m) for m in matrices.values())
-    return float(-0.5 * (misfit + best @ best) - 0.5 * size * np.log(2.0 * np.pi))
+    prior = -0.5 * (best**2 + np.log(2.0 * np.pi)).sum()
+    return float(_log_likelihood(matrices, data, best) + prior)
 
 
 def _attrs(names: list[str]) -> dict[str, object]:
