@@ -8,9 +8,11 @@ from bayesjoint.plots.compromise import plot_compromise
 from bayesjoint.plots.coupling import plot_coupling_sweep
 from bayesjoint.plots.fit import plot_fit
 from bayesjoint.plots.information import plot_information, plot_leakage, plot_spectrum
+from bayesjoint.plots.leave_one_out import plot_leave_one_out
 from bayesjoint.plots.parameters import plot_identifiability
 from bayesjoint.plots.posterior import plot_posterior
 from bayesjoint.plots.resolution import plot_point_spread, plot_resolution
+from bayesjoint.plots.tension import plot_tension
 
 __all__ = [
     "plot_alignment",
@@ -22,9 +24,11 @@ __all__ = [
     "plot_identifiability",
     "plot_information",
     "plot_leakage",
+    "plot_leave_one_out",
     "plot_point_spread",
     "plot_posterior",
     "plot_predictive_check",
     "plot_resolution",
     "plot_spectrum",
+    "plot_tension",
 ]

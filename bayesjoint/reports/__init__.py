@@ -7,6 +7,7 @@ from bayesjoint.reports.diagnostics import diagnose
 from bayesjoint.reports.identifiability import identifiability
 from bayesjoint.reports.information import information
 from bayesjoint.reports.leakage import leakage
+from bayesjoint.reports.leave_one_out import leave_one_out
 from bayesjoint.reports.predictive import predictive_check
 from bayesjoint.reports.resolution import point_spread, resolution, resolution_matrix
 from bayesjoint.reports.summary import summary
@@ -20,6 +21,7 @@ __all__ = [
     "identifiability",
     "information",
     "leakage",
+    "leave_one_out",
     "point_spread",
     "predictive_check",
     "resolution",

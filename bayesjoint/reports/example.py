@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg
+import scipy.special
 import xarray as xr
 
 X = np.array([100.0, 200.0, 300.0, 400.0])
@@ -71,6 +72,7 @@ def example_tree(
                     for name, kept in {**{k: [k] for k in modalities}, "joint": modalities}.items()
                 }
             ),
+            **_pointwise(matrices, modalities, data, posterior),
             "prior": _physical(random.standard_normal(posterior.shape)),
             "observed_data": xr.Dataset({k: (_dim(k), data[k]) for k in modalities}),
             "constant_data": xr.Dataset(
@@ -183,6 +185,25 @@ def _predictive(
             for k, mean in responses.items()
         }
     )
+
+
+def _pointwise(
+    matrices: dict[str, np.ndarray],
+    modalities: Sequence[str],
+    data: dict[str, np.ndarray],
+    white: np.ndarray,
+) -> dict[str, xr.Dataset]:
+    """Return log-density and distribution function of each datum, for leave-one-out."""
+    gaps = {k: data[k] - white @ matrices[k].T for k in modalities}
+    dims = {k: ("chain", "draw", _dim(k)) for k in modalities}
+    return {
+        "log_likelihood": xr.Dataset(
+            {k: (dims[k], -0.5 * (gap**2 + np.log(2.0 * np.pi))) for k, gap in gaps.items()}
+        ),
+        "predictive_cdf": xr.Dataset(
+            {k: (dims[k], scipy.special.ndtr(gap)) for k, gap in gaps.items()}
+        ),
+    }
 
 
 def _gain_in_nats(matrices: list[np.ndarray]) -> float:
