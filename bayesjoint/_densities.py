@@ -35,11 +35,11 @@ def likelihoods(table: DrawTable, step: int = 1, first: int = 0) -> dict[str, xr
         return {}
     functions, table = table.functions, table.part(draws)
     pointwise, below, joint = _densities(table)
-    names = [*functions.data_slices, "joint"]
+    joints = dict(zip([*functions.data_slices, "joint"], joint.T, strict=True))
     groups = {
         "log_likelihood": _by_modality(table, pointwise),
         "predictive_cdf": _by_modality(table, below.astype(np.float32)),
-        "log_likelihood_joint": {name: table.array(joint[:, i], ()) for i, name in enumerate(names)},
+        "log_likelihood_joint": {n: table.array(values, ()) for n, values in joints.items()},
     }
     return {
         name: table.dataset(arrays).assign_coords(draw=first + draws).assign_attrs(thinned=step)

@@ -1,4 +1,4 @@
-"""The suspiciousness that consistent modalities would show: for problems with informative priors."""
+"""The suspiciousness that consistent modalities would show, priors included."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -54,12 +54,12 @@ def tension_null(
 
     Notes
     -----
-    Data are drawn from the prior predictive distribution of the joint model, ``y ~ N(0, I + A A^T)``
-    whitened by the errors and about the prior mean.  Joint fit and split fit (`JointProblem.split`)
-    have ``<ln L> = c - (y^T (I - K)^2 y + tr K) / 2`` with ``K = A (I + A^T A)^-1 A^T``, so that
-    ln S is a weighted sum of squares of standard normal numbers, simulated without any fit.  Where
-    the prior does not inform it tends to ``d/2 - chi^2_d / 2`` (Handley & Lemos 2019, arXiv
-    1902.04029).
+    Data are drawn from the prior predictive distribution of the joint model: whitened by the errors
+    and about the prior mean, ``y ~ N(0, I + A A^T)``.  The joint fit and that of the split problem
+    have ``<ln L> = c - (y^T (I - K)^2 y + tr K) / 2`` with ``K = A (I + A^T A)^-1 A^T``, each its
+    own A, so that ln S is a weighted sum of squares of standard normal numbers, simulated without
+    any fit.  Where the prior does not inform it tends to ``d/2 - chi^2_d / 2`` (Handley & Lemos
+    2019, arXiv 1902.04029).
 
     Examples
     --------

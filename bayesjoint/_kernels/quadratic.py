@@ -42,9 +42,7 @@ def suspiciousness_weights(joint: np.ndarray, split: np.ndarray) -> tuple[np.nda
     return weights[kept], -0.5 * (trace - trace_split)
 
 
-def weighted_chi_squares(
-    weights: np.ndarray, count: int, rng: np.random.Generator
-) -> np.ndarray:
+def weighted_chi_squares(weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Return draws of ``sum_i w_i x_i^2``, x standard normal, shape (count,)."""
     rows = max(1, BLOCK // max(weights.size, 1))
     parts = [

@@ -88,9 +88,7 @@ def shared(joint: xr.DataTree, apart: dict[str, xr.DataTree], split: bool) -> Sh
     )
 
 
-def _own_names(
-    joint: xr.Dataset, ds: xr.Dataset, modality: str, split: bool
-) -> dict[str, str]:
+def _own_names(joint: xr.Dataset, ds: xr.Dataset, modality: str, split: bool) -> dict[str, str]:
     """Return what a modality's fit calls the latents of the joint one that it reaches."""
     names = {name: f"{name}__{modality}" if split else name for name in _read.latents(joint)}
     return {name: own for name, own in names.items() if own in _read.latents(ds)}
@@ -164,7 +162,9 @@ def updates(given: Shared, modalities: list[str]) -> xr.Dataset:
     return xr.Dataset(
         {
             "shift": (("modality", "parameter"), shift),
-            **{f"q_dm{end}": ("modality", tests[i]) for i, end in enumerate(("", "_d", "_p_value"))},
+            "q_dm": ("modality", tests[0]),
+            "q_dm_d": ("modality", tests[1]),
+            "q_dm_p_value": ("modality", tests[2]),
         },
         {"modality": modalities, "parameter": labels},
     )

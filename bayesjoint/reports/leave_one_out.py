@@ -88,15 +88,12 @@ def _of_modality(
     density: xr.DataArray, below: xr.DataArray, power: float
 ) -> dict[str, xr.DataArray]:
     """Return PIT, log predictive density and Pareto's k of each datum, on the dims of the data."""
-    from arviz_stats.base import array_stats
-
     dims = [dim for dim in density.dims if dim not in ("chain", "draw")]
     log_density, share = (
         v.transpose(*dims, "chain", "draw").values.reshape(-1, v.sizes["chain"] * v.sizes["draw"])
         for v in (density, below)
     )
-    log_weights, pareto_k = array_stats.psislw(power * log_density)
-    log_weights = log_weights - scipy.special.logsumexp(log_weights, axis=1, keepdims=True)
+    log_weights, pareto_k = _without_each(power * log_density)
     found = {
         "pit": np.sum(np.exp(log_weights) * share, axis=1),
         "elpd": scipy.special.logsumexp(log_weights + log_density, axis=1),
@@ -107,6 +104,17 @@ def _of_modality(
         name: xr.DataArray(values.reshape(template.shape), template.coords, dims)
         for name, values in found.items()
     }
+
+
+def _without_each(log_density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return log-weights (datum, draw) of the posterior without each datum, and Pareto's k."""
+    from arviz_stats.base import array_stats
+
+    log_weights, pareto_k = np.zeros_like(log_density), np.zeros(len(log_density))
+    moves = np.ptp(log_density, axis=1) > 0  # a datum that no unknown reaches leaves all as it is
+    if moves.any():
+        log_weights[moves], pareto_k[moves] = array_stats.psislw(log_density[moves])
+    return log_weights - scipy.special.logsumexp(log_weights, axis=1, keepdims=True), pareto_k
 
 
 def _totals(of: dict[str, xr.DataArray]) -> dict[str, float]:
@@ -132,7 +140,9 @@ def _words(row: xr.Dataset) -> str:
     p_value, count = float(row["p_value"]), int(row["untrusted"])
     text = f"{name}: each datum is predicted by all others as it should be, p = {p_value:.2g}"
     if p_value < NOT_UNIFORM:
-        text = f"{name}: data are not where all others predict them ({_how(row)}), p = {p_value:.1g}"
+        text = (
+            f"{name}: data are not where all others predict them ({_how(row)}), p = {p_value:.1g}"
+        )
     elif np.isnan(p_value):
         text = f"{name}: a single datum says nothing of its predictions"
     if not count:

@@ -138,9 +138,7 @@ def _checked(joint: xr.Dataset, separate: Mapping | xr.DataTree) -> dict[str, xr
     return {name: given[name] for name in names}
 
 
-def _suspiciousness(
-    dt: xr.DataTree, apart: dict[str, xr.DataTree] | xr.DataTree
-) -> xr.Dataset:
+def _suspiciousness(dt: xr.DataTree, apart: dict[str, xr.DataTree] | xr.DataTree) -> xr.Dataset:
     trees = {"the joint fit": dt}
     if isinstance(apart, xr.DataTree):
         trees["the split fit"] = apart
