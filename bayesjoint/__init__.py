@@ -36,6 +36,7 @@ _HOMES = {
     "reports": [
         "alignment",
         "compromise",
+        "data_worth",
         "diagnose",
         "identifiability",
         "information",
@@ -53,6 +54,7 @@ _HOMES = {
         "plot_balance",
         "plot_compromise",
         "plot_coupling_sweep",
+        "plot_data_worth",
         "plot_diagnostics",
         "plot_fit",
         "plot_identifiability",

@@ -3,6 +3,7 @@
 from bayesjoint.reports.alignment import alignment
 from bayesjoint.reports.balance import balance
 from bayesjoint.reports.consistency import compromise
+from bayesjoint.reports.data_worth import data_worth
 from bayesjoint.reports.diagnostics import diagnose
 from bayesjoint.reports.identifiability import identifiability
 from bayesjoint.reports.information import information
@@ -17,6 +18,7 @@ __all__ = [
     "alignment",
     "balance",
     "compromise",
+    "data_worth",
     "diagnose",
     "identifiability",
     "information",

@@ -10,6 +10,7 @@ import scipy.stats
 import xarray as xr
 
 from bayesjoint.reports import _read, _rows
+from bayesjoint.reports._prediction import complete
 
 EXACT_CUT, SAMPLED_CUT = 1e-6, 0.1  # share of variance that the others take away
 LARGEST = 50  # elements of a latent that is compared element by element
@@ -109,18 +110,13 @@ def _moments(tree: xr.DataTree, names: dict[str, str], sampled: bool) -> Moments
         (row, row.label.replace(own, name, 1))
         for name, own in names.items()
         for row in _rows.rows_of(ds, own, LARGEST)
-        if row.element and (sampled or row.scalar or _complete(ds))
+        if row.element and (sampled or row.scalar or complete(ds))
     ]
     rows, labels = [row for row, _ in chosen], [label for _, label in chosen]
     if not rows:
         return Moments([], np.zeros(0), np.zeros((0, 0)))
     mean, covariance = _of_draws(tree, ds, rows) if sampled else _of_gaussian(ds, rows)
     return Moments(labels, mean, covariance)
-
-
-def _complete(ds: xr.Dataset) -> bool:
-    """Tell whether all directions are stored, and with them the covariance of the prior."""
-    return ds.sizes["mode"] == ds.sizes["unknown"]
 
 
 def _of_draws(tree: xr.DataTree, ds: xr.Dataset, rows: list[_rows.Row]):
@@ -137,7 +133,7 @@ def _of_draws(tree: xr.DataTree, ds: xr.Dataset, rows: list[_rows.Row]):
 def _of_gaussian(ds: xr.Dataset, rows: list[_rows.Row]):
     cells = np.concatenate([row.cells for row in rows])
     vectors, share = ds["physical_vectors"].values[cells], _read.shrinkage(ds).values
-    if _complete(ds):
+    if complete(ds):
         covariance = (vectors * (1.0 - share)) @ vectors.T
     else:  # scalars, which are independent a priori
         prior = np.diag(ds["prior_sd"].values[cells] ** 2)

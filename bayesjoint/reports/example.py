@@ -232,6 +232,8 @@ def _linearization(
             prior_norm=("latent", [float((best[labels == name] ** 2).sum()) for name in SIZES]),
             prior_distance=float(best @ best),
             data_importance=("datum", hat.diagonal()),
+            data_rows=(("datum", "leading_mode"), stacked @ vectors),
+            data_precision=("datum", np.ones(len(stacked))),
             white_point=("unknown", best),
             log_posterior=_log_posterior(matrices, data, best),
             log_likelihood=_log_likelihood(matrices, data, best),

@@ -130,6 +130,8 @@ def linearization(dense: Dense, point: np.ndarray | None = None, **attrs) -> xr.
                 for k in names
             ],
         ),
+        data_rows=(("datum", "leading_mode"), np.concatenate([*dense.jacobian.values()]) @ vectors),
+        data_precision=("datum", np.ones(sum(map(len, dense.jacobian.values())))),
         eig_alone=("modality", [dense.gain(k) for k in names]),
         eig_without=("modality", [dense.gain(*rest[k]) for k in names]),
         chi2=(
@@ -147,6 +149,7 @@ def linearization(dense: Dense, point: np.ndarray | None = None, **attrs) -> xr.
     ds = ds.assign_coords(
         latent_of_unknown=("unknown", dense.labels),
         latent_of_cell=("cell", dense.labels),
+        modality_of_datum=("datum", np.repeat(names, [len(dense.jacobian[k]) for k in names])),
         modality=names,
         latent=list(SIZES),
     )
