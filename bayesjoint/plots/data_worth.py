@@ -72,7 +72,7 @@ def plot_data_worth(
     else:
         report = data_worth(dt, prediction, **settings)
     candidates = report.get("worth_of_candidate")
-    drawn = candidates is not None and candidates.ndim in (1, 2)
+    drawn = int(candidates is not None and candidates.ndim in (1, 2))
     heights = [1.5 + 0.32 * (report.sizes["modality"] + 2 + drawn), *([2.7] * drawn)]
     fig = new_figure(sum(heights))
     strips = fig.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -80,7 +80,7 @@ def plot_data_worth(
     colour = colours([str(name) for name in report["modality"].values])
     _sds(left, report, colour)
     _data(right, report, colour)
-    if drawn:
+    if drawn and candidates is not None:
         _candidates(strips[1].subplots(), candidates)
     return fig
 
@@ -115,7 +115,7 @@ def _data(ax: Axes, report: xr.Dataset, colour: dict[str, str]) -> None:
         ax.plot(where[own], worth[own], "o", color=c, ms=3.5, mew=0, label=words(name))
     ax.set(title="Each datum: share of the variance that all others leave")
     ax.set(xlabel="datum", ylabel="removes [%]")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params(axis="x", integer=True)
     ax.set_ylim(0, 1.28 * max(float(worth.max(initial=0.0)), 1e-6))
     ax.legend(loc="upper right", ncols=len(colour), handletextpad=0.2)
     grid_lines(ax, "y")

@@ -96,5 +96,5 @@ def _pareto(ax: Axes, pareto_k: np.ndarray, colour: str) -> None:
     finite = pareto_k[np.isfinite(pareto_k)]
     ax.set_ylim(min(0.0, finite.min(initial=0.0)) - 0.05, max(0.8, 1.1 * finite.max(initial=0.0)))
     ax.set(title="Pareto's k")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params(axis="x", integer=True)
     grid_lines(ax, "y")

@@ -33,8 +33,8 @@ WORST = "#d55e00"
 
 @styled
 def plot_tension(
-    dt: xr.DataTree,
-    separate: Mapping[str, xr.DataTree] | xr.DataTree,
+    dt: xr.DataTree | xr.Dataset,
+    separate: Mapping[str, xr.DataTree] | xr.DataTree | None = None,
     null: xr.Dataset | None = None,
 ) -> Figure:
     """Draw whether modalities agree: suspiciousness, and the parameters they share.
@@ -42,7 +42,7 @@ def plot_tension(
     Parameters
     ----------
     dt, separate, null
-        As for ``bj.tension``.
+        As for ``bj.tension``; or its report as ``dt``, and ``null`` to be drawn.
 
     Returns
     -------
@@ -67,7 +67,12 @@ def plot_tension(
     >>> alone = {name: example_tree(modalities=[name]) for name in ("gravity", "arrivals")}
     >>> figure = plot_tension(example_tree(), alone)
     """
-    report = tension(dt, separate, null)
+    if isinstance(dt, xr.Dataset):
+        report = dt
+    elif separate is None:
+        raise ValueError("plot_tension: give the fits apart as well, as in bj.tension")
+    else:
+        report = tension(dt, separate, null)
     rows = _largest(report)
     heights = [2.5] + [0.9 + 0.42 * rows.sizes["parameter"]] * bool(rows.sizes["parameter"])
     fig = new_figure(sum(heights))

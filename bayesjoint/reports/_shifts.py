@@ -10,7 +10,7 @@ import scipy.stats
 import xarray as xr
 
 from bayesjoint.reports import _read, _rows
-from bayesjoint.reports._prediction import complete
+from bayesjoint.reports._prediction import complete, of_draws
 
 EXACT_CUT, SAMPLED_CUT = 1e-6, 0.1  # share of variance that the others take away
 LARGEST = 50  # elements of a latent that is compared element by element
@@ -122,10 +122,8 @@ def _moments(tree: xr.DataTree, names: dict[str, str], sampled: bool) -> Moments
 def _of_draws(tree: xr.DataTree, ds: xr.Dataset, rows: list[_rows.Row]):
     columns = []
     for row in rows:
-        draws = tree["posterior"][row.latent]
-        draws = draws.transpose("chain", "draw", *_read.own_dims(ds, row.latent)).values
-        place = int(np.flatnonzero(_read.cells_of(ds, row.latent) == row.cells[0])[0])
-        columns.append(draws.reshape(draws.shape[0] * draws.shape[1], -1)[:, place])
+        only = (_read.cells_of(ds, row.latent) == row.cells[0]).astype(float)
+        columns.append(of_draws(tree, "posterior", {row.latent: only}))
     values = np.stack(columns)
     return values.mean(axis=1), np.cov(values).reshape(len(rows), len(rows))
 

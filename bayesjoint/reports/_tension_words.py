@@ -47,8 +47,8 @@ def _parameters(report: xr.Dataset) -> list[str]:
 
 
 def _parameter(one: xr.Dataset, gaps: xr.DataArray) -> str:
-    first, second = np.unravel_index(int(np.argmax(gaps.values)), gaps.shape)
-    first, second = sorted((int(first), int(second)))
+    place = np.unravel_index(int(np.argmax(gaps.values)), gaps.shape)
+    first, second = sorted(map(int, place))
     units = str(one["units"].values)
     said = [_said(one.isel(modality=i), units) for i in (first, second)]
     label = str(one["parameter"].values).replace("_", " ")

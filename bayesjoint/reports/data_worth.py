@@ -93,8 +93,8 @@ def data_worth(
         report["sd_with_candidate"] = np.sqrt(variance * (1.0 - gain))
         report["worth_of_candidate"] = gain
     units = {"units": target.units}
-    for name in report.data_vars:
-        report[name].attrs = units if str(name).startswith("sd") else {"units": "1"}
+    for key, values in report.data_vars.items():
+        values.attrs = units if str(key).startswith("sd") else {"units": "1"}
     kept = ds.sizes["leading_mode"]
     report.attrs = {
         "report": "data_worth",

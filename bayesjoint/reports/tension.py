@@ -88,13 +88,15 @@ def tension(
     True
     """
     ds = _read.linearization(dt)
-    split = isinstance(separate, xr.DataTree)
-    apart = _checked(ds, separate)
-    report = _suspiciousness(dt, separate if split else apart)
     names = _read.modalities(ds)
+    split = isinstance(separate, xr.DataTree)
+    fits = {"the split fit": separate} if isinstance(separate, xr.DataTree) else dict(separate)
+    _check(ds, fits, split)
+    report = _suspiciousness({"the joint fit": dt, **fits})
+    apart = dict.fromkeys(names, fits["the split fit"]) if split else {k: fits[k] for k in names}
     given = shared(dt, apart, split)
     report = report.merge(differences(given, names)).merge(updates(given, names))
-    share = _prior_share([separate] if split else list(apart.values()))
+    share = _prior_share(list(fits.values()))
     report = report.assign(_judged(report, null))
     report.attrs = {
         "report": "tension",
@@ -110,46 +112,37 @@ def tension(
     return report.assign_attrs(words=tension_words(report))
 
 
-def _checked(joint: xr.Dataset, separate: Mapping | xr.DataTree) -> dict[str, xr.DataTree]:
-    """Return a tree for every modality, or raise."""
+def _check(joint: xr.Dataset, fits: Mapping[str, xr.DataTree], split: bool) -> None:
+    """Raise unless the fits apart are those of all modalities, and all likelihoods compare."""
     names = _read.modalities(joint)
-    if isinstance(separate, xr.DataTree):
-        given = {name: separate for name in _read.modalities(_read.linearization(separate))}
-    else:
-        given = dict(separate)
+    read = {owner: _read.linearization(tree) for owner, tree in fits.items()}
+    given = _read.modalities(read["the split fit"]) if split else list(fits)
     if sorted(given) != sorted(names) or len(names) < 2:
         raise ValueError(
             f"tension compares all modalities of the joint fit ({', '.join(names)}; two or more) "
             f"with as many fits apart; given: {', '.join(given) or 'none'}"
         )
-    correlated = str(joint.attrs.get("errors", "independent")) == "correlated"
-    if correlated and not isinstance(separate, xr.DataTree):
+    if str(joint.attrs.get("errors", "independent")) == "correlated" and not split:
         raise ValueError(
             "errors are correlated between modalities, so that separate fits lose what each says "
             "about the errors of the others; give the tree of problem.split() as separate"
         )
-    fits = {f"the fit of '{k}'": _read.linearization(tree) for k, tree in given.items()}
-    for owner, ds in {"the joint fit": joint, **fits}.items():
+    for owner, ds in {"the joint fit": joint, **read}.items():
         if _read.tempered(ds):
             raise ValueError(
                 f"{owner} is tempered ({', '.join(_read.tempered(ds))}): its likelihood is no "
                 "probability of the data; use power=1"
             )
-    return {name: given[name] for name in names}
 
 
-def _suspiciousness(dt: xr.DataTree, apart: dict[str, xr.DataTree] | xr.DataTree) -> xr.Dataset:
-    trees = {"the joint fit": dt}
-    if isinstance(apart, xr.DataTree):
-        trees["the split fit"] = apart
-    else:
-        trees |= {f"the fit of '{name}'": tree for name, tree in apart.items()}
-    if len({sampled(tree) for tree in trees.values()}) > 1:
-        lacking = [owner for owner, tree in trees.items() if not sampled(tree)]
+def _suspiciousness(fits: Mapping[str, xr.DataTree]) -> xr.Dataset:
+    """Return ln S and d, the joint fit first."""
+    if len({sampled(tree) for tree in fits.values()}) > 1:
+        lacking = [owner for owner, tree in fits.items() if not sampled(tree)]
         raise ValueError(
             f"{', '.join(lacking)}: no draws, while others have some; sample all of them, or none"
         )
-    joint, *others = (explained(tree, owner) for owner, tree in trees.items())
+    joint, *others = (explained(tree, owner) for owner, tree in fits.items())
     everything = [joint, *others]
     return xr.Dataset(
         {
