@@ -23,7 +23,8 @@ def _verdict(report: xr.Dataset) -> str:
     if not np.isfinite(sigma):
         return f"Whether {who} agree is not told by their likelihoods: {report.attrs['reason']}."
     if sigma >= CONTRADICT:
-        return f"{who} contradict each other at {sigma:.1f} sigma: {numbers} dimensions."
+        more = "more than " if p_value <= report.attrs["p_value_smallest"] else ""
+        return f"{who} contradict each other at {more}{sigma:.1f} sigma: {numbers} dimensions."
     if sigma >= STRAINED:
         return (
             f"{who} pull apart at {sigma:.1f} sigma: {numbers} dimensions, as one in "

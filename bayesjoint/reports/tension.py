@@ -58,9 +58,10 @@ def tension(
           directions in which the others add something, and the p-value in chi-squared.
 
         Attrs: ``words`` (list of sentences), ``reason`` (why a p-value is NaN), ``modalities``,
-        ``prior_share`` (share of the dimensions of the fits apart on which prior and data decide
-        together), ``prior_informs`` (1 where it exceeds 5 %), ``null_exact``,
-        ``p_value_of``: ``"simulation"`` or ``"chi-squared"``, and the settings of the joint fit.
+        ``p_value_of``: ``"simulation"`` or ``"chi-squared"``, ``p_value_smallest`` (the least that
+        can be told), ``prior_share`` (share of the dimensions of the fits apart on which prior and
+        data decide together), ``prior_informs`` (1 where it exceeds 5 %), ``null_exact``, and the
+        settings of the joint fit.
 
     Raises
     ------
@@ -105,6 +106,7 @@ def tension(
         "prior_share": share,
         "prior_informs": int(share > INFORMED_BY_PRIOR),
         "p_value_of": "chi-squared" if null is None else "simulation",
+        "p_value_smallest": _smallest(null),
         "null_exact": 1 if null is None else int(null.attrs.get("exact", 0)),
         "reason": _reason(report, null),
     }
@@ -170,10 +172,17 @@ def _judged(report: xr.Dataset, null: xr.Dataset | None) -> dict[str, float]:
     chi2 = float(scipy.stats.chi2.sf(d - 2.0 * ln_s, d)) if d > 0 else np.nan
     p_value = chi2
     if null is not None:
-        simulated = null["ln_suspiciousness"].values
-        p_value = (1.0 + np.sum(simulated <= ln_s)) / (1.0 + simulated.size)
-    sigma = float(scipy.stats.norm.isf(p_value / 2.0)) if np.isfinite(p_value) else np.nan
-    return {"p_value": float(p_value), "p_value_chi2": chi2, "sigma": sigma}
+        p_value = _smallest(null) * (1.0 + float(np.sum(null["ln_suspiciousness"] <= ln_s)))
+    p_value = float(np.maximum(p_value, _smallest(null)))  # NaN stays NaN
+    sigma = float(scipy.stats.norm.isf(p_value / 2.0))
+    return {"p_value": p_value, "p_value_chi2": chi2, "sigma": sigma}
+
+
+def _smallest(null: xr.Dataset | None) -> float:
+    """Return the smallest p-value that can be told."""
+    if null is None:
+        return float(np.finfo(float).tiny)
+    return 1.0 / (1.0 + null.sizes["replicate"])
 
 
 def _reason(report: xr.Dataset, null: xr.Dataset | None) -> str:

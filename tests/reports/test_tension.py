@@ -123,6 +123,34 @@ def test_a_shift_between_modalities_is_found_and_named():
     )
 
 
+@pytest.mark.slow
+def test_the_power_against_a_shift_is_that_of_the_non_central_chi_squared():
+    found, expected = [], []
+    for seed in range(200):
+        dense = wide(seed, shift=0.05)
+        first, second = alone(dense).values()
+        moved = np.zeros(dense.size)
+        moved[12] = 0.05
+        centre = moved @ np.linalg.solve(first.posterior + second.posterior, moved)
+        limit = scipy.stats.chi2.isf(0.05, dense.size)
+        expected.append(scipy.stats.ncx2.sf(limit, dense.size, centre))
+        found.append(float(judged(dense)["p_value"]) < 0.05)
+    power = np.mean(expected)
+    assert 0.2 < power < 0.8
+    assert abs(np.mean(found) - power) < 3 * np.sqrt(power * (1 - power) / 200)
+
+
+def test_what_cannot_be_told_is_bounded():
+    torn = wide(1, shift=5.0)
+    report = judged(torn)
+    assert report.attrs["words"][0].startswith(
+        "gravity and arrivals contradict each other at more than 37."
+    )
+    simulated = judged(torn, null_of(wide(1), replicates=999))
+    assert float(simulated["p_value"]) == pytest.approx(1e-3)
+    assert "at more than 3.3 sigma" in simulated.attrs["words"][0]
+
+
 def null_of(dense, replicates=4000):
     joint = np.concatenate(list(dense.jacobian.values()))
     split = scipy.linalg.block_diag(*dense.jacobian.values())
