@@ -100,11 +100,9 @@ def _sds(ax: Axes, report: xr.Dataset, colour: dict[str, str]) -> None:
     ax.barh(np.arange(len(bars)), np.minimum(values, reach), color=shades, height=0.62)
     ax.axvline(float(report["sd"]), color=INK, lw=0.8, ls=":")
     for y, value in enumerate(values):
-        inside = value > reach  # the bar is cut off
-        ax.text(
-            min(value, reach), y, f" {value:.3g} {"→" * inside}", va="center", fontsize=8, color=INK,
-            ha="right" if inside else "left",
-        )  # fmt: skip
+        cut = value > reach
+        text, side = (f" {value:.3g} → ", "right") if cut else (f" {value:.3g}", "left")
+        ax.text(min(value, reach), y, text, va="center", ha=side, fontsize=8, color=INK)
     short_labels(ax, list(labels), axis="y")
     ax.set(ylim=(len(bars) - 0.5, -0.5), xlim=(0, reach))
     ax.set_title(f"Sd of {words(report.attrs['prediction'])}")
