@@ -7,8 +7,7 @@ import xarray as xr
 from scipy.special import ndtr
 
 from bayesjoint._draws import DrawTable
-from bayesjoint._functions import ModelFunctions
-from bayesjoint._kernels.errors import ErrorCovariance
+from bayesjoint._functions import Errors, ModelFunctions
 
 MOST_OPERATIONS = 4e11  # on correlated log-likelihoods, about a minute
 
@@ -118,7 +117,7 @@ def _of_draw(table: DrawTable, row: int, rotated: bool) -> tuple[np.ndarray, ...
 
 
 def _conditional(
-    functions: ModelFunctions, errors: ErrorCovariance, residual: np.ndarray, rotated: bool
+    functions: ModelFunctions, errors: Errors, residual: np.ndarray, rotated: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the gap of each residual to its mean given all others, and its variance."""
     if not rotated:

@@ -85,4 +85,4 @@ def likelihood(informed: Informed, point: np.ndarray) -> dict[str, Any]:
 
 def correlated(functions: ModelFunctions) -> bool:
     """Say whether errors of different modalities are correlated."""
-    return any(len(f.bases) > 1 for f in functions.build.factors.values())
+    return any(len(f.modalities) > 1 for f in functions.build.factors.values())

@@ -137,6 +137,46 @@ class ErrorCovariance:
         diagonal = self.inverse_diagonal()
         return residual - self.solve(residual) / diagonal, 1.0 / diagonal
 
+    def difference(
+        self, other: "ErrorCovariance", step: float, weight: np.ndarray
+    ) -> "ErrorCovariance":
+        """Return the derivative of the parts of the covariance, from two that are ``step`` apart.
+
+        ``weight`` multiplies the derivative of the independent variance of each datum.
+        """
+        factor = None
+        if self.factor is not None and other.factor is not None:
+            factor = (self.factor - other.factor) / step
+        variance = (self.variance - other.variance) / step * weight
+        return ErrorCovariance(variance, factor, self.sizes)
+
+    def information(self, changes: Sequence["ErrorCovariance"]) -> np.ndarray:
+        """Return ``(1/2) tr(C^-1 dC_i C^-1 dC_j)``, shape (p, p), for p derivatives."""
+        factors = [change.factor for change in changes if change.factor is not None]
+        return covariance_information(
+            self,
+            np.stack([change.variance for change in changes]),
+            np.stack(factors) if factors else None,
+        )
+
+    def draw_discrepancy(self, rng: np.random.Generator) -> np.ndarray:
+        """Return a prior draw of the discrepancy."""
+        if self.factor is None:
+            return np.zeros(self.variance.size)
+        return self.factor @ rng.standard_normal(self.factor.shape[1])
+
+    def discrepancy_given(self, residual: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return a draw of the discrepancy given the residuals.
+
+        Matheron's rule: a joint prior draw of (white, data), corrected by their covariance.
+        """
+        if self.factor is None:
+            return np.zeros(self.variance.size)
+        white = rng.standard_normal(self.factor.shape[1])
+        noise = np.sqrt(self.variance) * rng.standard_normal(residual.size)
+        white = white + self.factor.T @ self.solve(residual - self.factor @ white - noise)
+        return self.factor @ white
+
     def _scale(self, array: np.ndarray) -> np.ndarray:
         return (array.T / np.sqrt(self.variance)).T
 
