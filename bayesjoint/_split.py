@@ -12,15 +12,11 @@ def split(problem: "JointProblem") -> "JointProblem":
     """Return the problem in which no two modalities share a latent; see `JointProblem.split`."""
     separate = problem.separate()
     copies = copies_of({name: list(alone.latent) for name, alone in separate.items()})
-    latents, couplings, modalities = [], [], []
+    latents, couplings = [], []
     for name, alone in separate.items():
-        names = copies[name]
-        latents += [_named(latent, names.get(latent.name)) for latent in alone.latents]
-        couplings += [coupling.renamed(names) for coupling in alone.couplings]
-        modality = problem.modality[name]
-        modalities.append(
-            replace(modality, forward=modality.forward.renamed(names)) if names else modality
-        )
+        latents += [_named(latent, copies[name].get(latent.name)) for latent in alone.latents]
+        couplings += [coupling.renamed(copies[name]) for coupling in alone.couplings]
+    modalities = [_reading(m, copies.get(m.name)) for m in problem.modalities]
     return problem.replace(latents=latents, modalities=modalities, couplings=couplings)
 
 
@@ -35,3 +31,8 @@ def copies_of(reached: dict[str, list[str]]) -> dict[str, dict[str, str]]:
 
 def _named(latent, name: str | None):
     return latent if name is None else replace(latent, name=name)
+
+
+def _reading(modality, names: dict[str, str] | None):
+    """Return a modality that reads copies; as it is where none of its latents is shared."""
+    return replace(modality, forward=modality.forward.renamed(names)) if names else modality

@@ -91,6 +91,30 @@ def test_a_split_problem_is_pickled_with_its_shared_discrepancy():
     ]
 
 
+def test_a_modality_that_sees_the_errors_alone_stays_as_it_is():
+    values = np.array([0.1, 0.4])
+    channels = [
+        bj.Modality(
+            name, data(values, f"{name}_scan"), bj.linear_map(np.ones((2, 1)), "warmth"),
+            bj.GaussianNoise(sd=0.1),
+        )
+        for name in ("first", "second")
+    ]  # fmt: skip
+    thermometer = bj.Modality(
+        "thermometer", data(values, "reading"), None, bj.GaussianNoise(sd=0.1)
+    )
+    problem = bj.JointProblem(
+        latents=[bj.Parameter("warmth", STANDARD)],
+        modalities=[*channels, thermometer],
+        discrepancy=bj.JointDiscrepancy(
+            sd=1.0, loadings={"first": 0.3, "second": 0.4, "thermometer": 1.0}
+        ),
+    )
+    split = problem.split()
+    assert list(split.latent) == ["warmth__first", "warmth__second"]
+    assert split.modality["thermometer"] is thermometer
+
+
 def archie(porosity, factor):
     return factor * porosity
 
