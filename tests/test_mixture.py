@@ -325,3 +325,12 @@ def test_bad_input_is_told(wrong):
     make, message = WRONG[wrong]
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_mixture_of_copies_is_the_same_under_another_name():
+    coupling = rocks("ab")
+    copy = coupling.renamed({"a": "a__first", "b": "b__first"})
+    assert copy.name == "rocks__first"
+    assert copy.latents == ("a__first", "b__first")
+    x = np.array([[0.3, -0.2], [2.0, 1.0]])
+    np.testing.assert_allclose(copy.numbers({}).standard(x), coupling.numbers({}).standard(x))

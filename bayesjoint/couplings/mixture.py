@@ -212,6 +212,17 @@ class PropertyMixture:
             correlation=correlation,
         )  # fmt: skip
 
+    def renamed(self, names: Mapping[str, str]) -> "PropertyMixture":
+        """Return the same mixture of other fields, under the name that ends as theirs do."""
+        own = {name: names.get(name, name) for name in self.latents}
+        ending = next((new.removeprefix(old) for old, new in own.items() if new != old), "")
+        return PropertyMixture(
+            f"{self.name}{ending}", labels=self.labels, proportions=self.proportions,
+            means={own[n]: value for n, value in self.means.items()},
+            sds={own[n]: value for n, value in self.sds.items()},
+            correlation=self.correlation,
+        )  # fmt: skip
+
     def check(self, latents: Mapping[str, Any]) -> None:
         """Raise unless the fields lie on one grid and are standard."""
         for field in fields_on_one_grid(self.owner, [latents[name] for name in self.latents]):
