@@ -221,12 +221,13 @@ class ModelFunctions:
             powers = [np.full(m.data.size, m.power) for m in self.problem.modalities]
             variance = variance / np.concatenate([*powers, np.zeros(0)])
         kept = [n for n in blocks if self.build.factors[n].marginal or not integrated]
+        names = tuple(self.data_slices)
         if not kept:
-            return ErrorCovariance(variance, sizes=sizes)
+            return ErrorCovariance(variance, sizes=sizes, names=names)
         bases = np.concatenate([blocks[n][0] for n in kept], axis=1)
         scale = np.concatenate([blocks[n][1] for n in kept])
         grams = self._grams(tuple(kept), bases, scale, variance)
-        return ErrorCovariance(variance, self.rotate(bases * scale), sizes, grams)
+        return ErrorCovariance(variance, self.rotate(bases * scale), sizes, grams, names)
 
     def _grams(self, names, bases, scale, variance) -> tuple[np.ndarray, ...] | None:
         """Return ``B_k^T D_k^-1 B_k`` of each modality from products over the data made once.
