@@ -32,6 +32,7 @@ _HOMES = {
     "coupling_weight": ["calibrate_coupling", "tabulate_normaliser"],
     "coupling_design": ["coupling_sweep", "design_weight"],
     "cross_validation": ["leave_out"],
+    "discrepancy_study": ["discrepancy_sweep"],
     "reports": [
         "alignment",
         "compromise",

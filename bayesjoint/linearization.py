@@ -257,7 +257,7 @@ def _attrs(functions: ModelFunctions, space: LatentSpace) -> dict[str, Any]:
         "coupled": int(bool(problem.couplings)),
         "powers": [float(m.power) for m in problem.modalities],
         "noise_scales": [_noise_scale(m) for m in problem.modalities],
-        "local": int(bool(problem.couplings) or not _is_linear(problem, space)),
+        "local": int(bool(problem.couplings) or not is_linear(problem, space)),
         "pymc_version": pm.__version__,
     }
 
@@ -270,7 +270,7 @@ def _noise_scale(modality: Modality) -> str:
     return "unknown" if any(isinstance(value, Prior) for value in settings) else "known"
 
 
-def _is_linear(problem: JointProblem, space: LatentSpace) -> bool:
+def is_linear(problem: JointProblem, space: LatentSpace) -> bool:
     """Return whether the posterior is Gaussian: all is linear, Gaussian and of known scale."""
     latents = all(
         isinstance(latent, GaussianField) or latent.prior.distribution is pm.Normal
