@@ -4,14 +4,13 @@ import numpy as np
 import xarray as xr
 
 
-def classified(report: xr.Dataset, own: xr.DataArray, tolerance: float) -> xr.Dataset:
+def classified(report: xr.Dataset, reference: xr.Dataset | None, tolerance: float) -> xr.Dataset:
     """Return the sweep with each effect on the posterior sd, compared with the reference.
 
-    The reference is zero correlation where the correlation is swept, else the problem's own
-    settings.
+    None stands for zero correlation, at the other settings of each point.
     """
-    swept = "correlation" in report.dims
-    relative = report["posterior_sd"] / (report["sd_at_zero"] if swept else own)
+    at_reference = report["sd_at_zero"] if reference is None else reference["posterior_sd"]
+    relative = report["posterior_sd"] / at_reference.drop_vars("correlation", errors="ignore")
     report = report.assign(
         relative_sd=relative.assign_attrs(long_name="posterior sd over that of the reference"),
         effect=_effect(relative, tolerance),

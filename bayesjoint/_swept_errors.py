@@ -120,9 +120,7 @@ def swept_discrepancy(
         own = float(off[0])
     base = matrix - own * direction
     modalities = list(local.problem.modality)
-    return Swept(
-        owner, found, names, base, direction, own, chosen, interval, modalities, fault
-    )
+    return Swept(owner, found, names, base, direction, own, chosen, interval, modalities, fault)
 
 
 def _correlations(discrepancy: JointDiscrepancy, names: list[str]) -> np.ndarray:

@@ -151,9 +151,12 @@ def discrepancy_sweep(
             _part(local, swept, settings, factor, length)
             for length, factor in product(settings.length_scale, settings.sd_factor)
         ]
-        own = _part(local, swept, settings.own(swept), 1.0, None)["posterior_sd"]
+        # Zero correlation is the reference of a correlation, the problem itself that of the rest.
+        reference = None
+        if "correlation" not in settings.dims:
+            reference = _part(local, swept, settings.own(swept), 1.0, None).squeeze("correlation")
     report = _gridded(parts, settings).assign(_of_parameters(local))
-    report = classified(report, own.squeeze("correlation", drop=True), tolerance)
+    report = classified(report, reference, tolerance)
     if nuts_at:
         report = report.merge(sampled_sd(problem, swept, local.rows, nuts_at, nuts or {}))
     report = report.assign_attrs(
