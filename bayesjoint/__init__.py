@@ -33,6 +33,7 @@ _HOMES = {
     "coupling_design": ["coupling_sweep", "design_weight"],
     "cross_validation": ["leave_out"],
     "discrepancy_study": ["discrepancy_sweep"],
+    "misspecification": ["discrepancy_cost"],
     "reports": [
         "alignment",
         "compromise",

@@ -78,7 +78,7 @@ class LocalProblem:
             raise ValueError(
                 f"{who}: {space.size} unknowns are more than {DENSE_LIMIT}; take a coarser grid"
             )
-        self.is_linear = is_linear(problem, space)
+        self.is_linear = is_linear(problem, space) and not problem.couplings
         self.point, self.at = self._where(at)
         self.values = dict(zip(space.names, space.values(self.point), strict=True))
         # Responses and their derivatives alone: the errors of the problem itself are not needed.

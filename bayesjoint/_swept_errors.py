@@ -127,8 +127,8 @@ def _correlations(discrepancy: JointDiscrepancy, names: list[str]) -> np.ndarray
     """Return the matrix that a discrepancy states; ones for loadings and a shared map."""
     if discrepancy.of is not None or discrepancy.loadings is not None:
         return np.ones((len(names), len(names)))
-    given = 0.0 if discrepancy.correlation is None else np.asarray(discrepancy.correlation, float)
-    return given if np.ndim(given) == 2 else given + (1.0 - given) * np.eye(len(names))
+    given = np.asarray(0.0 if discrepancy.correlation is None else discrepancy.correlation, float)
+    return given if given.ndim == 2 else np.asarray(given + (1.0 - given) * np.eye(len(names)))
 
 
 def _fault(discrepancy: JointDiscrepancy, names: list[str]) -> str:

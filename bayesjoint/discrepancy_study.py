@@ -162,7 +162,8 @@ def discrepancy_sweep(
     report = report.assign_attrs(
         report=OWNER, discrepancy=swept.discrepancy.name, modalities=swept.names,
         pair=list(swept.pair), own_correlation=swept.own,
-        sd_of=settings.of_one or "all", tolerance=tolerance, at=local.at, local=int(not local.is_linear),
+        sd_of=settings.of_one or "all", tolerance=tolerance, at=local.at,
+        local=int(not local.is_linear),
     )  # fmt: skip
     return report.assign_attrs(sentences=sentences(report))
 

@@ -246,9 +246,9 @@ def test_information_diverges_until_rank_is_lost_and_is_then_refused():
     sweep = bj.discrepancy_sweep(problem, 1.0 - left).isel(parameter=0)
     shown = sweep.where(sweep["valid"], drop=True)["information"]
     assert shown.size == 10
-    for correlation, found, rest in zip(shown["correlation"].values, shown.values, left):
-        exact_value = fraction_information(correlation, (1.0, 0.5), (1.0, 1.0), 1e-14)
-        assert found == pytest.approx(exact_value, rel=1e-15 / rest)
+    for found, rest in zip(shown, left, strict=False):
+        exact_value = fraction_information(found["correlation"], (1.0, 0.5), (1.0, 1.0), 1e-14)
+        assert float(found) == pytest.approx(exact_value, rel=1e-15 / rest)
     assert np.all(np.diff(np.log10(shown.values)[1:]) > 0.95)
     assert sweep["information"][-2:].isnull().all()
     assert "free of error to working precision" in sweep["reason"].values[-1]

@@ -5,7 +5,6 @@ that of each pair of blocks times the ratio of the two correlations.  All of it 
 the factors of the blocks: where that is smaller than the data, these are reduced to it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 

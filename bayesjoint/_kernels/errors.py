@@ -124,7 +124,8 @@ class ErrorCovariance:
         """Raise where Woodbury's identity would lose all digits."""
         worst = int(np.argmax(strength))
         if strength[worst] * SINGULAR > 1.0:
-            block = np.searchsorted(np.cumsum(self.sizes or (strength.size,)), worst, side="right")
+            ends = np.cumsum(self.sizes or (strength.size,))
+            block = int(np.searchsorted(ends, worst, side="right"))
             raise SingularErrors(
                 f"the independent noise of {self._called([block])} is only "
                 f"{1.0 / np.sqrt(strength[worst]):.1g} of the sd of the discrepancy: combinations "
