@@ -53,6 +53,8 @@ _HOMES = {
         "plot_compromise",
         "plot_coupling_sweep",
         "plot_diagnostics",
+        "plot_discrepancy_cost",
+        "plot_discrepancy_sweep",
         "plot_fit",
         "plot_identifiability",
         "plot_information",

@@ -9,19 +9,30 @@ def classified(report: xr.Dataset, reference: xr.Dataset | None, tolerance: floa
 
     None stands for zero correlation, at the other settings of each point.
     """
-    at_reference = report["sd_at_zero"] if reference is None else reference["posterior_sd"]
-    relative = report["posterior_sd"] / at_reference.drop_vars("correlation", errors="ignore")
+    relative = {
+        name: report[name] / _plain(report[f"{name}_at_zero"] if reference is None else
+                                    reference[name])
+        for name in ("information", "posterior_sd")
+    }  # fmt: skip
     report = report.assign(
-        relative_sd=relative.assign_attrs(long_name="posterior sd over that of the reference"),
-        effect=_effect(relative, tolerance),
+        relative_information=relative["information"].assign_attrs(
+            long_name="information over that of the reference"
+        ),
+        relative_sd=relative["posterior_sd"].assign_attrs(
+            long_name="posterior sd over that of the reference"
+        ),
+        effect=_effect(relative["posterior_sd"], tolerance),
     )
-    if "sd_at_zero" not in report:
+    if "posterior_sd_at_own" not in report:
         return report
-    own_relative = report["sd_at_own"] / report["sd_at_zero"]
-    report = report.assign(
-        own_relative_sd=own_relative, own_effect=_effect(own_relative, tolerance)
-    )
-    return report.drop_vars(["sd_at_zero", "sd_at_own"])
+    own = report["posterior_sd_at_own"] / report["posterior_sd_at_zero"]
+    report = report.assign(own_relative_sd=own, own_effect=_effect(own, tolerance))
+    stems = ("information", "posterior_sd")
+    return report.drop_vars([f"{stem}_at_{where}" for stem in stems for where in ("zero", "own")])
+
+
+def _plain(values: xr.DataArray) -> xr.DataArray:
+    return values.drop_vars("correlation", errors="ignore")
 
 
 def _effect(relative: xr.DataArray, tolerance: float) -> xr.DataArray:

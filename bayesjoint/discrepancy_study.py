@@ -81,8 +81,8 @@ def discrepancy_sweep(
           field the trace of ``L^T J^T (R + K)^-1 J L``, relative to the prior;
         - ``information_marginal``: what the data add to the precision, all others unknown:
           ``1 / var - 1 / var_prior``; of a field ``tr(C_prior C_post^-1) - n``;
-        - ``posterior_sd``, of a field the root of the mean variance of its cells; ``relative_sd``,
-          over that at the reference;
+        - ``posterior_sd``, of a field the root of the mean variance of its cells;
+        - ``relative_information``, ``relative_sd``: over those at the reference;
         - ``eig`` (nats), ``dofs`` of each parameter; ``eig_total``, ``dofs_total`` of all;
         - ``alignment_leading``, ``alignment_trailing``: cosine of the sensitivity with the
           directions of the data that the correlation makes noisier, and quieter, in units in which
@@ -180,8 +180,10 @@ def _part(
     part = _dataset(local, settings, [_row(along, value) for value in settings.correlation])
     if settings.turns:
         part = part.assign(_turning_points(along))
-        for name, value in (("sd_at_zero", 0.0), ("sd_at_own", swept.own)):
-            part[name] = "parameter", _numbers(local, "posterior_sd", _row(along, value)[0])
+        for where, value in (("zero", 0.0), ("own", swept.own)):
+            row = _row(along, value)[0]
+            for name in ("information", "posterior_sd"):
+                part[f"{name}_at_{where}"] = "parameter", _numbers(local, name, row)
     return part
 
 

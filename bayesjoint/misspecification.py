@@ -177,7 +177,9 @@ def _part(
             for name, number in outcome.numbers(probability).items():
                 columns[name][i, j] = number
     variables: dict[str, Any] = {name: (("case", "parameter"), c) for name, c in columns.items()}
-    return xr.Dataset(variables | {"valid": ((), valid)}, {"case": list(CASES), "parameter": labels})
+    return xr.Dataset(
+        variables | {"valid": ((), valid)}, {"case": list(CASES), "parameter": labels}
+    )
 
 
 def _covariances(

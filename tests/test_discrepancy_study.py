@@ -1,10 +1,12 @@
 """What correlated errors do: sweeps against closed forms, the cost of a wrong correlation."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pymc as pm
 import pytest
+from scipy import stats
 
 import bayesjoint as bj
 from bayesjoint._functions import ModelFunctions
@@ -133,10 +135,10 @@ def moved(correlation):
     return matrix
 
 
-def exact(matrix, kernel=None, sds=SDS):
+def exact(matrix, kernel=None, sds=SDS, noise=NOISE):
     """Return information, posterior covariance, nats and degrees of freedom of `several`."""
     kernel = np.eye(5) if kernel is None else kernel
-    covariance = np.kron(matrix * np.outer(sds, sds), kernel) + np.diag(np.repeat(NOISE, 5))
+    covariance = np.kron(matrix * np.outer(sds, sds), kernel) + np.diag(np.repeat(noise, 5))
     jacobian = GAINS.reshape(15, 2)
     found = jacobian.T @ np.linalg.solve(covariance, jacobian)
     posterior = np.linalg.inv(found + np.eye(2))
@@ -202,6 +204,20 @@ def test_correlations_that_differ_stay_while_the_sd_is_swept():
     assert_exact(sweep.sel(sd_factor=0.5), MATRIX, sds=SDS / 2)
     np.testing.assert_allclose(sweep["relative_sd"].sel(sd_factor=1.0), 1.0, rtol=1e-12)
     assert set(sweep["effect"].sel(sd_factor=0.5).values) == {"helps"}
+
+
+def test_unknown_settings_of_the_errors_are_held_at_the_point():
+    given = several().discrepancy
+    sds = given.sd | {"s1": bj.Prior(pm.LogNormal, mu=0.0, sigma=0.5)}
+    unknown = bj.Prior(pm.Uniform, lower=-0.4, upper=0.9)
+    apart = bj.JointDiscrepancy(sd={"s2": 0.4}, name="apart")
+    problem = several().replace(discrepancy=[replace(given, sd=sds, correlation=unknown), apart])
+    values = {"level": np.zeros(2), "discrepancy_sd_s1": 2.0, "discrepancy_correlation": 0.2}
+    sweep = bj.discrepancy_sweep(problem, [0.5], at=values, discrepancy="discrepancy")
+    assert sweep.attrs["own_correlation"] == pytest.approx(0.2)
+    sds, noise = SDS * [1.0, 2.0, 1.0], NOISE + [0.0, 0.0, 0.16]
+    matrix = 0.5 * np.eye(3) + 0.5
+    assert_exact(sweep.sel(correlation=0.5), matrix, sds=sds, noise=noise)
 
 
 def test_fields_are_rows_as_a_whole():
@@ -313,3 +329,140 @@ def test_what_makes_no_sense_is_refused():
     ):
         with pytest.raises(ValueError, match=fault):
             sweep_settings(swept, *given)
+
+
+@pytest.mark.slow  # samples
+def test_nuts_finds_the_linearized_sd():
+    problem = sensors((1.0, 0.6), (1.0, 1.5), (0.1, 0.1), 0.3, prior_sd=2.0)
+    nuts = {"draws": 1000, "chains": 2, "random_seed": 1, "progress": False}
+    sweep = bj.discrepancy_sweep(problem, [-0.8, 0.8], nuts_at=[-0.8, 0.8], nuts=nuts)
+    sampled = sweep["posterior_sd_sampled"].rename(nuts_correlation="correlation")
+    error = sweep["posterior_sd_sampled_mcse"].values
+    assert np.all(error < 0.05 * sampled)
+    assert np.all(np.abs(sampled - sweep["posterior_sd"]) < 4.0 * error)
+
+
+# ---- the cost of a wrong correlation ------------------------------------------------------
+
+ALIKE = ((np.ones((10, 1)), np.ones((10, 1))), (1.0, 1.0), (0.1, 0.1), 0.8)
+KAPPAS = [-0.5, 0.0, 0.5, 0.95]
+
+
+@pytest.fixture(scope="module")
+def cost():
+    """Two sensors of one level, ten times each: the sum of all twenty is all they say."""
+    return bj.discrepancy_cost(sensors(*ALIKE, prior_sd=3.0), KAPPAS, random_seed=1)
+
+
+def test_the_cost_is_that_of_the_closed_form(cost):
+    """The mean of twenty data, with variance (1 + rho + r) / 20, shrunk to the prior."""
+    variance = {rho: (1.1 + rho) / 20.0 for rho in [*KAPPAS]} | {"none": 0.1 / 20.0}
+    for rho in KAPPAS:
+        models = {"joint": (rho, rho), "independent": (rho, 0.0), "none": (rho, "none"),
+                  "reversed": (0.0, rho)}  # fmt: skip
+        for case, (truth, model) in models.items():
+            row = cost.sel(correlation=rho, case=case).isel(parameter=0)
+            posterior = 1.0 / (1.0 / 9.0 + 1.0 / variance[model])
+            gain = posterior / variance[model]
+            spread = np.sqrt((1.0 - gain) ** 2 * 9.0 + gain**2 * variance[truth])
+            reach = stats.norm.ppf(0.95) * np.sqrt(posterior)
+            expected = 2.0 * stats.norm.cdf(reach / spread) - 1.0
+            assert float(row["coverage_expected"]) == pytest.approx(expected, rel=1e-9)
+            assert float(row["width"]) == pytest.approx(2.0 * reach, rel=1e-9)
+            # Of 200 replicates, four standard errors.
+            assert abs(row["rmse"] / spread - 1.0) < 4.0 / np.sqrt(400.0)
+            assert abs(row["bias"]) < 4.0 * row["bias_mcse"]
+            off = abs(float(row["coverage"]) - expected)
+            assert off < 4.0 * np.sqrt(expected * (1.0 - expected) / 200.0)
+            assert row["coverage_lower"] < row["coverage"] < row["coverage_upper"]
+
+
+def test_who_knows_the_correlation_covers_and_who_does_not_falls_short(cost):
+    assert cost.attrs["method"] == "exact"
+    joint, independent, none = (
+        cost["coverage"].sel(case=case).isel(parameter=0)
+        for case in ("joint", "independent", "none")
+    )
+    assert np.all((joint >= 0.85) & (joint <= 0.95))
+    assert float(independent.sel(correlation=0.95)) < 0.85
+    assert np.all(none.sel(correlation=[0.0, 0.5, 0.95]) < 0.5)
+
+
+def test_refits_of_a_linear_map_are_exact(cost):
+    level = bj.Parameter("level", bj.Prior(pm.Normal, mu=0, sigma=3.0))
+    modalities = [
+        bj.Modality(f"s{i}", data(np.zeros(10), f"i_{i}"), bj.pytensor_map(tenfold, ["level"]),
+                    bj.GaussianNoise(sd=np.sqrt(0.1))) for i in range(2)
+    ]  # fmt: skip
+    problem = sensors(*ALIKE).replace(latents=[level], modalities=modalities)
+    found = bj.discrepancy_cost(problem, [-0.5], replicates=200, random_seed=1, at={"level": 0.0})
+    assert found.attrs["method"] == "refit"
+    for name in ("bias", "rmse", "width", "coverage"):
+        np.testing.assert_allclose(found[name][0], cost[name].sel(correlation=-0.5), atol=1e-9)
+    assert found["coverage_expected"].isnull().all()
+
+
+def tenfold(level):
+    return level * np.ones(10)
+
+
+def test_refits_of_a_curved_map_cover():
+    """The logarithm of a level, well known: the posterior is nearly Gaussian in its white form."""
+    level = bj.Parameter("level", bj.Prior(pm.LogNormal, mu=0.0, sigma=0.5), units="K")
+    modalities = [
+        bj.Modality(f"s{i}", data(np.ones(10), f"i_{i}"), bj.pytensor_map(tenfold, ["level"]),
+                    bj.GaussianNoise(sd=0.05)) for i in range(2)
+    ]  # fmt: skip
+    discrepancy = bj.JointDiscrepancy(sd={"s0": 0.2, "s1": 0.2}, correlation=0.8)
+    problem = bj.JointProblem(latents=[level], modalities=modalities, discrepancy=discrepancy)
+    found = bj.discrepancy_cost(problem, [0.8], random_seed=2, at={"level": 1.0})
+    found = found.isel(correlation=0, parameter=0)
+    assert 0.85 <= found["coverage"].sel(case="joint") <= 0.95
+    assert found["coverage"].sel(case="none") < 0.5
+
+
+def test_the_cost_of_fields_is_over_their_cells():
+    case = gaussian_case(n=12, shape=(3, 4))
+    cost = bj.discrepancy_cost(case.problem, [0.6, 1.5], random_seed=3)
+    assert list(cost["valid"].values) == [True, False]
+    assert cost["coverage"].sel(correlation=1.5).isnull().all()
+    joint = cost.sel(correlation=0.6, case="joint")
+    np.testing.assert_allclose(joint["coverage_expected"], 0.9, rtol=1e-9)
+    assert np.all(np.abs(joint["coverage"] - 0.9) < 4.0 * np.sqrt(0.09 / 200.0))
+    _, posterior = case.posterior()
+    rms = np.sqrt(np.diag(posterior).reshape(2, -1).mean(axis=1))
+    np.testing.assert_allclose(joint["width"], 2.0 * stats.norm.ppf(0.95) * rms, rtol=1e-8)
+
+
+def test_a_cost_that_cannot_be_told_is_refused():
+    problem = sensors(*PAIRS["alike"])
+    with pytest.raises(ValueError, match="replicates=1"):
+        bj.discrepancy_cost(problem, [0.1], replicates=1)
+    first, second = problem.modalities
+    tailed = bj.Modality("s1", second.data, second.forward, bj.StudentTNoise(sd=0.1, nu=4))
+    with pytest.raises(ValueError, match="'s1' has noise that is not Gaussian"):
+        bj.discrepancy_cost(
+            problem.replace(modalities=[first, tailed]), [0.1], at={"level": np.zeros(1)}
+        )
+
+
+@pytest.mark.filterwarnings("error")
+def test_sweep_and_cost_are_drawn(sweeps, cost):
+    figure = bj.plot_discrepancy_sweep(sweeps["alike"])
+    figure.canvas.draw()
+    information, sd, *_ = figure.axes
+    at = float(sweeps["alike"]["turning_point"][0])
+    marks = [line.get_xdata() for line in information.lines if line.get_marker() == "o"]
+    assert [float(x[0]) for x in marks] == [at]
+    assert {text.get_text() for text in sd.texts} == {"hurts", "helps"}
+    with pytest.raises(ValueError, match="missing"):
+        bj.plot_discrepancy_sweep(cost)
+    with pytest.raises(ValueError, match="give one to 6 of"):
+        bj.plot_discrepancy_sweep(sweeps["alike"], parameters=["depth"])
+    with pytest.raises(ValueError, match=r"the settings \[\]; select one value"):
+        bj.plot_discrepancy_sweep(sweeps["alike"].isel(correlation=0))
+    figure = bj.plot_discrepancy_cost(cost)
+    figure.canvas.draw()
+    assert len(figure.axes) == 3
+    with pytest.raises(ValueError, match="no coverage"):
+        bj.plot_discrepancy_cost(sweeps["alike"])

@@ -6,6 +6,7 @@ from bayesjoint.plots.chains import plot_diagnostics
 from bayesjoint.plots.checks import plot_predictive_check
 from bayesjoint.plots.compromise import plot_compromise
 from bayesjoint.plots.coupling import plot_coupling_sweep
+from bayesjoint.plots.discrepancy import plot_discrepancy_cost, plot_discrepancy_sweep
 from bayesjoint.plots.fit import plot_fit
 from bayesjoint.plots.information import plot_information, plot_leakage, plot_spectrum
 from bayesjoint.plots.parameters import plot_identifiability
@@ -18,6 +19,8 @@ __all__ = [
     "plot_compromise",
     "plot_coupling_sweep",
     "plot_diagnostics",
+    "plot_discrepancy_cost",
+    "plot_discrepancy_sweep",
     "plot_fit",
     "plot_identifiability",
     "plot_information",

@@ -1,0 +1,302 @@
+"""Figures of correlated errors: what a correlation does, and what a wrong one costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from bayesjoint.plots._style import (
+    FAINT,
+    INK,
+    MUTED,
+    PALETTE,
+    colours,
+    grid_lines,
+    new_figure,
+    styled,
+    with_units,
+    words,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SETTINGS = {
+    "correlation": "correlation between the modalities",
+    "sd_factor": "factor on the sd of the discrepancy",
+    "length_scale": "length scale of the discrepancy",
+}
+NEEDED = ("relative_information", "relative_sd", "posterior_sd", "eig", "alignment_leading")
+MOST = 6  # parameters that are told apart
+HURTS, HELPS = "#d55e00", "#009e73"
+CASES = {
+    "joint": ("correlated errors, known", PALETTE[0], "-"),
+    "independent": ("correlated errors, taken for independent", PALETTE[1], "-"),
+    "none": ("correlated errors, left out", PALETTE[3], "--"),
+    "reversed": ("independent errors, taken for correlated", MUTED, (0, (1, 1.2))),
+}
+LARGE = 4.0  # ratio of information from which its axis is logarithmic
+
+
+@styled
+def plot_discrepancy_sweep(sweep: xr.Dataset, parameters: Sequence[str] | None = None) -> Figure:
+    """Draw what the errors' correlation, sd or length scale does to each parameter.
+
+    Parameters
+    ----------
+    sweep : xarray.Dataset
+        From ``bj.discrepancy_sweep``, along one setting: select one value of the others.
+    parameters : sequence of str, optional
+        Which, at most six.  Default: the first six.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Information and posterior sd over those of the reference, with dots where each turns, error
+        bars (two Monte Carlo errors) where it was sampled, and a dashed line at the correlation of
+        the problem; the sd lies in the shade of "hurts" or of "helps". Below: expected information
+        gain, and the cosine of the sensitivity with directions that the correlation makes noisier
+        (full lines) and quieter (dashed). Hatched: values that are not valid.
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    ValueError
+        When the sweep has more than one setting, lacks something, or a parameter is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> from bayesjoint.plots import plot_discrepancy_sweep
+    >>> rho, names = np.linspace(-0.9, 0.9, 7), ["depth"]
+    >>> line = (("correlation", "parameter"), 1.0 - 0.2 * rho[:, None])
+    >>> sweep = xr.Dataset(
+    ...     {"relative_information": line, "relative_sd": line, "posterior_sd": line,
+    ...      "eig": line, "alignment_leading": line, "alignment_trailing": line,
+    ...      "valid": ("correlation", np.full(7, True))},
+    ...     {"correlation": rho, "parameter": names}, {"own_correlation": 0.5},
+    ... )
+    >>> figure = plot_discrepancy_sweep(sweep)
+    """
+    setting, sweep = _checked(sweep, parameters)
+    colour = colours(sweep["parameter"].values)
+    fig = new_figure(5.6, apart=0.05)
+    (information, sd), (gain, alignment) = fig.subplots(2, 2)
+    for name, c in colour.items():
+        one = sweep.sel(parameter=name)
+        _line(information, one["relative_information"], c, words(name))
+        _line(sd, one["relative_sd"], c)
+        _line(gain, one["eig"], c)
+        _line(alignment, one["alignment_leading"], c)
+        _line(alignment, one["alignment_trailing"], c, style="--")
+        if setting == "correlation":
+            _turning(information, one, "turning_point", "relative_information", c)
+            _turning(sd, one, "turning_point_posterior", "relative_sd", c)
+            _sampled(sd, one, c)
+    reference = "zero correlation" if setting == "correlation" else "the problem's own"
+    information.set(title="Fisher information, others known", ylabel=f"relative to {reference}")
+    sd.set(title="Posterior sd", ylabel=f"relative to {reference}")
+    gain.set(title="Expected information gain", ylabel="nat")
+    alignment.set(title="Sensitivity to noisier (full), quieter (dashed)", ylabel="cosine")
+    alignment.set_ylim(-0.03, 1.05)
+    _logarithmic(information, sweep["relative_information"])
+    _shade(sd, float(sweep.attrs.get("tolerance", 0.0)))
+    for ax in (information, sd, gain, alignment):
+        _finish(ax, sweep, setting)
+    handles, labels = information.get_legend_handles_labels()
+    if len(labels) > 1:
+        fig.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    else:
+        fig.suptitle(labels[0], x=0.01, ha="left", fontweight="bold", fontsize=10)
+    return fig
+
+
+def _checked(sweep: xr.Dataset, parameters: Sequence[str] | None) -> tuple[str, xr.Dataset]:
+    missing = [name for name in NEEDED if name not in getattr(sweep, "variables", ())]
+    if missing:
+        raise ValueError(f"plot_discrepancy_sweep: {missing} missing; give a bj.discrepancy_sweep")
+    dims = [name for name in SETTINGS if name in sweep["relative_sd"].dims]
+    if len(dims) != 1:
+        raise ValueError(
+            f"plot_discrepancy_sweep: the sweep has the settings {dims}; select one value of all "
+            "but one, as in sweep.sel(sd_factor=1.0)"
+        )
+    return dims[0], _chosen("plot_discrepancy_sweep", sweep, parameters, MOST).sortby(dims[0])
+
+
+def _chosen(owner: str, report: xr.Dataset, parameters: Any, most: int) -> xr.Dataset:
+    """Return the report of some parameters."""
+    known = [str(name) for name in report["parameter"].values]
+    names = known[:most] if parameters is None else list(parameters)
+    unknown = [name for name in names if name not in known]
+    if unknown or not 0 < len(names) <= most:
+        raise ValueError(f"{owner}: parameters={names}; give one to {most} of {known}")
+    return report.sel(parameter=names)
+
+
+def _line(ax: Axes, values: xr.DataArray, colour: str, label: str = "", style: str = "-") -> None:
+    setting = values.dims[0]
+    ax.plot(values[setting], values, style, color=colour, lw=1.6, label=label or "_unnamed")
+
+
+def _turning(ax: Axes, one: xr.Dataset, name: str, along: str, colour: str) -> None:
+    """Draw a dot where the line turns, when it does within what is drawn."""
+    if name not in one or not np.isfinite(one[name]):
+        return
+    known = one[along].dropna("correlation")
+    at, rho = float(one[name]), known["correlation"].values
+    if rho.size and rho[0] <= at <= rho[-1]:
+        ax.plot(at, np.interp(at, rho, known.values), "o", ms=5, mfc="white", mew=1.4, mec=colour)
+
+
+def _sampled(ax: Axes, one: xr.Dataset, colour: str) -> None:
+    if "posterior_sd_sampled" not in one:
+        return
+    # The reference, from any point of the line.
+    at = int(np.argmax(np.isfinite(one["relative_sd"].values)))
+    reference = float(one["posterior_sd"][at] / one["relative_sd"][at])
+    ax.errorbar(
+        one["nuts_correlation"], one["posterior_sd_sampled"] / reference,
+        2.0 * one["posterior_sd_sampled_mcse"] / reference,
+        fmt="s", ms=3.5, color=colour, ecolor=INK, elinewidth=1.0, capsize=2.5, zorder=5,
+    )  # fmt: skip
+
+
+def _shade(ax: Axes, tolerance: float) -> None:
+    low, high = ax.get_ylim()
+    reach = max(high - 1.0, 1.0 - low, 2.0 * tolerance)
+    low, high = max(min(low, 1.0 - 0.25 * reach), 0.0), max(high, 1.0 + 0.25 * reach)
+    ax.axhspan(1.0 + tolerance, high, color=HURTS, alpha=0.09, lw=0, zorder=0)
+    ax.axhspan(low, 1.0 - tolerance, color=HELPS, alpha=0.09, lw=0, zorder=0)
+    ax.set_ylim(low, high)
+    look: dict[str, Any] = {"transform": ax.transAxes, "fontsize": 8.5, "fontweight": "bold"}
+    ax.text(0.02, 0.97, "hurts", color=HURTS, va="top", **look)
+    ax.text(0.02, 0.03, "helps", color=HELPS, va="bottom", **look)
+
+
+def _finish(ax: Axes, sweep: xr.Dataset, setting: str) -> None:
+    values = sweep[setting].values
+    ax.set_xlabel(SETTINGS[setting])
+    if setting != "correlation" and values[0] > 0 and values[-1] > 10.0 * values[0]:
+        ax.set_xscale("log")
+    ax.set_xlim(values[0], values[-1])
+    if setting == "correlation":
+        ax.axvline(float(sweep.attrs["own_correlation"]), color=MUTED, ls=(0, (4, 3)), lw=1.0)
+    valid = sweep["valid"].values
+    for first, last in _gaps(valid):
+        ends = values[max(first - 1, 0)], values[min(last, values.size - 1)]
+        ax.axvspan(*ends, fc=FAINT, ec="white", hatch="///", lw=0, alpha=0.8, zorder=0.5)
+    grid_lines(ax)
+
+
+def _gaps(valid: np.ndarray) -> list[tuple[int, int]]:
+    """Return first and one past the last index of each run of values that are not valid."""
+    steps = np.diff(np.concatenate([[0], (~valid).astype(int), [0]]))
+    return list(zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1), strict=True))
+
+
+def _logarithmic(ax: Axes, ratios: xr.DataArray) -> None:
+    """Make the axis of ratios that reach far logarithmic, with few plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    reach = float(ratios.max() / ratios.min())
+    if not reach > LARGE:
+        return
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0,) if reach > 100.0 else (1.0, 2.0, 5.0)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+@styled
+def plot_discrepancy_cost(cost: xr.Dataset, parameters: Sequence[str] | None = None) -> Figure:
+    """Draw what it costs to take the errors' correlation for what it is not.
+
+    Parameters
+    ----------
+    cost : xarray.Dataset
+        From ``bj.discrepancy_cost``.
+    parameters : sequence of str, optional
+        Which, at most four, a row each.  Default: the first four.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Left: coverage of the intervals, replicates as dots with their 95 % intervals, expected as
+        lines; the nominal one is grey, with the 95 % range of as many replicates. Middle: width of
+        the intervals. Right: root mean square error of the estimates.
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    ValueError
+        When the dataset is another one, or a parameter is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> from bayesjoint.plots import plot_discrepancy_cost
+    >>> dims = ("correlation", "case", "parameter")
+    >>> part = (dims, np.full((2, 1, 1), 0.9))
+    >>> names = ["coverage", "coverage_lower", "coverage_upper", "coverage_expected", "width"]
+    >>> cost = xr.Dataset(
+    ...     {name: part for name in [*names, "rmse"]} | {"units": ("parameter", ["m"])},
+    ...     {"correlation": [0.0, 0.5], "case": ["joint"], "parameter": ["depth"]},
+    ...     {"probability": 0.9, "replicates": 200},
+    ... )
+    >>> figure = plot_discrepancy_cost(cost)
+    """
+    if "coverage_expected" not in getattr(cost, "variables", ()):
+        raise ValueError("plot_discrepancy_cost: no coverage; give a bj.discrepancy_cost")
+    cost = _chosen("plot_discrepancy_cost", cost, parameters, 4).sortby("correlation")
+    cases = {case: CASES[case] for case in map(str, cost["case"].values)}
+    rows = cost.sizes["parameter"]
+    fig = new_figure(0.9 + 2.5 * rows, apart=0.05)
+    for axes, name in zip(
+        fig.subplots(rows, 3, squeeze=False), cost["parameter"].values, strict=True
+    ):
+        one = cost.sel(parameter=name)
+        _nominal(axes[0], cost.attrs)
+        for i, (case, (label, colour, style)) in enumerate(cases.items()):
+            look: dict[str, Any] = {"color": colour, "ls": style, "lw": 2.6 if i == 0 else 1.6}
+            _coverage(axes[0], one.sel(case=case), label, look, i - (len(cases) - 1) / 2)
+            for ax, key in zip(axes[1:], ("width", "rmse"), strict=True):
+                ax.plot(one["correlation"], one[key].sel(case=case), **look)
+        percent, units = 100.0 * float(cost.attrs["probability"]), str(one["units"].item())
+        axes[0].set(title=f"{words(name)}: {percent:g} % coverage", ylim=(0.0, 1.03))
+        axes[1].set(title="Width of the intervals", ylabel=with_units("", units).strip())
+        axes[2].set(title="Error of the estimates, rms")
+        for ax in axes:
+            ax.set_xlabel(SETTINGS["correlation"])
+            grid_lines(ax)
+        for ax, key in zip(axes[1:], ("width", "rmse"), strict=True):
+            ax.set_ylim(0.0, 1.1 * float(one[key].max()))
+    handles, labels = fig.axes[0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=2)
+    return fig
+
+
+def _nominal(ax: Axes, attrs: dict) -> None:
+    probability, count = float(attrs["probability"]), int(attrs["replicates"])
+    reach = 1.96 * np.sqrt(probability * (1.0 - probability) / count)
+    ax.axhspan(probability - reach, min(probability + reach, 1.0), color=FAINT, lw=0, zorder=0)
+    ax.axhline(probability, color=MUTED, lw=0.8, zorder=0.5)
+
+
+def _coverage(ax: Axes, one: xr.Dataset, label: str, look: dict, place: float) -> None:
+    rho, seen = one["correlation"].values, one["coverage"].values
+    shift = 0.012 * place * float(np.ptp(rho) or 1.0)
+    ends = np.stack([seen - one["coverage_lower"], one["coverage_upper"] - seen])
+    ax.plot(rho, one["coverage_expected"], label=label, **look)
+    ax.errorbar(
+        rho + shift, seen, np.maximum(ends, 0.0), fmt="o", ms=3.2, color=look["color"],
+        elinewidth=0.9,
+    )  # fmt: skip
