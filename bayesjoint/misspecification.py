@@ -111,7 +111,7 @@ def discrepancy_cost(
     >>> cost = bj.discrepancy_cost(problem, [0.9], random_seed=1)
     >>> expected = cost["coverage_expected"].sel(correlation=0.9, parameter="level")
     >>> expected.sel(case=["joint", "independent", "none"]).values.round(2)
-    array([0.9 , 0.77, 0.13])
+    array([0.9 , 0.77, 0.09])
     """
     local = LocalProblem(problem, at, OWNER)
     swept = swept_discrepancy(local, OWNER, discrepancy, pair)

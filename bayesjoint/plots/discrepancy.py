@@ -106,7 +106,7 @@ def plot_discrepancy_sweep(sweep: xr.Dataset, parameters: Sequence[str] | None =
     alignment.set(title="Sensitivity to noisier (full), quieter (dashed)", ylabel="cosine")
     alignment.set_ylim(-0.03, 1.05)
     _logarithmic(information, sweep["relative_information"])
-    _shade(sd, float(sweep.attrs.get("tolerance", 0.0)))
+    _shade(sd, sweep["relative_sd"], float(sweep.attrs.get("tolerance", 0.0)))
     for ax in (information, sd, gain, alignment):
         _finish(ax, sweep, setting)
     handles, labels = information.get_legend_handles_labels()
@@ -168,16 +168,23 @@ def _sampled(ax: Axes, one: xr.Dataset, colour: str) -> None:
     )  # fmt: skip
 
 
-def _shade(ax: Axes, tolerance: float) -> None:
+def _shade(ax: Axes, ratios: xr.DataArray, tolerance: float) -> None:
+    """Shade where it hurts and where it helps, and say so on the side that the lines leave free."""
     low, high = ax.get_ylim()
     reach = max(high - 1.0, 1.0 - low, 2.0 * tolerance)
     low, high = max(min(low, 1.0 - 0.25 * reach), 0.0), max(high, 1.0 + 0.25 * reach)
     ax.axhspan(1.0 + tolerance, high, color=HURTS, alpha=0.09, lw=0, zorder=0)
     ax.axhspan(low, 1.0 - tolerance, color=HELPS, alpha=0.09, lw=0, zorder=0)
     ax.set_ylim(low, high)
+    known = ratios.dropna(ratios.dims[0], how="any").values
+    ends = known[[0, -1]] if len(known) else np.ones((2, 1))
     look: dict[str, Any] = {"transform": ax.transAxes, "fontsize": 8.5, "fontweight": "bold"}
-    ax.text(0.02, 0.97, "hurts", color=HURTS, va="top", **look)
-    ax.text(0.02, 0.03, "helps", color=HELPS, va="bottom", **look)
+    for word, colour, y, left in (
+        ("hurts", HURTS, 0.97, ends[0].max() <= ends[1].max()),
+        ("helps", HELPS, 0.03, ends[0].min() >= ends[1].min()),
+    ):
+        side = {"x": 0.02, "ha": "left"} if left else {"x": 0.98, "ha": "right"}
+        ax.text(s=word, y=y, va="top" if y > 0.5 else "bottom", color=colour, **side, **look)
 
 
 def _finish(ax: Axes, sweep: xr.Dataset, setting: str) -> None:
