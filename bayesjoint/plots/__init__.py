@@ -6,9 +6,10 @@ from bayesjoint.plots.chains import plot_diagnostics
 from bayesjoint.plots.checks import plot_predictive_check
 from bayesjoint.plots.compromise import plot_compromise
 from bayesjoint.plots.coupling import plot_coupling_sweep
-from bayesjoint.plots.discrepancy import plot_discrepancy_cost, plot_discrepancy_sweep
+from bayesjoint.plots.discrepancy import plot_discrepancy_sweep
 from bayesjoint.plots.fit import plot_fit
 from bayesjoint.plots.information import plot_information, plot_leakage, plot_spectrum
+from bayesjoint.plots.misspecification import plot_discrepancy_cost
 from bayesjoint.plots.parameters import plot_identifiability
 from bayesjoint.plots.posterior import plot_posterior
 from bayesjoint.plots.resolution import plot_point_spread, plot_resolution
