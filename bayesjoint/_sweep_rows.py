@@ -52,14 +52,14 @@ class Along:
         scaled = self.sensitivity / np.sqrt(noise)[:, None]
         posterior, log_determinant = _inverse(local.precision + scaled.T @ scaled + self.rest)
         shrunk = 1.0 - np.sum(posterior * local.precision, axis=1)  # diagonal of P H
-        of_all = -0.5 * np.linalg.slogdet(local.prior)[1]
+        learned = [self._learned(row, posterior) for row in local.rows]
         found = {
             "information": [self.information(row, noise) for row in local.rows],
-            "information_marginal": [self._marginal(row, posterior) for row in local.rows],
+            "information_marginal": [marginal for marginal, _ in learned],
             "posterior_sd": [np.sqrt(_mean_variance(row, posterior)) for row in local.rows],
-            "eig": [self._gain(row, posterior) for row in local.rows],
+            "eig": [gain for _, gain in learned],
             "dofs": [shrunk[row.where].sum() for row in local.rows],
-            "eig_total": 0.5 * log_determinant - of_all,
+            "eig_total": 0.5 * (log_determinant + self._prior_determinants[""]),
             "dofs_total": shrunk.sum(),
         }
         for name, noisier in (("alignment_leading", True), ("alignment_trailing", False)):
@@ -91,14 +91,19 @@ class Along:
             return np.nan
         return float(np.sqrt(weights[change > NEUTRAL].sum() / total))
 
-    def _marginal(self, row: Row, posterior: np.ndarray) -> float:
-        prior, after = _block(self.local.prior, row), _block(posterior, row)
-        return (np.trace(np.linalg.solve(after, prior)) - len(prior)) * _unit(row, prior)
+    def _learned(self, row: Row, posterior: np.ndarray) -> tuple[float, float]:
+        """Return what the data add to the precision of a parameter, and the nats they tell."""
+        prior, after = _block(self.local.prior, row), cho_factor(_block(posterior, row), lower=True)
+        added = float(np.trace(cho_solve(after, prior))) - len(prior)
+        gain = 0.5 * self._prior_determinants[row.label] - np.log(np.diag(after[0])).sum()
+        return added * _unit(row, prior), float(gain)
 
-    def _gain(self, row: Row, posterior: np.ndarray) -> float:
-        blocks = (_block(matrix, row) for matrix in (self.local.prior, posterior))
-        before, after = (np.linalg.slogdet(block)[1] for block in blocks)
-        return 0.5 * (before - after)
+    @cached_property
+    def _prior_determinants(self) -> dict[str, float]:
+        """Log-determinants of the prior covariance of each parameter, and of all under ''."""
+        blocks = {row.label: _block(self.local.prior, row) for row in self.local.rows}
+        blocks[""] = self.local.prior
+        return {name: float(np.linalg.slogdet(block)[1]) for name, block in blocks.items()}
 
     # ---- turning points -----------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
-from bayesjoint._compile import threads_for
 from bayesjoint._kernels.errors import SingularErrors
 from bayesjoint._local_problem import LocalProblem
 from bayesjoint._sweep_rows import Along
@@ -146,7 +146,7 @@ def discrepancy_sweep(
     nuts_at = [float(correlation) for correlation in nuts_at]
     if nuts_at:
         swept.require_valid(nuts_at, "nuts_at")
-    with threads_for(local.functions.data.size):
+    with threadpool_limits(limits=1):  # many factorisations, none of them large
         parts = [
             _part(local, swept, settings, factor, length)
             for length, factor in product(settings.length_scale, settings.sd_factor)

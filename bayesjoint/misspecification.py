@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
-from bayesjoint._compile import threads_for
 from bayesjoint._kernels.cross_correlation import BlockErrors
 from bayesjoint._local_problem import LocalProblem
 from bayesjoint._replicates import Draws, exact, refitted
@@ -118,7 +118,7 @@ def discrepancy_cost(
     swept.require_correlation()
     values = [float(value) for value in correlation]
     _check(local, values, replicates, probability)
-    with threads_for(local.functions.data.size):
+    with threadpool_limits(limits=1):  # many factorisations, none of them large
         errors = block_errors(local, swept, None)
         draws = Draws.of(local, errors, replicates, random_seed)
         parts = [_part(local, swept, errors, draws, value, probability) for value in values]

@@ -206,6 +206,14 @@ def test_correlations_that_differ_stay_while_the_sd_is_swept():
     assert set(sweep["effect"].sel(sd_factor=0.5).values) == {"helps"}
 
 
+def test_a_shared_cause_keeps_its_loadings_while_its_sd_is_swept():
+    loads = {"s0": 1.0, "s1": 0.5, "s2": -1.0}
+    problem = several(None, sd=0.3, loadings=loads)
+    sweep = bj.discrepancy_sweep(problem, sd_factor=[2.0])
+    assert_exact(sweep.sel(sd_factor=2.0), np.ones((3, 3)), sds=0.6 * np.array([*loads.values()]))
+    assert "turning_point" not in sweep
+
+
 def test_unknown_settings_of_the_errors_are_held_at_the_point():
     given = several().discrepancy
     sds = given.sd | {"s1": bj.Prior(pm.LogNormal, mu=0.0, sigma=0.5)}
