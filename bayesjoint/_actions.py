@@ -5,9 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
-from bayesjoint._functions import ModelFunctions
+from bayesjoint._functions import Errors, ModelFunctions
 from bayesjoint._information import ErrorChanges, error_changes
-from bayesjoint._kernels.errors import ErrorCovariance
 from bayesjoint._prior import non_white_precision
 
 
@@ -36,10 +35,10 @@ class LocalActions:
         self.errors = functions.errors(point, power=True, integrated=sampled)
 
     @cached_property
-    def _changes(self) -> tuple[ErrorChanges, ErrorCovariance]:
+    def _changes(self) -> tuple[ErrorChanges, Errors]:
         # With the discrepancy integrated out whichever form is sampled.
         errors = self.functions.errors(self.point, power=True)
-        return error_changes(self.functions, self.point, errors), errors
+        return error_changes(self.functions, self.point), errors
 
     @cached_property
     def of_errors(self) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +51,7 @@ class LocalActions:
         key = tuple(modalities)
         if key not in self._of_errors_in:
             changes, errors = self._changes
-            self._of_errors_in[key] = changes.information(errors.part(key), errors.rows_of(key))
+            self._of_errors_in[key] = changes.information(errors, key)
         return self._of_errors_in[key]
 
     @cached_property

@@ -22,6 +22,7 @@ class Unknown:
     white: bool = True
     of_errors: bool = False  # enters the covariance of the errors, not the response
     units: str = ""
+    labels: Mapping[str, list[str]] = field(default_factory=dict)  # of its dims, where it has own
 
 
 @dataclass(eq=False)
@@ -42,6 +43,7 @@ class ModelBuild:
     residuals: dict[str, Any] = field(default_factory=dict)  # of couplings, see add_coupling
     log_priors: dict[str, Any] = field(default_factory=dict)  # one scalar each
     matrices: dict[str, np.ndarray] = field(default_factory=dict)  # data of the model
+    shared: dict[str, Any] = field(default_factory=dict)  # tensors that several parts need
 
     def add_latents(self, latents: Sequence[Any], couplings: Sequence[Any]) -> None:
         """Add latents; those that shape the prior of others, through a coupling, come first."""
@@ -85,14 +87,41 @@ class ModelBuild:
             white = pm.Normal(variable, shape=shape, dims=dims)
             tensor = pt.specify_shape(value.from_white(white), shape)
             tensor = pm.Deterministic(name, tensor, dims=dims)
+            self.log_priors[name] = value.log_density(tensor)
         else:
             variable = name
             settings = {"dims": dims} if dims else {}
             tensor = value.distribution(name, **value.parameters, **settings)
+            self.log_priors[name] = value.log_density(tensor)
         self.values[name] = tensor
         self.unknowns.append(Unknown(name, variable, kind, value.is_white, of_errors, units))
-        self.log_priors[name] = value.log_density(tensor)
         return tensor
+
+    def correlation(self, name: str, value: Prior, between: Sequence[str], **settings: Any):
+        """Return the unknown correlation matrix between named parts, shape (part, part).
+
+        With a prior over numbers one is common to all pairs; with LKJ each pair has its own, along
+        the dim ``<name>_pair``.
+        """
+        count = len(between)
+        if value.distribution is not pm.LKJCorr:
+            common = self.unknown(name, value, **settings)
+            return pt.eye(count) + common * (1.0 - np.eye(count))
+        # PyMC's variable is the Cholesky factor of the matrix.
+        factor = value.distribution(f"{name}_factor", **value.parameters)
+        matrix, dim = factor @ factor.T, f"{name}_pair"
+        first, second = np.triu_indices(count, 1)
+        labels = np.array(between, dtype=str)
+        pairs = [f"{a}, {b}" for a, b in zip(labels[first], labels[second], strict=True)]
+        self.add_coords({dim: pairs})
+        tensor = pt.specify_shape(matrix[first, second], (len(pairs),))
+        self.values[name] = pm.Deterministic(name, tensor, dims=dim)
+        unknown = Unknown(
+            name, f"{name}_factor", "hyperparameter", white=False, labels={dim: pairs}, **settings
+        )
+        self.unknowns.append(unknown)
+        self.log_priors[name] = value.log_density(factor)
+        return matrix
 
     def add_coupling(self, name: str, log_density: Any, residuals: Any) -> None:
         """Add the potential of a coupling.

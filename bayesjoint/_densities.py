@@ -6,8 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint._draws import DrawTable
-from bayesjoint._functions import ModelFunctions
-from bayesjoint._kernels.errors import ErrorCovariance
+from bayesjoint._functions import Errors, ModelFunctions
 
 MOST_OPERATIONS = 4e11  # on correlated log-likelihoods, about a minute
 
@@ -89,7 +88,7 @@ def _of_draw(table: DrawTable, row: int, rotated: bool) -> tuple[np.ndarray, np.
 
 
 def _conditional(
-    functions: ModelFunctions, errors: ErrorCovariance, residual: np.ndarray, rotated: bool
+    functions: ModelFunctions, errors: Errors, residual: np.ndarray, rotated: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the gap of each residual to its mean given all others, and its variance."""
     if not rotated:

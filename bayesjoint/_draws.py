@@ -81,7 +81,7 @@ class DrawTable:
         arrays = {}
         for unknown in self.space.unknowns:
             latent = self.functions.problem.latent.get(unknown.name)
-            dims = latent.dims if latent is not None else None
+            dims = latent.dims if latent is not None else tuple(unknown.labels) or None
             arrays[unknown.name] = self.array(
                 self.values[unknown.name], dims, unknown.name, unknown.units
             )
@@ -101,8 +101,7 @@ class DrawTable:
         fresh = np.zeros((len(self.points), functions.data.size))
         if functions.build.factors:
             for row, point in enumerate(self.points):
-                factor = functions.factor(point)
-                fresh[row] = factor @ rng.standard_normal(factor.shape[1])
+                fresh[row] = functions.draw_discrepancy(point, rng)
         for modality in functions.problem.modalities:
             name = modality.name
             mean = self.responses[name] + fresh[:, functions.data_slices[name]].reshape(
@@ -131,7 +130,7 @@ class DrawTable:
         touched = [
             n
             for n in functions.data_slices
-            if any(n in f.bases for f in functions.build.factors.values())
+            if any(n in f.modalities for f in functions.build.factors.values())
         ]
         if not touched:
             return {}
@@ -147,11 +146,9 @@ class DrawTable:
         return result
 
     def _integrated_discrepancy(self, row, point, sampled, rng) -> np.ndarray:
-        """Return a draw of ``B w`` given data and unknowns; zero if all is sampled."""
+        """Return a draw of what is integrated out, given data and unknowns."""
         functions = self.functions
         errors = functions.errors(point, integrated=True)
-        if errors.factor is None:
-            return np.zeros(functions.data.size)
         known = [
             np.ravel(
                 np.broadcast_to(
@@ -161,12 +158,7 @@ class DrawTable:
             for n, m in functions.problem.modality.items()
         ]
         residual = functions.data - self.stacked_response(row) - np.concatenate(known)
-        # Matheron's rule: a joint prior draw of (w, data), corrected by the covariance of w with
-        # the data.
-        white = rng.standard_normal(errors.factor.shape[1])
-        noise = np.sqrt(errors.variance) * rng.standard_normal(residual.size)
-        white = white + errors.factor.T @ errors.solve(residual - errors.factor @ white - noise)
-        return errors.factor @ white
+        return errors.discrepancy_given(residual, rng)
 
     def sampled_discrepancies(self) -> dict[str, np.ndarray]:
         """Return draws of the discrepancies that are sampled, by modality."""
@@ -178,7 +170,7 @@ class DrawTable:
         for row, point in enumerate(self.points):
             for name, block in functions.sampled_factors(point).items():
                 total[row] += block @ point[functions.slices[f"{name}_white"]]
-        touched = {n for f in factors.values() for n in f.bases}
+        touched = {n for f in factors.values() for n in f.modalities}
         return {
             n: total[:, functions.data_slices[n]].reshape(
                 -1, *functions.problem.modality[n].data.shape
@@ -207,7 +199,7 @@ class DrawTable:
     def dataset(self, arrays: dict[str, xr.DataArray]) -> xr.Dataset:
         """Return arrays of all draws as one dataset with the user's coordinates."""
         problem = self.functions.problem
-        coords = dict(problem.coords)
+        coords = problem.coords | self.space.labels
         for data in problem.labelled_data.values():
             coords.update({str(c): values for c, values in data.coords.items() if c not in coords})
         used = [set(array.dims) for array in arrays.values()]

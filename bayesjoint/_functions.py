@@ -1,5 +1,6 @@
 """Compiled functions of a problem's model: density, responses and their derivatives."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -10,8 +11,13 @@ from pytensor.gradient import pullback, pushforward
 
 from bayesjoint._build import ModelBuild
 from bayesjoint._compile import INTERPRETED, flatten, over_rows
+from bayesjoint._discrepancy_factors import Factor, ModalFactor
 from bayesjoint._kernels.errors import ErrorCovariance
+from bayesjoint._kernels.joined_errors import JoinedErrors
+from bayesjoint._kernels.modal_errors import ModalErrors
 from bayesjoint.problem import JointProblem, build
+
+Errors = ErrorCovariance | JoinedErrors
 
 
 class ModelFunctions:
@@ -195,14 +201,29 @@ class ModelFunctions:
             for m in problem.modalities
         ]
         bases, scales = [], []
-        for factor in build.factors.values():
+        for factor in self._low_rank.values():
             scales.append(factor.scale)
             bases += [b for b in factor.bases.values() if not isinstance(b, np.ndarray)]
-        return self.compile([*variances, *scales, *bases])
+        mixings = [pt.as_tensor(factor.mixing) for factor in self._modal.values()]
+        return self.compile([*variances, *mixings, *scales, *bases])
+
+    @cached_property
+    def _low_rank(self) -> dict[str, Factor]:
+        factors = self.build.factors
+        return {name: f for name, f in factors.items() if isinstance(f, Factor)}
+
+    @cached_property
+    def _modal(self) -> dict[str, ModalFactor]:
+        factors = self.build.factors
+        return {name: f for name, f in factors.items() if isinstance(f, ModalFactor)}
 
     def errors(
-        self, point: np.ndarray, power: bool = False, integrated: bool = False
-    ) -> ErrorCovariance:
+        self,
+        point: np.ndarray,
+        power: bool = False,
+        integrated: bool = False,
+        without: Sequence[str] = (),
+    ) -> Errors:
         """Return the covariance of all errors at a point.
 
         Rows of modalities with correlated noise are rotated as by `rotate`.
@@ -214,20 +235,42 @@ class ModelFunctions:
             Divide the variances of tempered modalities by their power.
         integrated : bool
             Leave out the discrepancies that are sampled.
+        without : sequence of str
+            Discrepancies to leave out.
         """
-        variance, blocks = self._error_blocks(point)
+        variance, blocks, mixings = self._error_blocks(point)
+        mixings = {name: mixing for name, mixing in mixings.items() if name not in without}
         sizes = tuple(m.data.size for m in self.problem.modalities)
         if power:
             powers = [np.full(m.data.size, m.power) for m in self.problem.modalities]
             variance = variance / np.concatenate([*powers, np.zeros(0)])
         kept = [n for n in blocks if self.build.factors[n].marginal or not integrated]
-        names = tuple(self.data_slices)
-        if not kept:
-            return ErrorCovariance(variance, sizes=sizes, names=names)
-        bases = np.concatenate([blocks[n][0] for n in kept], axis=1)
-        scale = np.concatenate([blocks[n][1] for n in kept])
-        grams = self._grams(tuple(kept), bases, scale, variance)
-        return ErrorCovariance(variance, self.rotate(bases * scale), sizes, grams, names)
+        kept = [n for n in kept if n not in without]
+        if kept:
+            bases = np.concatenate([blocks[n][0] for n in kept], axis=1)
+            scale = np.concatenate([blocks[n][1] for n in kept])
+            grams = self._grams(tuple(kept), bases, scale, variance)
+            factor = self.rotate(bases * scale)
+            whole = ErrorCovariance(variance, factor, sizes, grams, tuple(self.data_slices))
+        else:
+            whole = ErrorCovariance(variance, sizes=sizes, names=tuple(self.data_slices))
+        return self._joined(whole, mixings) if mixings else whole
+
+    def _joined(self, whole: ErrorCovariance, mixings: dict[str, np.ndarray]) -> JoinedErrors:
+        """Return the errors with those of shared places, mode by mode, in their place."""
+        order = list(self.data_slices)
+        parts: list[tuple[tuple[int, ...], Any]] = []
+        rest = set(range(len(order)))
+        for name, mixing in mixings.items():
+            factor = self._modal[name]
+            members = tuple(order.index(m) for m in factor.modalities)
+            noise = np.stack([whole.variance[self.data_slices[m]] for m in factor.modalities])
+            parts.append((members, ModalErrors(factor.modes, mixing, noise, factor.modalities)))
+            rest -= set(members)
+        if rest:
+            others = tuple(sorted(rest))
+            parts.append((others, whole.part(others)))
+        return JoinedErrors(tuple(parts), whole.sizes)
 
     def _grams(self, names, bases, scale, variance) -> tuple[np.ndarray, ...] | None:
         """Return ``B_k^T D_k^-1 B_k`` of each modality from products over the data made once.
@@ -235,7 +278,7 @@ class ModelFunctions:
         Possible where bases are constant and every variance is one factor times a stated one.
         """
         constant = all(
-            isinstance(b, np.ndarray) for n in names for b in self.build.factors[n].bases.values()
+            isinstance(b, np.ndarray) for n in names for b in self._low_rank[n].bases.values()
         )
         if not constant or not all(m.noise.gaussian for m in self.problem.modalities):
             return None
@@ -262,20 +305,63 @@ class ModelFunctions:
             if not self.build.factors[name].marginal
         }
 
-    def factor(self, point: np.ndarray) -> np.ndarray:
-        """Return the factor of all discrepancies together, shape (data, rank), not rotated."""
-        blocks = self._error_blocks(point)[1]
-        columns = [basis * scale for basis, scale in blocks.values()]
-        return np.concatenate([np.zeros((self.data.size, 0)), *columns], axis=1)
+    def discrepancy_times(self, name: str, point: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return the covariance of one discrepancy times columns of stacked data."""
+        _, blocks, mixings = self._error_blocks(point)
+        if name in blocks:
+            basis, scale = blocks[name]
+            return basis @ (scale[:, None] ** 2 * (basis.T @ columns))
+        factor, result = self._modal[name], np.zeros_like(columns)
+        noise = np.ones((len(factor.modalities), int(np.prod(factor.modes.shape))))
+        errors = ModalErrors(factor.modes, mixings[name], noise)
+        rows = np.concatenate([np.r_[self.data_slices[m]] for m in factor.modalities])
+        result[rows] = errors.discrepancy_times(columns[rows])
+        return result
 
-    def _error_blocks(self, point: np.ndarray) -> tuple[np.ndarray, dict[str, tuple]]:
-        """Return independent variances, and (basis, scale) of each discrepancy."""
+    def truncation_errors(self, point: np.ndarray) -> dict[str, float]:
+        """Return how far off the log-density is, nats, where modes of a discrepancy are left out.
+
+        On average at shared places, else at most: half the variance left out over that of the
+        noise, summed over the data.
+        """
+        variance, blocks, mixings = self._error_blocks(point)
+        errors = {}
+        for name, mixing in mixings.items():
+            factor = self._modal[name]
+            noise = np.stack([variance[self.data_slices[m]] for m in factor.modalities])
+            if factor.modes.left_out.size:
+                errors[name] = ModalErrors(factor.modes, mixing, noise).truncation_error()
+        for name, (basis, scale) in blocks.items():
+            share = self._low_rank[name].left_out
+            if share > 0.0:
+                kept = np.sum((basis * scale) ** 2, axis=1)
+                errors[name] = 0.5 * share / (1.0 - share) * float(np.sum(kept / variance))
+        return errors
+
+    def draw_discrepancy(self, point: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return a prior draw of all discrepancies together, shape (data,)."""
+        _, blocks, mixings = self._error_blocks(point)
+        total = np.zeros(self.data.size)
+        for basis, scale in blocks.values():
+            total += basis @ (scale * rng.standard_normal(scale.size))
+        for name, mixing in mixings.items():
+            factor = self._modal[name]
+            noise = np.ones((len(factor.modalities), int(np.prod(factor.modes.shape))))
+            drawn = ModalErrors(factor.modes, mixing, noise).draw_discrepancy(rng)
+            for modality, part in zip(factor.modalities, np.split(drawn, len(noise)), strict=True):
+                total[self.data_slices[modality]] += part
+        return total
+
+    def _error_blocks(
+        self, point: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, tuple], dict[str, np.ndarray]]:
+        """Return independent variances, (basis, scale) of factors, and mixing of shared modes."""
         values = list(self._error_terms(point))
-        modalities, factors = self.problem.modalities, self.build.factors
-        variances = [np.broadcast_to(values.pop(0), m.data.size) for m in modalities]
-        scales = [values.pop(0) for _ in factors]
+        variances = [np.broadcast_to(values.pop(0), m.data.size) for m in self.problem.modalities]
+        mixings = {name: values.pop(0) for name in self._modal}
+        scales = [values.pop(0) for _ in self._low_rank]
         blocks = {}
-        for (name, factor), scale in zip(factors.items(), scales, strict=True):
+        for (name, factor), scale in zip(self._low_rank.items(), scales, strict=True):
             if all(isinstance(basis, np.ndarray) for basis in factor.bases.values()):
                 block = self._constant_block(name)
             else:
@@ -285,11 +371,11 @@ class ModelFunctions:
                 }
                 block = self._stack(given, factor.rank)
             blocks[name] = (block, scale)
-        return np.concatenate([*variances, np.zeros(0)]), blocks
+        return np.concatenate([*variances, np.zeros(0)]), blocks, mixings
 
     def _constant_block(self, name: str) -> np.ndarray:
         if name not in self._constant_blocks:
-            factor = self.build.factors[name]
+            factor = self._low_rank[name]
             self._constant_blocks[name] = self._stack(factor.bases, factor.rank)
         return self._constant_blocks[name]
 

@@ -1,11 +1,12 @@
 """What the data say at a point: Jacobian, information of data and errors, couplings."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from bayesjoint._functions import ModelFunctions
-from bayesjoint._kernels.errors import ErrorCovariance, covariance_information
+from bayesjoint._functions import Errors, ModelFunctions
 
 STEP = 1e-5  # of central differences in white coordinates; covariances are smooth in them
 
@@ -40,7 +41,7 @@ def local_information(functions: ModelFunctions, point: np.ndarray) -> LocalInfo
     errors = functions.errors(point, power=True)
     whitened = errors.whiten(jacobian)
     total = whitened.T @ whitened
-    changes = error_changes(functions, point, errors)
+    changes = error_changes(functions, point)
     total[np.ix_(changes.columns, changes.columns)] += changes.information(errors)
     return LocalInformation(jacobian, whitened, total, couplings.T @ couplings)
 
@@ -50,32 +51,32 @@ class ErrorChanges:
     """Derivatives of the error covariance to p of the n coordinates."""
 
     columns: np.ndarray  # (p,)
-    variances: np.ndarray  # (p, data)
-    factors: np.ndarray | None  # (p, data, rank)
+    derivatives: Sequence[Any]  # one a column, of the form of the covariance
 
-    def information(self, errors: ErrorCovariance, rows: np.ndarray | None = None) -> np.ndarray:
-        """Return the Fisher information of all or some of the data, shape (p, p)."""
+    def information(self, errors: Errors, modalities: Sequence[int] | None = None) -> np.ndarray:
+        """Return the Fisher information of all or some of the modalities, shape (p, p)."""
         if not self.columns.size or not errors.variance.size:
             return np.zeros((self.columns.size, self.columns.size))
-        kept = np.arange(self.variances.shape[1]) if rows is None else rows
-        factors = None if self.factors is None else self.factors[:, kept]
-        small = covariance_information(errors, self.variances[:, kept], factors)
+        derivatives = self.derivatives
+        if modalities is not None:
+            errors = errors.part(modalities)
+            derivatives = [derivative.part(modalities) for derivative in derivatives]
+        small = errors.information(derivatives)
         return (small + small.T) / 2
 
 
-def error_changes(functions, point, errors) -> ErrorChanges:
+def error_changes(functions: ModelFunctions, point: np.ndarray) -> ErrorChanges:
     """Return derivatives of the error covariance, by central differences."""
     columns = _error_columns(functions)
-    size = functions.data.size
-    if columns.size == 0 or size == 0:
-        return ErrorChanges(columns[:0], np.zeros((0, size)), None)
-    variances, factors = [], []
+    if columns.size == 0 or functions.data.size == 0:
+        return ErrorChanges(columns[:0], [])
+    weight = _scale_weight(functions)
+    derivatives: list[Any] = []
+    up: Any
     for column in columns:
         up, down = (functions.errors(_moved(point, column, s), power=True) for s in (STEP, -STEP))
-        variances.append((up.variance - down.variance) / (2 * STEP) * _scale_weight(functions))
-        if errors.factor is not None:
-            factors.append((up.factor - down.factor) / (2 * STEP))
-    return ErrorChanges(columns, np.stack(variances), np.stack(factors) if factors else None)
+        derivatives.append(up.difference(down, 2 * STEP, weight))
+    return ErrorChanges(columns, derivatives)
 
 
 def _error_columns(functions: ModelFunctions) -> np.ndarray:

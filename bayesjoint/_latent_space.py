@@ -147,6 +147,12 @@ class LatentSpace:
             [f.inverse_transpose(columns[self.unknown_slices[name]]) for name, f in factors.items()]
         )
 
+    @property
+    def labels(self) -> dict[str, xr.DataArray]:
+        """Coordinates of dims that unknowns bring with them."""
+        given = {dim: labels for u in self.unknowns for dim, labels in u.labels.items()}
+        return {dim: xr.DataArray(labels, dims=dim) for dim, labels in given.items()}
+
     def point_of_values(
         self, values: Mapping[str, Any], start: np.ndarray | None = None
     ) -> np.ndarray:
@@ -230,12 +236,10 @@ class LatentSpace:
         arrays = {}
         for unknown, value in zip(self.unknowns, self.values(point), strict=True):
             latent = self.functions.problem.latent.get(unknown.name)
-            dims = (
-                latent.dims
-                if latent is not None
-                else tuple(f"{unknown.name}_dim_{i}" for i in range(value.ndim))
-            )
-            coords = {d: c for d, c in self.functions.problem.coords.items() if d in dims}
+            numbered = tuple(f"{unknown.name}_dim_{i}" for i in range(value.ndim))
+            dims = latent.dims if latent is not None else tuple(unknown.labels) or numbered
+            known = self.functions.problem.coords | self.labels
+            coords = {d: c for d, c in known.items() if d in dims}
             arrays[unknown.name] = xr.DataArray(
                 value, dims=dims, coords=coords, attrs={"units": unknown.units}
             )

@@ -16,17 +16,34 @@ from pytensor.compile.builders import OpFromGraph
 from pytensor.gradient import DisconnectedType
 from pytensor.tensor.linalg import cho_solve, cholesky
 
+from bayesjoint import _marginal_modes
 from bayesjoint._build import ModelBuild
-from bayesjoint.discrepancy import Factor, build_matrix
+from bayesjoint._discrepancy_factors import Factor, ModalFactor, build_matrix
 
 
 def add_observed(
     build: ModelBuild,
     modalities: Mapping[str, Any],
+    factors: Sequence[Factor | ModalFactor],
+    means: Mapping[str, Any],
+) -> None:
+    """Add the observed variables of all modalities that have integrated-out discrepancies."""
+    rest = dict(means)
+    for factor in factors:
+        if isinstance(factor, ModalFactor):
+            own = {name: rest.pop(name) for name in factor.modalities}
+            _marginal_modes.add_observed(build, modalities, factor, own)
+    if rest:
+        low_rank = [factor for factor in factors if isinstance(factor, Factor)]
+        _add_low_rank(build, modalities, low_rank, rest)
+
+
+def _add_low_rank(
+    build: ModelBuild,
+    modalities: Mapping[str, Any],
     factors: Sequence[Factor],
     means: Mapping[str, Any],
 ) -> None:
-    """Add the observed variables of all modalities that share integrated-out discrepancies."""
     scale = pt.concatenate([factor.scale for factor in factors])
     rank = sum(factor.rank for factor in factors)
     precision, information, alone = pt.eye(rank), pt.zeros(rank), pt.zeros(())

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CHECK_DRAWS = 3
 RESERVED = {
     "chain", "draw", "mode", "unknown", "cell", "datum", "modality", "latent", "point",
-    "parameter", "direction", "into", "source",
+    "parameter", "direction", "into", "source", "scalar", "discrepancy",
 }  # fmt: skip
 
 _checked_maps: "weakref.WeakKeyDictionary[Any, tuple]" = weakref.WeakKeyDictionary()
@@ -74,10 +74,12 @@ def _check_names(problem: "JointProblem") -> None:
 def _check_reach(problem: "JointProblem") -> None:
     known = set(problem.latent)
     reached: set[str] = set()
+    erring = {n for d in problem.discrepancies for n in d.touches(problem.modality)}
     for modality in problem.modalities:
-        if not modality.forward.latents:
+        if not modality.forward.latents and modality.name not in erring:
             raise ValueError(
-                f"modality {modality.name!r}: its map {modality.forward.name!r} reads no latent"
+                f"modality {modality.name!r}: its map {modality.forward.name!r} reads no latent, "
+                "and no discrepancy acts on it; leave it out, or give it a loading"
             )
         for name in modality.forward.latents:
             if name not in known:

@@ -1,14 +1,124 @@
-"""Matérn processes at points, and how they are mixed over modalities: parts of a discrepancy."""
+"""Unit processes at the places of the data: what the modalities share of a discrepancy."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytensor.tensor as pt
 
-from bayesjoint._kernels import matern
+from bayesjoint._build import ModelBuild
+from bayesjoint._kernels import correlations, matern
+from bayesjoint._kernels.correlations import Term
+from bayesjoint._kernels.modes import Modes, modes_of
 from bayesjoint.grids import Grid
+from bayesjoint.priors import Prior
 
-JITTER = 1e-10  # of the unit variance, against rounding where points nearly coincide
+if TYPE_CHECKING:
+    from bayesjoint.discrepancy import JointDiscrepancy
+
+ROUNDING = 1e-10  # of the unit variance: jitter, and modes below it are left out
+
+
+@dataclass(frozen=True, eq=False)
+class Process:
+    """The unit process of a discrepancy in coordinates of the data.
+
+    Attributes
+    ----------
+    terms : tuple of Term
+        Whose product the covariance is.
+    lengths : tuple of float or Prior
+        Length scale of each term.
+    names : tuple of str
+        Of the hyperparameters, where they are unknown.
+    """
+
+    owner: str
+    axes: tuple[str, ...]
+    terms: tuple[Term, ...]
+    lengths: tuple[Any, ...]
+    names: tuple[str, ...]
+    grid: Grid | None
+    rank: int | None
+
+    @classmethod
+    def of(cls, given: "JointDiscrepancy") -> "Process":
+        """Return the process of a discrepancy with ``on=``."""
+        axes, lengths, kinds = given.axes, given.length_scale, given.kernel
+        prefix = f"{given.name}_length_scale"
+        by_axis = isinstance(lengths, Mapping)
+        groups = [(i,) for i in range(len(axes))] if by_axis else [tuple(range(len(axes)))]
+        terms = tuple(
+            Term(
+                columns,
+                kinds[axes[columns[0]]] if isinstance(kinds, Mapping) else kinds,
+                smoothness=given.smoothness,
+                period=given.period or 1.0,
+                origin=given.origin or 0.0,
+            )
+            for columns in groups
+        )
+        values = tuple(lengths[a] for a in axes) if isinstance(lengths, Mapping) else (lengths,)
+        names = tuple(f"{prefix}_{axis}" for axis in axes) if by_axis else (prefix,)
+        return cls(given.owner, axes, terms, values, names, given.grid, given.rank)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether no length scale is unknown."""
+        return not any(isinstance(length, Prior) for length in self.lengths)
+
+    @cached_property
+    def numbers(self) -> tuple[float, ...]:
+        """Length scales, where they are known."""
+        return tuple(float(length) for length in self.lengths)
+
+    def basis(self, build: ModelBuild, points: np.ndarray):
+        """Return basis (point, mode) and scale (mode,) of the process at points."""
+        lengths = [
+            build.unknown(name, length, of_errors=True)
+            for name, length in zip(self.names, self.lengths, strict=True)
+        ]
+        if self.grid is not None:
+            smoothness = self.terms[0].smoothness
+            return reduced_rank(self.grid, points, self.axes, smoothness, self.rank, lengths[0])
+        unique, index = np.unique(points, axis=0, return_inverse=True)
+        if self.is_known:
+            factor = self._constant_factor(unique)
+            return factor[index.ravel()], pt.ones(factor.shape[1])
+        kernel = correlations.product(self.terms, unique, lengths, pt)
+        size = unique.shape[0]
+        factor = pt.linalg.cholesky(kernel + ROUNDING * np.eye(size))
+        return pt.specify_shape(factor, (size, size))[index.ravel()], pt.ones(size)
+
+    def modes(self, points: np.ndarray, sizes: tuple[int, ...] | None = None) -> Modes:
+        """Return the modes at points, along each axis of data of the given sizes.
+
+        Without sizes all points are one axis; else the coordinates follow the axes one by one.
+        """
+        if sizes is None:
+            return modes_of([(self.terms, self.numbers, points)], self.rank)
+        lattice = points.reshape(*sizes, len(self.axes))
+        along = []
+        for axis, (term, length) in enumerate(zip(self.terms, self.numbers, strict=True)):
+            first: list[Any] = [0] * len(sizes)
+            first[axis] = slice(None)
+            line = lattice[tuple(first)]
+            along.append(((term,), (length,), line))
+        return modes_of(along)
+
+    def share_left_out(self, points: np.ndarray) -> float:
+        """Return the share of the variance in modes that are left out."""
+        modes = self.modes(np.unique(points, axis=0))
+        rest = modes.left_out.sum()
+        return float(rest / (rest + modes.variances.sum()))
+
+    def _constant_factor(self, points: np.ndarray) -> np.ndarray:
+        modes = modes_of([(self.terms, self.numbers, points)], self.rank)
+        kept = modes.variances > ROUNDING
+        vectors: Any = modes.matrices[0]
+        return vectors[:, kept] * np.sqrt(modes.variances[kept])
 
 
 def points_of(owner: str, data: Any, axes: tuple[str, ...]) -> np.ndarray:
@@ -40,20 +150,6 @@ def require_covered(owner: str, grid: Grid, points: np.ndarray, axes: tuple[str,
                 f"{owner}: the grid {dim} [{centres[0]:g}, {centres[-1]:g}] does not cover the "
                 f"data [{at.min():g}, {at.max():g}]; widen it, at best by a length scale"
             )
-
-
-def exact(points: np.ndarray, smoothness: float, length: Any):
-    """Return basis (point, mode) and scale (mode,); tensors where the length is one."""
-    unique, index = np.unique(points, axis=0, return_inverse=True)
-    distance = matern.distances(unique)
-    size = unique.shape[0]
-    if isinstance(length, float):
-        kernel = matern.matern_correlation(distance / length, smoothness)
-        factor = np.linalg.cholesky(kernel + JITTER * np.eye(size))
-        return factor[index.ravel()], pt.ones(size)
-    kernel = matern.matern_correlation(pt.constant(distance) / length, smoothness, pt)
-    factor = pt.linalg.cholesky(kernel + JITTER * np.eye(size))
-    return pt.specify_shape(factor, (size, size))[index.ravel()], pt.ones(size)
 
 
 def reduced_rank(
@@ -90,17 +186,15 @@ def kron_row(row, basis):
 
 
 def correlation_matrix(correlation: Any, count: int) -> np.ndarray:
-    """Return the matrix of a number common to all pairs, a matrix, or None for independence."""
+    """Return the correlation matrix of what a user may give.
+
+    A number common to all pairs, one number a pair, the matrix, or None for independence.
+    """
     if correlation is None:
         return np.eye(count)
     array = np.asarray(correlation, dtype=float)
-    if array.ndim == 0:
-        return np.full((count, count), array) + (1.0 - array) * np.eye(count)
-    return array
-
-
-def correlation_tensor(correlation, count: int):
-    """Return the matrix of an unknown correlation: a scalar common to all pairs, or a matrix."""
-    if correlation.ndim == 2:
-        return correlation
-    return pt.eye(count) + correlation * (1.0 - np.eye(count))
+    if array.ndim == 2:
+        return array
+    matrix = np.eye(count)
+    matrix[np.triu_indices(count, 1)] = array
+    return np.triu(matrix) + np.triu(matrix, 1).T

@@ -57,8 +57,10 @@ def sweep_settings(swept: Swept, correlation: Any, sd_factor: Any, length_scale:
         raise ValueError(f"{OWNER}: nothing is swept; give {', '.join(f'{n}=' for n in given)}")
     if correlation is not None:
         swept.require_correlation()
-    if length_scale is not None and swept.discrepancy.on is None:
-        raise ValueError(f"{OWNER}: the discrepancy is paired by index and has no length scale")
+    stated = swept.discrepancy.length_scale
+    if length_scale is not None and (stated is None or isinstance(stated, Mapping)):
+        fault = "has no length scale" if stated is None else "has one length scale a coordinate"
+        raise ValueError(f"{OWNER}: {swept.discrepancy.owner} {fault}")
     kept = {name: _numbers(name, values) for name, values in given.items() if values is not None}
     return Settings(
         kept.get("correlation", [swept.own]),

@@ -125,19 +125,26 @@ def swept_discrepancy(
 
 def _correlations(discrepancy: JointDiscrepancy, names: list[str]) -> np.ndarray:
     """Return the matrix that a discrepancy states; ones for loadings and a shared map."""
-    if discrepancy.of is not None or discrepancy.loadings is not None:
+    if _stated_otherwise(discrepancy):
         return np.ones((len(names), len(names)))
     given = np.asarray(0.0 if discrepancy.correlation is None else discrepancy.correlation, float)
     return given if given.ndim == 2 else np.asarray(given + (1.0 - given) * np.eye(len(names)))
 
 
 def _fault(discrepancy: JointDiscrepancy, names: list[str]) -> str:
-    if discrepancy.of is not None or discrepancy.loadings is not None:
+    if otherwise := _stated_otherwise(discrepancy):
         return (
-            f"states {'loadings' if discrepancy.of is None else 'a shared map'} and no "
-            "correlation; sweep sd_factor=, or state sd={modality: ...} and correlation="
+            f"states {otherwise} and no correlation; sweep sd_factor=, or state "
+            "sd={modality: ...} and correlation="
         )
     return "" if len(names) > 1 else f"acts on {names[0]!r} alone: there is nothing to correlate"
+
+
+def _stated_otherwise(discrepancy: JointDiscrepancy) -> str:
+    """Say what a discrepancy states instead of correlations, nothing where it states these."""
+    given = {"loadings": discrepancy.loadings, "a shared map": discrepancy.of,
+             "a covariance": discrepancy.covariance}  # fmt: skip
+    return next((words for words, value in given.items() if value is not None), "")
 
 
 def settled(discrepancy: JointDiscrepancy, values: Mapping[str, Any]) -> JointDiscrepancy:
@@ -156,14 +163,22 @@ def settled(discrepancy: JointDiscrepancy, values: Mapping[str, Any]) -> JointDi
 
 
 def _number(value: Any) -> Any:
+    """Return a number, or the matrix of correlations of all pairs."""
     array = np.asarray(value, dtype=float)
-    return float(array) if array.ndim == 0 else array
+    if array.ndim == 0:
+        return float(array)
+    count = (1 + int(np.sqrt(1 + 8 * array.size))) // 2
+    upper = np.zeros((count, count))
+    upper[np.triu_indices(count, 1)] = array
+    return upper + upper.T + np.eye(count)
 
 
 def block_errors(local: LocalProblem, swept: Swept, length_scale: float | None) -> BlockErrors:
     """Return the errors at the point of the problem, at any correlation of the discrepancy."""
     functions, discrepancy = local.functions, swept.discrepancy
     changes: dict[str, Any] = {} if length_scale is None else {"length_scale": length_scale}
+    if discrepancy.grid is None and discrepancy.rank is None:
+        _require_few(swept, functions.data.size)
     if discrepancy.correlation is not None or not swept.fault:
         changes["correlation"] = BETWEEN
     others = [
@@ -180,12 +195,16 @@ def block_errors(local: LocalProblem, swept: Swept, length_scale: float | None) 
         stated,
         tuple(functions.data_slices),
     )
-    if errors.block_of.size > REDUCED_LIMIT:
-        raise ValueError(
-            f"{swept.owner}: {errors.block_of.size} data are more than {REDUCED_LIMIT}; give the "
-            "discrepancy grid=bj.Grid(...), a process of reduced rank, or take fewer data"
-        )
+    _require_few(swept, errors.block_of.size)
     return errors
+
+
+def _require_few(swept: Swept, count: int) -> None:
+    if count > REDUCED_LIMIT:
+        raise ValueError(
+            f"{swept.owner}: {count} data are more than {REDUCED_LIMIT}; give the discrepancy "
+            "rank= or grid=bj.Grid(...), a process of reduced rank, or take fewer data"
+        )
 
 
 def _factor(problem: JointProblem, discrepancies: list[JointDiscrepancy]) -> np.ndarray:

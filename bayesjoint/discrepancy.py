@@ -1,9 +1,4 @@
-"""Model discrepancy: errors of the physics, jointly Gaussian over all modalities.
-
-Every form is a factor ``delta = B (s * w)`` of independent standard normal ``w``: one basis ``B``
-for each modality, one scale ``s`` for all; ``s`` carries the unknowns where it can, so that ``B``
-stays constant.
-"""
+"""Model discrepancy: errors of the physics, jointly Gaussian over all modalities."""
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
@@ -11,28 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pymc as pm
-import pytensor.tensor as pt
 
 from bayesjoint import _discrepancy_checks, _processes
 from bayesjoint._build import ModelBuild
+from bayesjoint._discrepancy_factors import Factor, ModalFactor, build_matrix, factor_of
 from bayesjoint.grids import Grid
 from bayesjoint.priors import Prior
 
 if TYPE_CHECKING:
     from bayesjoint.forward import ForwardMap
-
-MARGINAL_RANK = 600  # above this "auto" samples the discrepancy
-
-
-@dataclass(frozen=True, eq=False)
-class Factor:
-    """The discrepancy in a model: ``delta_k = bases[k] @ (scale * w)``."""
-
-    name: str
-    bases: dict[str, Any]  # modality -> array or tensor, shape (data, rank)
-    scale: Any  # tensor, shape (rank,)
-    rank: int
-    marginal: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,23 +25,39 @@ class JointDiscrepancy:
     ----------
     sd : mapping of modality to float or Prior, float or Prior
         Standard deviation of the discrepancy, in the units of each modality; one number with
-        ``loadings`` or ``of``.  There is no default: discrepancy and parameters are confounded
-        unless its prior is informative (Kennedy & O'Hagan 2001; Brynjarsdóttir & O'Hagan 2014).
+        ``loadings`` or ``of``; a factor, 1 by default, with ``covariance``.  Else there is no
+        default: see the notes.
     correlation : float, matrix, Prior or None
         Correlation between modalities, in the order of ``sd``; a number is common to all pairs,
-        None means independent.
+        None means independent.  Unknown: a prior over the common number, or over the matrix, as
+        ``bj.Prior(pm.LKJCorr, eta=2, n=3)``.
     loadings : mapping of modality to float, optional
-        Sensitivity of each modality to one common cause, instead of ``correlation``.
+        Sensitivity of each modality to one common cause, instead of ``correlation``.  An
+        instrument that observes the cause itself, always or at times, is one more modality, with
+        ``forward=None``.
+    covariance : mapping of pair of modalities to matrix, optional
+        A given covariance instead, in the units of the data: ``{("a", "a"): A, ("a", "b"): C,
+        ("b", "b"): B}``, of the ravelled data; pairs left out are uncorrelated.
     on : str or tuple of str, optional
-        Names of coordinates of the data in which the discrepancy is a Matérn process; each modality
-        keeps its own dims.  None pairs the data by index.
-    length_scale : float or Prior, optional
-        Of the Matérn process, in the units of the coordinates; needed with ``on``.
+        Names of coordinates of the data in which the discrepancy is a process; each modality keeps
+        its own dims.  None pairs the data by index.
+    kernel : {"matern", "periodic", "drift"}, or mapping of coordinate to one of them
+        Covariance function of the process; a mapping makes a product over the coordinates.
+    length_scale : float or Prior, or mapping of coordinate to one of them
+        In the units of the coordinates; needed with ``on``.  One number measures Euclidean
+        distance; a mapping makes a product of one function a coordinate, as of time and place.
+        Of a periodic function dimensionless; of a drift the time after which it reaches the sd.
     smoothness : {0.5, 1.5, 2.5}
-        Of the Matérn process.
+        Of Matérn functions.
+    period : float, optional
+        Of a periodic function, in the units of its coordinate.
+    origin : float, optional
+        Where a drift is zero.
     form : {"auto", "latent", "marginal"}
         Whether the discrepancy is sampled or integrated out: one posterior either way.  "auto"
-        integrates out where all its modalities have Gaussian noise and the rank is at most 600.
+        integrates out where all its modalities have Gaussian noise, and either share their places
+        or need no more than 600 modes; `linearize` and `sample` state the choice in the attribute
+        ``discrepancy_forms``.
     of : ForwardMap, optional
         Model space: the error of this shared map before the observation operators, an independent
         field for every component of its output; the map states its ``coords``.
@@ -69,7 +67,8 @@ class JointDiscrepancy:
         whose mean variance over the data is exact; let the grid reach a length scale beyond the
         data.
     rank : int, optional
-        Number of leading modes kept with ``grid``.
+        Number of leading modes kept: of the grid, or, without one, of the exact covariance at the
+        data, the best approximation of that rank.
     name : str
         Prefix of its variables.
 
@@ -80,21 +79,39 @@ class JointDiscrepancy:
 
     Notes
     -----
-    Covariance ``K_ij(s, s') = sd_i sd_j rho_ij k(|s - s'| / l)``; in model space ``H_i C H_j^T``.
+    Covariance ``K_ij(s, s') = sd_i sd_j rho_ij k(s, s')`` (intrinsic coregionalisation); in model
+    space ``H_i C H_j^T``.  Sums of processes are several discrepancies of one problem.
+
+    Why there is no default scale: what the discrepancy can explain, the parameters need not.  A
+    wide prior lets it take over the part of the data that informs them; none at all makes wrong
+    parameters certain.  Only what is known of the errors, their size, smoothness, sign or common
+    cause, tells the two apart (Kennedy & O'Hagan 2001; Brynjarsdóttir & O'Hagan 2014, doi
+    10.1088/0266-5611/30/11/114007).
+
+    Modalities with Gaussian noise of one sd each that share all places are integrated out mode by
+    mode, exactly, up to 10,000 places; on a lattice with a product of functions, far more.
 
     Examples
     --------
     >>> import bayesjoint as bj
     >>> shared = bj.JointDiscrepancy(sd={"first": 0.1, "second": 0.2}, correlation=0.8)
+    >>> seasonal = bj.JointDiscrepancy(
+    ...     sd={"first": 0.1}, on="time", kernel="periodic", period=365.25, length_scale=1.0,
+    ...     name="seasonal",
+    ... )
     """
 
     _: KW_ONLY
     sd: Any = None
     correlation: Any = None
     loadings: Mapping[str, float] | None = None
+    covariance: Mapping[tuple[str, str], Any] | None = None
     on: str | tuple[str, ...] | None = None
-    length_scale: float | Prior | None = None
+    kernel: str | Mapping[str, str] = "matern"
+    length_scale: float | Prior | Mapping[str, float | Prior] | None = None
     smoothness: float = 1.5
+    period: float | None = None
+    origin: float | None = None
     form: str = "auto"
     of: "ForwardMap | None" = None
     grid: Grid | None = None
@@ -118,7 +135,9 @@ class JointDiscrepancy:
         """Return the names of the modalities it acts on."""
         if self.of is not None:
             return [name for name, m in modalities.items() if m.forward is self.of]
-        return [name for name in (self.loadings or self.sd)]
+        if self.covariance is not None:
+            return list(dict.fromkeys(name for pair in self.covariance for name in pair))
+        return list(self.loadings or self.sd)
 
     def restricted(self, modalities: Mapping[str, Any]) -> "JointDiscrepancy | None":
         """Return the discrepancy of the modalities that are left, None when it touches none."""
@@ -127,15 +146,25 @@ class JointDiscrepancy:
             return None
         if self.of is not None:
             return self
+        if self.covariance is not None:
+            inside = {k: v for k, v in self.covariance.items() if set(k) <= set(kept)}
+            return replace(self, covariance=inside)
         if self.loadings is not None:
             return replace(self, loadings={name: self.loadings[name] for name in kept})
-        correlation = self.correlation
-        if len(kept) == 1:
-            correlation = None
-        elif np.ndim(correlation) == 2:
+        return replace(
+            self, sd={name: self.sd[name] for name in kept}, correlation=self._correlation_of(kept)
+        )
+
+    def _correlation_of(self, kept: list[str]) -> Any:
+        """Return the correlation of the modalities that are left."""
+        if len(kept) == 1 or len(kept) == len(self.sd):
+            return self.correlation if len(kept) > 1 else None
+        if isinstance(self.correlation, Prior):
+            return _restricted_prior(self.correlation, len(kept), len(self.sd))
+        if np.ndim(self.correlation) == 2:
             index = [list(self.sd).index(name) for name in kept]
-            correlation = np.asarray(correlation)[np.ix_(index, index)]
-        return replace(self, sd={name: self.sd[name] for name in kept}, correlation=correlation)
+            return np.asarray(self.correlation)[np.ix_(index, index)]
+        return self.correlation
 
     def check(self, modalities: Mapping[str, Any]) -> None:
         """Raise unless it fits the modalities."""
@@ -151,17 +180,22 @@ class JointDiscrepancy:
         ]
         return np.concatenate(parts)
 
-    def factor(self, build: ModelBuild, modalities: Mapping[str, Any]) -> Factor:
-        """Return the factor, adding unknown settings to the model."""
+    def stacked_covariance(self, sizes: Mapping[str, int]) -> np.ndarray:
+        """Return the given covariance of all data of modalities with so many data."""
+        ends = np.cumsum([0, *sizes.values()])
+        where = {name: slice(ends[i], ends[i + 1]) for i, name in enumerate(sizes)}
+        total = np.zeros((ends[-1], ends[-1]))
+        for (first, second), block in (self.covariance or {}).items():
+            total[where[first], where[second]] = block
+            total[where[second], where[first]] = np.transpose(block)
+        return total
+
+    def factor(
+        self, build: ModelBuild, modalities: Mapping[str, Any], alone: bool = True
+    ) -> Factor | ModalFactor:
+        """Return how it enters a model, adding unknown settings to it; see `factor_of`."""
         touched = {name: modalities[name] for name in self.touches(modalities)}
-        make = self._data_space if self.of is None else self._model_space
-        bases, scale = make(build, touched)
-        rank = scale.type.shape[0]
-        can = all(m.noise.gaussian and m.power == 1.0 for m in touched.values())
-        marginal = self.form == "marginal" or (
-            self.form == "auto" and can and rank <= MARGINAL_RANK
-        )
-        return Factor(self.name, bases, scale, rank, marginal)
+        return factor_of(self, build, touched, alone)
 
     def sample(self, build: ModelBuild, factor: Factor):
         """Add the white variable of the latent form and return the discrepancy of each modality."""
@@ -172,71 +206,13 @@ class JointDiscrepancy:
             for name, basis in factor.bases.items()
         }
 
-    def _model_space(self, build: ModelBuild, modalities: Mapping[str, Any]):
-        points = self.points(modalities)
-        basis, scale = self._process(build, points)
-        sd = build.unknown(f"{self.name}_sd", self.sd, of_errors=True)
-        first = next(iter(modalities.values()))
-        components = (first.operator.columns or first.data.size) // points.shape[0]
-        full = np.kron(basis, np.eye(components))  # (point x component, mode x component)
-        bases = {name: m.operator.matrix_times(full) for name, m in modalities.items()}
-        return bases, sd * pt.repeat(scale, components)
 
-    def _data_space(self, build: ModelBuild, modalities: Mapping[str, Any]):
-        names = list(modalities)
-        rows, scale = self._rows(build, modalities)
-        if self.loadings is not None:
-            sd = build.unknown(f"{self.name}_sd", self.sd, of_errors=True)
-            return {n: self.loadings[n] * rows[n] for n in names}, sd * scale
-        mixing = self._mixing(build, names, modalities)
-        bases = {n: _processes.kron_row(mixing[i], rows[n]) for i, n in enumerate(names)}
-        rank = len(names) * scale.type.shape[0]
-        return bases, pt.specify_shape(pt.tile(scale, len(names)), (rank,))
+def _restricted_prior(prior: Prior, kept: int, count: int) -> Prior:
+    """Return the prior of the correlation between fewer modalities.
 
-    def _rows(self, build: ModelBuild, modalities: Mapping[str, Any]):
-        """Return the basis of the unit process at the data of each modality, and its scale."""
-        sizes = [modality.data.size for modality in modalities.values()]
-        if self.on is None:
-            return dict.fromkeys(modalities, np.eye(sizes[0])), pt.ones(sizes[0])
-        process, scale = self._process(build, self.points(modalities))
-        starts = np.cumsum([0, *sizes])
-        rows = {n: process[starts[i] : starts[i + 1]] for i, n in enumerate(modalities)}
-        return rows, scale
-
-    def _mixing(self, build: ModelBuild, names: list[str], modalities: Mapping[str, Any]):
-        """Return ``diag(sd) chol(correlation)``, shape (modality, modality)."""
-        sds = [
-            build.unknown(
-                f"{self.name}_sd_{name}",
-                self.sd[name],
-                of_errors=True,
-                units=modalities[name].data.attrs.get("units", ""),
-            )
-            for name in names
-        ]
-        if isinstance(self.correlation, Prior):
-            correlation = build.unknown(
-                f"{self.name}_correlation", self.correlation, of_errors=True
-            )
-            tensor = _processes.correlation_tensor(correlation, len(names))
-            return pt.stack(sds)[:, None] * pt.linalg.cholesky(tensor)
-        factor = np.linalg.cholesky(_processes.correlation_matrix(self.correlation, len(names)))
-        if any(isinstance(self.sd[name], Prior) for name in names):
-            return pt.stack(sds)[:, None] * factor
-        return np.array([self.sd[name] for name in names], dtype=float)[:, None] * factor
-
-    def _process(self, build: ModelBuild, points: np.ndarray):
-        """Return basis (point, mode) and scale (mode,) of the unit-variance process at points."""
-        length = build.unknown(f"{self.name}_length_scale", self.length_scale, of_errors=True)
-        if self.grid is not None:
-            return _processes.reduced_rank(
-                self.grid, points, self.axes, self.smoothness, self.rank, length
-            )
-        if not isinstance(self.length_scale, Prior):
-            length = float(self.length_scale)  # type: ignore[arg-type]
-        return _processes.exact(points, self.smoothness, length)
-
-
-def build_matrix(build: ModelBuild, name: str, basis: Any):
-    """Return a basis as a tensor; a constant one becomes data of the model when it is large."""
-    return build.matrix(name, basis) if isinstance(basis, np.ndarray) else basis
+    A submatrix of LKJ(eta) of size n has density LKJ(eta + (n - m) / 2) of size m (Joe 2006).
+    """
+    if prior.distribution is not pm.LKJCorr:
+        return prior
+    eta = prior.parameters["eta"] + 0.5 * (count - kept)
+    return Prior(pm.LKJCorr, **{**prior.parameters, "eta": eta, "n": kept})

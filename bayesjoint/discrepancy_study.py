@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from bayesjoint._kernels.errors import SingularErrors
+from bayesjoint._kernels.singular import SingularErrors
 from bayesjoint._local_problem import LocalProblem
 from bayesjoint._sweep_rows import Along
 from bayesjoint._sweep_samples import sampled_sd

@@ -58,6 +58,22 @@ class ForwardMap:
 
 
 @dataclass(frozen=True, eq=False)
+class SilentMap(ForwardMap):
+    """Zero, whatever the latents: of an instrument that sees a discrepancy alone."""
+
+    shape: tuple[int, ...]
+
+    def apply(self, build: ModelBuild, *values):
+        """Return zeros."""
+        return pt.zeros(self.shape)
+
+
+def silent_map(name: str, shape: tuple[int, ...]) -> SilentMap:
+    """Return the map of a modality that predicts nothing."""
+    return SilentMap((), name, {}, None, {}, shape)
+
+
+@dataclass(frozen=True, eq=False)
 class LinearMap(ForwardMap):
     """A sum of matrices times ravelled latents."""
 

@@ -11,12 +11,13 @@ import xarray as xr
 from bayesjoint import _mode
 from bayesjoint._actions import LocalActions
 from bayesjoint._compile import threads_for
+from bayesjoint._confounding import of_discrepancies
 from bayesjoint._coupled_prior import CoupledPrior, coupled_prior
 from bayesjoint._density import CompiledDensity, default_backend
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._informed import Informed
 from bayesjoint._latent_space import LatentSpace
-from bayesjoint.forward import LinearMap
+from bayesjoint.forward import LinearMap, SilentMap
 from bayesjoint.latents import GaussianField
 from bayesjoint.modalities import Modality
 from bayesjoint.noise import CorrelatedNoise, GaussianNoise
@@ -25,6 +26,7 @@ from bayesjoint.problem import JointProblem
 
 THRESHOLD = 0.1
 DRAWS = 20
+LINEAR = (LinearMap, SilentMap)
 
 
 def linearize(
@@ -117,7 +119,7 @@ def linearize(
 
 def default_starts(problem: JointProblem) -> int:
     """Return how many starts the search for the maximum takes: few maps have one maximum."""
-    return 1 if all(isinstance(m.forward, LinearMap) for m in problem.modalities) else 16
+    return 1 if all(isinstance(m.forward, LINEAR) for m in problem.modalities) else 16
 
 
 def linearization_at_mode(
@@ -177,6 +179,7 @@ def linearization_at_point(
         "white_point": ("unknown", white),
         "log_posterior": ((), float(functions.density(point)[0])),
     }
+    variables |= of_discrepancies(informed, variables["physical_vectors"][1])
     coords = {
         **space.index_coords(functions),
         "mode": np.arange(spectrum.values.size),
@@ -187,6 +190,7 @@ def linearization_at_point(
         truncation_bound=spectrum.left_out,
         largest_left_out=spectrum.largest_left_out,
         rank=int(spectrum.values.size),
+        discrepancy_forms=discrepancy_forms(functions, point),
         method=spectrum.method,
     )
     return dataset.merge(space.physical_values(point))
@@ -252,7 +256,7 @@ def _attrs(functions: ModelFunctions, space: LatentSpace) -> dict[str, Any]:
         "couplings": [coupling.name for coupling in problem.couplings],
         "discrepancies": [d.name for d in problem.discrepancies],
         "errors": "correlated"
-        if any(len(f.bases) > 1 for f in build.factors.values())
+        if any(len(f.modalities) > 1 for f in build.factors.values())
         else "independent",
         "coupled": int(bool(problem.couplings)),
         "powers": [float(m.power) for m in problem.modalities],
@@ -260,6 +264,15 @@ def _attrs(functions: ModelFunctions, space: LatentSpace) -> dict[str, Any]:
         "local": int(bool(problem.couplings) or not is_linear(problem, space)),
         "pymc_version": pm.__version__,
     }
+
+
+def discrepancy_forms(functions: ModelFunctions, point: np.ndarray) -> list[str]:
+    """Say how each discrepancy enters, and how far off that is where it is an approximation."""
+    errors, forms = functions.truncation_errors(point), []
+    for name, factor in functions.build.factors.items():
+        off = f" (log-density off by about {errors[name]:.1g} nats)" if name in errors else ""
+        forms.append(f"{name}: {factor.words}{off}")
+    return forms
 
 
 def _noise_scale(modality: Modality) -> str:
@@ -276,8 +289,6 @@ def is_linear(problem: JointProblem, space: LatentSpace) -> bool:
         isinstance(latent, GaussianField) or latent.prior.distribution is pm.Normal
         for latent in problem.latents
     )
-    maps = all(
-        isinstance(m.forward, LinearMap) and m.operator.is_linear for m in problem.modalities
-    )
+    maps = all(isinstance(m.forward, LINEAR) and m.operator.is_linear for m in problem.modalities)
     noise = all(isinstance(m.noise, (GaussianNoise, CorrelatedNoise)) for m in problem.modalities)
     return latents and maps and noise and len(space.unknown_slices) == len(problem.latents)

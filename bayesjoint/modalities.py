@@ -11,7 +11,7 @@ import xarray as xr
 
 from bayesjoint import _validate
 from bayesjoint._build import ModelBuild
-from bayesjoint.forward import ForwardMap
+from bayesjoint.forward import ForwardMap, silent_map
 from bayesjoint.noise import Noise, NoiseTerms
 from bayesjoint.observation import ObservationOperator
 
@@ -26,8 +26,10 @@ class Modality:
         Name of the observed variable in the model.
     data : DataArray
         The data; dims and coordinates are kept, units are read from ``attrs["units"]``.
-    forward : ForwardMap
-        The physics, from `linear_map`, `pytensor_map` or `numpy_map`.
+    forward : ForwardMap or None
+        The physics, from `linear_map`, `pytensor_map` or `numpy_map`.  None for an instrument that
+        sees no latent but the cause of a discrepancy, as a thermometer beside two radiometers: see
+        ``loadings`` of `JointDiscrepancy`.
     noise : GaussianNoise, StudentTNoise, PoissonNoise or CorrelatedNoise
         The independent part of the errors.
     observe : matrix, sparse matrix, function of a tensor, or list of such, optional
@@ -54,7 +56,7 @@ class Modality:
 
     name: str
     data: xr.DataArray
-    forward: ForwardMap
+    forward: ForwardMap  # None is replaced by a map to zero
     noise: Noise
     _: KW_ONLY
     observe: Any = None
@@ -70,6 +72,10 @@ class Modality:
             )
         if self.data.size == 0:
             raise ValueError(f"{owner}: there are no data")
+        if self.forward is None:
+            if self.observe is not None:
+                raise ValueError(f"{owner}: there is no map to observe; leave observe out")
+            object.__setattr__(self, "forward", silent_map(self.name, self.data.shape))
         if not isinstance(self.forward, ForwardMap):
             raise ValueError(
                 f"{owner}: the forward map is a {type(self.forward).__name__}; make one with "

@@ -12,6 +12,7 @@ import xarray as xr
 
 from bayesjoint import _marginal, _problem_checks
 from bayesjoint._build import ModelBuild
+from bayesjoint._discrepancy_factors import ModalFactor
 from bayesjoint.discrepancy import JointDiscrepancy
 from bayesjoint.modalities import Modality
 
@@ -127,8 +128,15 @@ class JointProblem:
         return self._with_modalities([], self.latents)
 
     def separate(self) -> dict[str, "JointProblem"]:
-        """Return one problem a modality, with the latents it reaches and the couplings of these."""
-        return {m.name: self._with_modalities([m], self._reached(m)) for m in self.modalities}
+        """Return one problem a modality, with the latents it reaches and the couplings of these.
+
+        None for modalities that reach no latent.
+        """
+        return {
+            m.name: self._with_modalities([m], self._reached(m))
+            for m in self.modalities
+            if m.forward.latents
+        }
 
     def _reached(self, modality: Modality) -> list[Any]:
         """Return the latents that a modality reaches, and those that they follow from."""
@@ -231,11 +239,15 @@ def build(problem: JointProblem) -> ModelBuild:
 
 def _add_observed(made: ModelBuild, problem: JointProblem) -> None:
     sampled: dict[str, Any] = {}
-    integrated = []
-    for discrepancy in problem.discrepancies:
-        factor = discrepancy.factor(made, problem.modality)
+    integrated: list[Any] = []
+    joint: list[str] = []
+    touched = [d.touches(problem.modality) for d in problem.discrepancies]
+    for i, discrepancy in enumerate(problem.discrepancies):
+        others = {name for j, names in enumerate(touched) if j != i for name in names}
+        factor = discrepancy.factor(made, problem.modality, others.isdisjoint(touched[i]))
         made.factors[factor.name] = factor
-        if factor.marginal:
+        if isinstance(factor, ModalFactor) or factor.marginal:
+            joint += factor.modalities
             integrated.append(factor)
             continue
         for name, tensor in discrepancy.sample(made, factor).items():
@@ -244,10 +256,8 @@ def _add_observed(made: ModelBuild, problem: JointProblem) -> None:
             )
     for name, tensor in sampled.items():
         pm.Deterministic(f"{name}_discrepancy", tensor, dims=problem.modality[name].data.dims)
-    joint = [m.name for m in problem.modalities if any(m.name in f.bases for f in integrated)]
     for modality in problem.modalities:
         if modality.name not in joint:
             modality.add_observed(made, sampled.get(modality.name))
-    if joint:
-        means = {name: made.responses[name] + sampled.get(name, 0.0) for name in joint}
-        _marginal.add_observed(made, problem.modality, integrated, means)
+    means = {n: made.responses[n] + sampled.get(n, 0.0) for n in problem.modality if n in joint}
+    _marginal.add_observed(made, problem.modality, integrated, means)

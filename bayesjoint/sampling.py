@@ -13,7 +13,11 @@ from bayesjoint._compile import threads_for
 from bayesjoint._density import CompiledDensity
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._progress import Followed
-from bayesjoint.linearization import default_starts, linearization_at_mode
+from bayesjoint.linearization import (
+    default_starts,
+    discrepancy_forms,
+    linearization_at_mode,
+)
 from bayesjoint.problem import JointProblem
 from bayesjoint.reports import diagnose
 
@@ -216,7 +220,8 @@ def _modes(functions: ModelFunctions) -> tuple[xr.Dataset, np.ndarray]:
     if reference is functions:
         return linearization, mode.points
     full = [_with_discrepancy(functions, reference, point) for point in mode.points]
-    return linearization, np.stack(full)
+    forms = discrepancy_forms(functions, full[0])  # of what is sampled
+    return linearization.assign_attrs(discrepancy_forms=forms), np.stack(full)
 
 
 def _static_groups(

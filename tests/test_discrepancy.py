@@ -71,6 +71,14 @@ def kernel(points, length, smoothness=1.5):
     return matern_correlation(cdist(points, points) / length, smoothness)
 
 
+def periodic(points, period, length):
+    return np.exp(-2 * np.sin(np.pi * cdist(points, points) / period) ** 2 / length**2)
+
+
+def drift(points, origin, length):
+    return np.outer(points - origin, points - origin) / length**2
+
+
 def points_of(names, on):
     if on == "time":
         return np.concatenate([TIMES[n] for n in names])[:, None]
@@ -150,6 +158,60 @@ CASES = {
         {"sd": 0.7, "loadings": {"a": 1.0, "b": -0.5}, "on": "time", "length_scale": 2.0},
         0.49 * np.outer(LOADINGS, LOADINGS) * kernel(points_of("ab", "time"), 2.0),
         {},
+    ),
+    "periodic": (
+        "ab",
+        {
+            "sd": MIXED,
+            "correlation": 0.5,
+            "on": "time",
+            "kernel": "periodic",
+            "period": 3.0,
+            "length_scale": 1.2,
+        },
+        scaled("ab", MIXED, common(0.5)) * periodic(points_of("ab", "time"), 3.0, 1.2),
+        {},
+    ),
+    "drift": (
+        "ab",
+        {
+            "sd": MIXED,
+            "correlation": 0.5,
+            "on": "time",
+            "kernel": "drift",
+            "origin": 1.0,
+            "length_scale": 2.0,
+        },
+        scaled("ab", MIXED, common(0.5)) * drift(points_of("ab", "time"), 1.0, 2.0),
+        {},
+    ),
+    "product over coordinates": (
+        "ab",
+        {
+            "sd": MIXED,
+            "correlation": 0.5,
+            "on": ("easting", "northing"),
+            "length_scale": {"easting": 1.5, "northing": 3.0},
+        },
+        scaled("ab", MIXED, common(0.5))
+        * kernel(points_of("ab", "space")[:, :1], 1.5)
+        * kernel(points_of("ab", "space")[:, 1:], 3.0),
+        {},
+    ),
+    "product of unlike functions, unknown length scale": (
+        "ab",
+        {
+            "sd": MIXED,
+            "correlation": 0.5,
+            "on": ("easting", "northing"),
+            "kernel": {"easting": "periodic", "northing": "matern"},
+            "period": 3.0,
+            "length_scale": {"easting": 1.2, "northing": logarithmic(2.0)},
+        },
+        scaled("ab", MIXED, common(0.5))
+        * periodic(points_of("ab", "space")[:, :1], 3.0, 1.2)
+        * kernel(points_of("ab", "space")[:, 1:], 2.0 * np.exp(-0.4)),
+        {"discrepancy_length_scale_northing": -0.8},
     ),
     "three modalities, matrix": (
         "abc",

@@ -11,10 +11,11 @@ from scipy import stats
 import bayesjoint as bj
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._kernels.cross_correlation import correlation_interval
-from bayesjoint._kernels.errors import ErrorCovariance, SingularErrors
+from bayesjoint._kernels.errors import ErrorCovariance
+from bayesjoint._kernels.singular import SingularErrors
 from bayesjoint._local_problem import LocalProblem
 from bayesjoint._sweep_settings import sweep_settings
-from bayesjoint._swept_errors import swept_discrepancy
+from bayesjoint._swept_errors import settled, swept_discrepancy
 from tests.gaussian import gaussian_case
 from tests.helpers import STANDARD, data
 
@@ -228,6 +229,13 @@ def test_unknown_settings_of_the_errors_are_held_at_the_point():
     assert_exact(sweep.sel(correlation=0.5), matrix, sds=sds, noise=noise)
 
 
+def test_an_unknown_matrix_is_held_pair_by_pair():
+    given = several().discrepancy
+    unknown = replace(given, correlation=bj.Prior(pm.LKJCorr, eta=2.0, n=3))
+    held = settled(unknown, {"discrepancy_correlation": MATRIX[np.triu_indices(3, 1)]})
+    np.testing.assert_array_equal(held.correlation, MATRIX)
+
+
 def test_fields_are_rows_as_a_whole():
     case = gaussian_case(n=12, shape=(3, 4))
     sweep = bj.discrepancy_sweep(case.problem, [0.6])
@@ -309,8 +317,22 @@ def test_errors_without_noise_in_a_combination_are_refused():
         (1.0, 0.5), (1.0, 1.0), (1e-14, 1e-14), sd=1.0, correlation=None,
         loadings={"s0": 1.0, "s1": 1.0},
     )  # fmt: skip
-    with pytest.raises(ValueError, match=r"only 1e-07 of the sd .* give more noise"):
+    fault = r"of modalities 's0' and 's1' are so strongly .* down to 1e-07 .* give more noise"
+    with pytest.raises(ValueError, match=fault):
         bj.linearize(problem, at={"level": np.zeros(1)})
+
+
+@pytest.mark.parametrize("left", [1e-3, 1e-6, 1e-9, 1e-13])
+def test_errors_at_shared_places_are_right_or_refused(left):
+    functions = ModelFunctions(sensors((1.0, 2.0), (1.0, 0.5), (1e-20, 1e-20), 1.0 - left))
+    errors = functions.errors(functions.initial)
+    if left < 1e-12:
+        with pytest.raises(SingularErrors, match="'s0' and 's1' are so strongly correlated"):
+            errors.whiten(np.array([1.0, 2.0]))
+        return
+    whitened = errors.whiten(np.array([1.0, 2.0]))
+    expected = fraction_information(1.0 - left, (1.0, 2.0), (1.0, 0.5), 1e-20)
+    assert float(whitened @ whitened) == pytest.approx(expected, rel=1e-15 / left)
 
 
 def test_what_makes_no_sense_is_refused():
@@ -333,7 +355,7 @@ def test_what_makes_no_sense_is_refused():
         (([], None, None), "is empty or not finite"),
         ((None, [-1.0], None), "must be positive"),
         ((None, {"s5": [1.0]}, None), "sd_factor= names"),
-        ((None, None, [1.0]), "no length scale"),
+        ((None, None, [1.0]), "has no length scale"),
     ):
         with pytest.raises(ValueError, match=fault):
             sweep_settings(swept, *given)

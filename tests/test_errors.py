@@ -341,6 +341,7 @@ def test_an_unknown_mean_of_a_coupled_field_changes_no_gradient():
 # Discrepancies.
 
 PAIR = {"p": 1.0, "q": 2.0}
+UNKNOWN_LENGTH = bj.Prior(pm.LogNormal, mu=0.0, sigma=1.0)
 
 
 @pytest.mark.parametrize(
@@ -357,7 +358,60 @@ PAIR = {"p": 1.0, "q": 2.0}
             r"form 'other' is unknown; use one of \('auto', 'latent', 'marginal'\)",
         ),
         ({"sd": PAIR, "smoothness": 1.0}, r"smoothness 1.0 is not one of \(0.5, 1.5, 2.5\)"),
-        ({"sd": PAIR, "rank": 5}, "rank counts the modes of a grid; give grid="),
+        ({"sd": PAIR, "rank": 5}, "rank counts modes in coordinates; give on="),
+        (
+            {"sd": PAIR, "rank": 5, "on": "time", "length_scale": UNKNOWN_LENGTH},
+            "the leading modes change with an unknown length_scale; give grid=",
+        ),
+        (
+            {"sd": PAIR, "on": "time", "length_scale": 1.0, "kernel": "wave"},
+            r"kernel 'wave' is unknown; use one of \('matern', 'periodic', 'drift'\)",
+        ),
+        (
+            {"sd": PAIR, "on": "time", "length_scale": 1.0, "kernel": "periodic"},
+            "a periodic kernel needs period=, the one after which it repeats",
+        ),
+        (
+            {"sd": PAIR, "on": "time", "length_scale": 1.0, "kernel": "drift"},
+            "a drift kernel needs origin=, the one at which it is zero",
+        ),
+        (
+            {"sd": PAIR, "on": "time", "length_scale": 1.0, "period": 2.0},
+            "period belongs to a periodic kernel; leave it out",
+        ),
+        (
+            {
+                "sd": PAIR,
+                "on": "time",
+                "length_scale": UNKNOWN_LENGTH,
+                "kernel": "drift",
+                "origin": 0.0,
+            },
+            "of a drift only sd over length_scale can be known",
+        ),
+        (
+            {"sd": PAIR, "on": ("x", "y"), "length_scale": 1.0, "kernel": {"x": "matern"}},
+            r"kernel names \['x'\], on= names \['x', 'y'\]; one for each",
+        ),
+        (
+            {
+                "sd": PAIR,
+                "on": ("x", "y"),
+                "length_scale": 1.0,
+                "period": 1.0,
+                "kernel": "periodic",
+            },
+            "a product of functions needs one length_scale for each coordinate",
+        ),
+        (
+            {"covariance": {("p", "p"): np.eye(2)}, "on": "time"},
+            "the covariance is given, on has no meaning beside it",
+        ),
+        ({"covariance": {"p": np.eye(2)}}, "give the covariance by pairs of modalities"),
+        (
+            {"covariance": {("p", "q"): np.eye(2), ("q", "p"): np.eye(2)}},
+            r"names the pair \('p', 'q'\) twice",
+        ),
         ({"sd": PAIR, "correlation": 1.0}, "not positive definite"),
         ({"sd": PAIR, "correlation": np.eye(3)}, "must be a number or a 2 by 2 matrix with ones"),
         ({"sd": PAIR, "correlation": [0.5, 0.5]}, "must be a number or a 2 by 2 matrix with ones"),
@@ -389,7 +443,6 @@ def test_errors_when_a_discrepancy_is_made(settings, message):
 PLAIN = bj.linear_map(np.ones((4, 1)), "slope", name="plain")
 PLACED = bj.linear_map(np.ones((4, 1)), "slope", name="placed", coords={"x": np.arange(4.0)})
 SHORT = bj.linear_map(np.ones((4, 1)), "slope", name="short", coords={"x": np.arange(3.0)})
-UNKNOWN_LENGTH = bj.Prior(pm.LogNormal, mu=0.0, sigma=1.0)
 
 
 @pytest.mark.parametrize(
@@ -454,9 +507,19 @@ FIRST, SECOND = timed("p", [0.0, 1.0, 2.0]), timed("q", [0.5, 1.5])
             r"the grid time \[0, 1\] does not cover the data \[0, 2\]; widen it",
         ),
         (
-            [timed("p", np.arange(1001.0))],
-            {"sd": {"p": 1.0}, "on": "time", "length_scale": 1.0},
-            "1001 distinct points make the exact covariance too large; give grid=bj.Grid",
+            [timed("p", np.arange(501.0)), timed("q", np.arange(500.0) + 0.5)],
+            {"sd": PAIR, "on": "time", "length_scale": 1.0},
+            "1001 distinct points make the exact covariance too large; give rank=, or grid=bj.Grid",
+        ),
+        (
+            [FIRST, SECOND],
+            {"covariance": {("p", "p"): np.eye(3), ("p", "q"): np.eye(3)}},
+            r"the covariance of 'p' and 'q' has shape \(3, 3\), their data are 3 and 2",
+        ),
+        (
+            [FIRST],
+            {"covariance": {("p", "p"): np.diag([1.0, 1.0, -1.0])}},
+            "not symmetric and positive semi-definite; its smallest eigenvalue is -1",
         ),
         (
             [timed("p", [0.0, 1.0], noise=bj.StudentTNoise(sd=1.0, nu=4))],

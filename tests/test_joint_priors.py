@@ -197,7 +197,8 @@ def test_an_unknown_correlation_is_sampled_with_the_fields():
 def test_a_correlation_matrix_may_be_unknown():
     unknown = bj.Prior(pm.LKJCorr, eta=2.0, n=3)
     made = build(problem(bj.CorrelatedFields("a", "b", "c", correlation=unknown)))
-    assert made.values["correlation_a_b_c"].type.shape == (3, 3)
+    assert made.values["correlation_a_b_c"].type.shape == (3,)
+    assert list(made.unknowns[0].labels["correlation_a_b_c_pair"]) == ["a, b", "a, c", "b, c"]
 
 
 def test_unknown_coefficients_are_sampled_with_the_fields():

@@ -19,9 +19,9 @@ FLOORS = [
     {"priors"},
     {"_validate"},
     {"grids"},
-    {"_build", "_derivatives", "_processes", "_discrepancy_checks"},
+    {"_build", "_derivatives", "_processes", "_discrepancy_checks", "_discrepancy_factors"},
     LEAVES,
-    {"_marginal", "modalities"},
+    {"_marginal", "_marginal_modes", "modalities"},
     {"_problem_checks"},
     {"problem"},
 ]

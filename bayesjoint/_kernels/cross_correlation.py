@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import eigh, qr, solve_triangular
 
-from bayesjoint._kernels.errors import SingularErrors
+from bayesjoint._kernels.singular import SingularErrors
 
 LIMIT = 1e-10  # variance over that without cross-correlation below which digits are lost
 

@@ -7,12 +7,7 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import cho_solve, eigh, qr, solve_triangular
 
-CLOSE = 1e-8  # variance of a datum given others, over its own, below which digits are saved by QR
-SINGULAR = 1e-12  # where fewer than four digits are left
-
-
-class SingularErrors(ValueError):
-    """Some combination of the data is free of error to working precision."""
+from bayesjoint._kernels.singular import CLOSE, SINGULAR, SingularErrors, noiseless, singular
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +35,7 @@ class ErrorCovariance:
     Notes
     -----
     With ``r < n`` only matrices of size r are factorised (Woodbury's identity), else one of size n,
-    which loses no digits when the independent variances are tiny.
+    which keeps the digits when the independent variances are tiny.
     """
 
     variance: np.ndarray
@@ -113,12 +108,8 @@ class ErrorCovariance:
         ends = np.cumsum([0, *(self.sizes or (self.variance.size,))])
         share = np.add.reduceat(weights**2, ends[:-1]) / np.sum(weights**2)
         ratio = np.sqrt(np.min(1.0 / (1.0 + np.sum(self.scaled**2, axis=1))))
-        return SingularErrors(
-            f"the errors of {self._called(np.flatnonzero(share > 0.01))} are so strongly "
-            f"correlated, and their independent noise so small (down to {ratio:.1g} of the whole "
-            "sd), that a combination of the data is free of error to working precision and the "
-            "information diverges; give more noise, or a correlation farther from 1 or -1"
-        )
+        names = [self.names[block] for block in np.flatnonzero(share > 0.01)] if self.names else []
+        return singular(names, ratio)
 
     def _require_noise(self, strength: np.ndarray) -> None:
         """Raise where Woodbury's identity would lose all digits."""
@@ -126,18 +117,7 @@ class ErrorCovariance:
         if strength[worst] * SINGULAR > 1.0:
             ends = np.cumsum(self.sizes or (strength.size,))
             block = int(np.searchsorted(ends, worst, side="right"))
-            raise SingularErrors(
-                f"the independent noise of {self._called([block])} is only "
-                f"{1.0 / np.sqrt(strength[worst]):.1g} of the sd of the discrepancy: combinations "
-                "of the data are free of error to working precision and the information diverges; "
-                "give more noise"
-            )
-
-    def _called(self, blocks: Sequence[int] | np.ndarray) -> str:
-        if not self.names:
-            return "the data"
-        names = [repr(self.names[block]) for block in blocks]
-        return f"modalit{'ies' if len(names) > 1 else 'y'} {' and '.join(names)}"
+            raise noiseless(self.names[block : block + 1], 1.0 / np.sqrt(strength[worst]))
 
     @cached_property
     def _spectrum(self) -> tuple[np.ndarray, np.ndarray]:
@@ -213,6 +193,46 @@ class ErrorCovariance:
         """
         diagonal = self.inverse_diagonal()
         return residual - self.solve(residual) / diagonal, 1.0 / diagonal
+
+    def difference(
+        self, other: "ErrorCovariance", step: float, weight: np.ndarray
+    ) -> "ErrorCovariance":
+        """Return the derivative of the parts of the covariance, from two that are ``step`` apart.
+
+        ``weight`` multiplies the derivative of the independent variance of each datum.
+        """
+        factor = None
+        if self.factor is not None and other.factor is not None:
+            factor = (self.factor - other.factor) / step
+        variance = (self.variance - other.variance) / step * weight
+        return ErrorCovariance(variance, factor, self.sizes)
+
+    def information(self, changes: Sequence["ErrorCovariance"]) -> np.ndarray:
+        """Return ``(1/2) tr(C^-1 dC_i C^-1 dC_j)``, shape (p, p), for p derivatives."""
+        factors = [change.factor for change in changes if change.factor is not None]
+        return covariance_information(
+            self,
+            np.stack([change.variance for change in changes]),
+            np.stack(factors) if factors else None,
+        )
+
+    def draw_discrepancy(self, rng: np.random.Generator) -> np.ndarray:
+        """Return a prior draw of the discrepancy."""
+        if self.factor is None:
+            return np.zeros(self.variance.size)
+        return self.factor @ rng.standard_normal(self.factor.shape[1])
+
+    def discrepancy_given(self, residual: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return a draw of the discrepancy given the residuals.
+
+        Matheron's rule: a joint prior draw of (white, data), corrected by their covariance.
+        """
+        if self.factor is None:
+            return np.zeros(self.variance.size)
+        white = rng.standard_normal(self.factor.shape[1])
+        noise = np.sqrt(self.variance) * rng.standard_normal(residual.size)
+        white = white + self.factor.T @ self.solve(residual - self.factor @ white - noise)
+        return self.factor @ white
 
     def _scale(self, array: np.ndarray) -> np.ndarray:
         return (array.T / np.sqrt(self.variance)).T

@@ -157,13 +157,11 @@ class CorrelatedFields:
         """Return C, lower triangular."""
         if not isinstance(self.correlation, Prior):
             return self.mixing({})
-        key = self.hyperparameter
-        if key not in build.values:
-            build.unknown(key, self.correlation)
-        return pt.linalg.cholesky(self._tensor(build.values[key]))
-
-    def _tensor(self, correlation: Any) -> Any:
-        return _processes.correlation_tensor(correlation, len(self.names))
+        key = f"{self.hyperparameter}_matrix"
+        if key not in build.shared:
+            matrix = build.correlation(self.hyperparameter, self.correlation, self.names)
+            build.shared[key] = pt.linalg.cholesky(matrix)
+        return build.shared[key]
 
     def mixing(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return C as numbers, given values of hyperparameters by name."""

@@ -112,7 +112,7 @@ def settings(page: Contents) -> list[tuple[str, str]]:
         ("Latents", ", ".join(map(words, _read.latents(page.linear)))),
         ("Hyperparameters", ", ".join(map(words, _read.listed(page.linear, "hyperparameters")))),
         ("Couplings", ", ".join(map(words, _read.listed(page.linear, "couplings")))),
-        ("Discrepancies", ", ".join(map(words, _read.listed(page.linear, "discrepancies")))),
+        ("Discrepancies", "; ".join(map(words, _discrepancies(page)))),
         ("Errors of the data sets", str(attrs.get("errors", "independent"))),
         ("Linearized at", _point(page)),
         ("Contraction from", str(page.identifiability.attrs["contraction_from"])),
@@ -121,6 +121,11 @@ def settings(page: Contents) -> list[tuple[str, str]]:
         ("bayesjoint", _version()),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def _discrepancies(page: Contents) -> list[str]:
+    forms = _read.listed(page.linear, "discrepancy_forms")
+    return forms or _read.listed(page.linear, "discrepancies")
 
 
 def _with_power(page: Contents) -> list[str]:

@@ -1,0 +1,220 @@
+"""Which form a discrepancy takes, and forms beyond one process: causes, matrices, lattices."""
+
+import numpy as np
+import pymc as pm
+import pytest
+from scipy import stats
+from scipy.linalg import block_diag
+from scipy.spatial.distance import cdist
+
+import bayesjoint as bj
+from bayesjoint._kernels.matern import matern_correlation
+from bayesjoint.problem import build
+from tests.helpers import STANDARD, data, log_likelihood
+
+RNG = np.random.default_rng(11)
+TIMES = np.array([0.0, 1.0, 2.5, 4.0, 5.0, 7.0])
+LATER = TIMES + 0.4
+THREE = {"a": 0.7, "b": 0.4, "c": 0.9}
+
+
+def seen(name, times=TIMES, noise=None, design=None, **settings):
+    dim = f"i_{name}"
+    design = np.ones((len(times), 1)) if design is None else design
+    values = data(np.sin(np.arange(len(times)) + len(name)), dim, {"time": (dim, times)})
+    noise = noise or bj.GaussianNoise(sd=0.3)
+    return bj.Modality(name, values, bj.linear_map(design, "m"), noise, **settings)
+
+
+def problem_of(modalities, discrepancy):
+    latent = bj.Parameter("m", STANDARD)
+    return bj.JointProblem(latents=[latent], modalities=modalities, discrepancy=discrepancy)
+
+
+def in_time(names="ab", **settings):
+    return bj.JointDiscrepancy(
+        sd={n: THREE[n] for n in names}, on="time", length_scale=2.0, **settings
+    )
+
+
+@pytest.mark.parametrize(
+    ("modalities", "settings", "words"),
+    [
+        ([seen("a"), seen("b")], {}, "integrated out exactly, mode by mode of 6 shared places"),
+        (
+            [seen("a"), seen("b")],
+            {"rank": 3},
+            "integrated out approximately, by the 3 leading of 6 modes",
+        ),
+        ([seen("a"), seen("b", LATER)], {}, "integrated out exactly, in 24 modes"),
+        ([seen("a"), seen("b", LATER)], {"rank": 5}, "integrated out approximately, in 10 leading"),
+        ([seen("a"), seen("b")], {"form": "latent"}, "sampled exactly, in 12 modes, as asked"),
+        (
+            [seen("a"), seen("b", noise=bj.StudentTNoise(sd=0.3, nu=4))],
+            {},
+            "since a noise is not Gaussian, or tempered",
+        ),
+        (
+            [seen("a"), seen("b", noise=bj.GaussianNoise(sd=np.linspace(0.1, 0.6, 6)))],
+            {},
+            "integrated out exactly, in 12 modes",
+        ),
+    ],
+)
+def test_the_form_and_its_reason_are_stated(modalities, settings, words):
+    tree = bj.linearize(problem_of(modalities, in_time(**settings)), at={"m": 0.0})
+    (stated,) = tree["linearization"].attrs["discrepancy_forms"]
+    assert words in stated
+    assert ("nats" in stated) == ("rank" in settings)
+
+
+def test_leading_modes_at_places_that_are_not_shared():
+    """The stated error bounds the divergence between the covariances."""
+    modalities = [seen("a"), seen("b", LATER)]
+    problem = problem_of(modalities, in_time(correlation=0.5, rank=9))
+    kernel = matern_correlation(cdist(*[np.concatenate([TIMES, LATER])[:, None]] * 2) / 2.0, 1.5)
+    values, vectors = np.linalg.eigh(kernel)
+    kept = (vectors[:, -9:] * values[-9:]) @ vectors[:, -9:].T
+    sds = np.repeat([0.7, 0.4], 6)
+    mixing = np.outer(sds, sds) * np.kron([[1, 0.5], [0.5, 1]], np.ones((6, 6)))
+    total = mixing * kept + 0.09 * np.eye(12)
+    residual = np.concatenate([m.data.values for m in modalities])
+    expected = stats.multivariate_normal(cov=total).logpdf(residual)
+    assert log_likelihood(problem)(m_white=0.0) == pytest.approx(expected, rel=1e-8)
+    ratio = np.linalg.solve(total, mixing * kernel + 0.09 * np.eye(12))
+    divergence = 0.5 * (np.trace(ratio) - 12 - np.linalg.slogdet(ratio)[1])
+    (stated,) = bj.linearize(problem)["linearization"].attrs["discrepancy_forms"]
+    bound = float(stated.split("off by about ")[1].split()[0])
+    assert 0 < divergence < 1.1 * bound  # stated to one digit
+
+
+def test_a_product_of_functions_on_a_lattice_is_dense_algebra():
+    """Two modalities on six times by three places, unlike a third beside them."""
+    axes = {"time": TIMES, "place": np.array([0.0, 1.0, 3.0])}
+    values = {name: RNG.normal(size=(6, 3)) for name in "ab"}
+    modalities = [
+        bj.Modality(
+            name, data(values[name], ("time", "place"), axes),
+            bj.linear_map(np.ones((18, 1)), "m"), bj.GaussianNoise(sd=0.3),
+        )
+        for name in "ab"
+    ]  # fmt: skip
+    discrepancy = bj.JointDiscrepancy(
+        sd={"a": 0.7, "b": bj.Prior(pm.HalfNormal, sigma=1.0)}, correlation=-0.6,
+        on=("time", "place"), length_scale={"time": 2.0, "place": 0.8},
+        kernel={"time": "matern", "place": "periodic"}, period=4.0,
+    )  # fmt: skip
+    beside = seen("other", LATER)
+    problem = problem_of([modalities[0], beside, modalities[1]], discrepancy)
+    in_times = matern_correlation(cdist(TIMES[:, None], TIMES[:, None]) / 2.0, 1.5)
+    apart = np.subtract.outer(axes["place"], axes["place"])
+    in_places = np.exp(-2 * np.sin(np.pi * apart / 4.0) ** 2 / 0.8**2)
+    sd = stats.halfnorm.ppf(stats.norm.cdf(0.3))
+    mixing = np.array([[0.49, -0.6 * 0.7 * sd], [-0.6 * 0.7 * sd, sd**2]])
+    total = np.kron(mixing, np.kron(in_times, in_places)) + 0.09 * np.eye(36)
+    total = block_diag(total, 0.09 * np.eye(6))
+    residual = np.concatenate([values["a"].ravel(), values["b"].ravel(), beside.data.values]) - 0.5
+    expected = stats.multivariate_normal(cov=total).logpdf(residual)
+    found = log_likelihood(problem)(m_white=0.5, discrepancy_sd_b_white=0.3)
+    assert found == pytest.approx(expected, rel=1e-9)
+    at = {"m": 0.5, "discrepancy_sd_b": sd}
+    linear = bj.linearize(problem, at=at)["linearization"]
+    ones = np.ones(42)
+    eigenvalues = np.sort(linear["eigenvalues"].values)
+    assert eigenvalues[-1] == pytest.approx(ones @ np.linalg.solve(total, ones), rel=1e-8)
+
+
+def thermometer(times, sd=0.05):
+    dim = "i_thermometer"
+    values = data(np.cos(np.arange(len(times))), dim, {"time": (dim, times)})
+    return bj.Modality("thermometer", values, None, bj.GaussianNoise(sd=sd))
+
+
+@pytest.mark.parametrize("observed", [0, 2, 6])
+def test_an_instrument_that_sees_the_cause_alone(observed):
+    """The cause unobserved, partly and always observed: posterior sd against dense algebra."""
+    loadings = {"a": 1.0, "b": 0.8} | ({"thermometer": 1.0} if observed else {})
+    modalities = [seen("a"), seen("b")] + ([thermometer(TIMES[:observed])] if observed else [])
+    discrepancy = bj.JointDiscrepancy(loadings=loadings, sd=0.6, on="time", length_scale=2.0)
+    problem = problem_of(modalities, discrepancy)
+    times = np.concatenate([TIMES, TIMES, TIMES[:observed]])[:, None]
+    loads = np.repeat([1.0, 0.8, 1.0], [6, 6, observed])
+    noise = np.repeat([0.3, 0.3, 0.05], [6, 6, observed])
+    total = 0.36 * np.outer(loads, loads) * matern_correlation(cdist(times, times) / 2.0, 1.5)
+    total += np.diag(noise**2)
+    design = np.repeat([1.0, 1.0, 0.0], [6, 6, observed])
+    precision = 1.0 + design @ np.linalg.solve(total, design)
+    tree = bj.linearize(problem)
+    contraction = float(bj.identifiability(tree)["contraction"].sel(parameter="m"))
+    assert 1.0 - contraction == pytest.approx(1.0 / precision, rel=1e-8)
+    assert list(problem.separate()) == ["a", "b"]
+    if observed:
+        information = bj.information(tree).sel(modality="thermometer")
+        assert float(information["eig_alone"]) == pytest.approx(0.0, abs=1e-12)
+        assert float(information["eig_conditional"]) > 0.1
+
+
+def test_an_instrument_without_map_needs_a_discrepancy():
+    message = "'thermometer': its map 'thermometer' reads no latent, and no discrepancy acts on it"
+    with pytest.raises(ValueError, match=message):
+        problem_of([seen("a"), thermometer(TIMES)], None)
+    with pytest.raises(ValueError, match="there is no map to observe"):
+        bj.Modality("t", data([1.0]), None, bj.GaussianNoise(sd=1.0), observe=np.eye(1))
+
+
+BLOCKS = {"aa": np.diag([0.5, 0.2]), "ab": np.array([[0.1], [0.1]]), "bb": np.array([[0.3]])}
+GIVEN = {tuple(pair): block for pair, block in BLOCKS.items()}
+
+
+@pytest.mark.parametrize("sd", [None, bj.Prior(pm.LogNormal, mu=0.0, sigma=0.5)])
+def test_a_given_covariance(sd):
+    modalities = [seen("a", TIMES[:2]), seen("b", TIMES[:1])]
+    problem = problem_of(modalities, bj.JointDiscrepancy(covariance=GIVEN, sd=sd))
+    factor = 1.0 if sd is None else np.exp(0.2)
+    stacked = np.block([[BLOCKS["aa"], BLOCKS["ab"]], [BLOCKS["ab"].T, BLOCKS["bb"]]])
+    total = factor**2 * stacked + 0.09 * np.eye(3)
+    residual = np.concatenate([m.data.values for m in modalities])
+    expected = stats.multivariate_normal(cov=total).logpdf(residual)
+    white = {} if sd is None else {"discrepancy_sd_white": 0.4}
+    assert log_likelihood(problem)(m_white=0.0, **white) == pytest.approx(expected, rel=1e-9)
+    (kept,) = problem.without("b").discrepancies
+    assert list(kept.covariance) == [("a", "a")]
+
+
+# Unknown correlation matrices.
+
+
+@pytest.fixture(scope="module")
+def of_matrix():
+    prior = bj.Prior(pm.LKJCorr, n=3, eta=2.0)
+    return problem_of([seen(n) for n in "abc"], in_time("abc", correlation=prior))
+
+
+def test_an_unknown_correlation_matrix_has_one_number_a_pair(of_matrix):
+    """PyMC's variable is a Cholesky factor: its product must be what mixes the modalities."""
+    made = build(of_matrix)
+    pairs = np.array([0.5, -0.2, 0.3])
+    tree = bj.linearize(of_matrix, at={"m": 0.5, "discrepancy_correlation": pairs})
+    linear = tree["linearization"]
+    np.testing.assert_allclose(linear["discrepancy_correlation"], pairs, atol=1e-7)
+    names = ["a, b", "a, c", "b, c"]
+    assert list(linear["discrepancy_correlation_pair"].values) == names
+    assert made.model.coords["discrepancy_correlation_pair"] == tuple(names)
+    matrix = np.eye(3)
+    matrix[np.triu_indices(3, 1)] = matrix.T[np.triu_indices(3, 1)] = pairs
+    sds = np.array(list(THREE.values()))
+    kernel = matern_correlation(cdist(TIMES[:, None], TIMES[:, None]) / 2.0, 1.5)
+    total = np.kron(np.outer(sds, sds) * matrix, kernel) + 0.09 * np.eye(18)
+    ones = np.ones(18)
+    information = ones @ np.linalg.solve(total, ones)
+    assert 1.0 in [pytest.approx(v / information, rel=1e-6) for v in linear["eigenvalues"].values]
+
+
+def test_fewer_modalities_keep_the_prior_of_their_correlation(of_matrix):
+    """Pairs under LKJ(eta) of size n have beta(a, a) on (-1, 1), a = eta - 1 + n / 2."""
+    (kept,) = of_matrix.without("b").discrepancies
+    prior = kept.correlation
+    assert (prior.parameters["n"], prior.parameters["eta"]) == (2, 2.5)
+    assert 2.0 - 1 + 3 / 2 == prior.parameters["eta"] - 1 + 2 / 2
+    (alone,) = of_matrix.without("b", "c").discrepancies
+    assert alone.correlation is None
