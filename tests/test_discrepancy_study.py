@@ -317,7 +317,7 @@ def test_errors_without_noise_in_a_combination_are_refused():
         (1.0, 0.5), (1.0, 1.0), (1e-14, 1e-14), sd=1.0, correlation=None,
         loadings={"s0": 1.0, "s1": 1.0},
     )  # fmt: skip
-    fault = r"of modalities 's0' and 's1' are so strongly .* down to 1e-07 .* give more noise"
+    fault = r"of modalities 's0' and 's1' are so strongly .*down to 1e-07 .*give more noise"
     with pytest.raises(ValueError, match=fault):
         bj.linearize(problem, at={"level": np.zeros(1)})
 
