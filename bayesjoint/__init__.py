@@ -34,6 +34,8 @@ _HOMES = {
     "coupling_design": ["coupling_sweep", "design_weight"],
     "cross_validation": ["leave_out"],
     "null_distribution": ["tension_null"],
+    "discrepancy_study": ["discrepancy_sweep"],
+    "misspecification": ["discrepancy_cost"],
     "reports": [
         "alignment",
         "compromise",
@@ -58,6 +60,8 @@ _HOMES = {
         "plot_coupling_sweep",
         "plot_data_worth",
         "plot_diagnostics",
+        "plot_discrepancy_cost",
+        "plot_discrepancy_sweep",
         "plot_fit",
         "plot_identifiability",
         "plot_information",

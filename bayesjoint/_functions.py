@@ -255,9 +255,10 @@ class ModelFunctions:
             bases = np.concatenate([blocks[n][0] for n in kept], axis=1)
             scale = np.concatenate([blocks[n][1] for n in kept])
             grams = self._grams(tuple(kept), bases, scale, variance)
-            whole = ErrorCovariance(variance, self.rotate(bases * scale), sizes, grams)
+            factor = self.rotate(bases * scale)
+            whole = ErrorCovariance(variance, factor, sizes, grams, tuple(self.data_slices))
         else:
-            whole = ErrorCovariance(variance, sizes=sizes)
+            whole = ErrorCovariance(variance, sizes=sizes, names=tuple(self.data_slices))
         return self._joined(whole, mixings) if mixings else whole
 
     def _joined(self, whole: ErrorCovariance, mixings: dict[str, np.ndarray]) -> JoinedErrors:
@@ -269,7 +270,7 @@ class ModelFunctions:
             factor = self._modal[name]
             members = tuple(order.index(m) for m in factor.modalities)
             noise = np.stack([whole.variance[self.data_slices[m]] for m in factor.modalities])
-            parts.append((members, ModalErrors(factor.modes, mixing, noise)))
+            parts.append((members, ModalErrors(factor.modes, mixing, noise, factor.modalities)))
             rest -= set(members)
         if rest:
             others = tuple(sorted(rest))

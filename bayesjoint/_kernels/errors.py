@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import cho_solve, eigh, solve_triangular
+from scipy.linalg import cho_solve, eigh, qr, solve_triangular
+
+from bayesjoint._kernels.singular import CLOSE, SINGULAR, SingularErrors, noiseless, singular
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,17 +24,25 @@ class ErrorCovariance:
         Number of data in each block; one block by default.
     grams : tuple of ndarray, shape (r, r), optional
         ``B_k^T D_k^-1 B_k`` of each block, where they are known already.
+    names : tuple of str, optional
+        Of the blocks, for messages.
+
+    Raises
+    ------
+    SingularErrors
+        When used, where a combination of the data is free of error to working precision.
 
     Notes
     -----
     With ``r < n`` only matrices of size r are factorised (Woodbury's identity), else one of size n,
-    which loses no digits when the independent variances are tiny.
+    which keeps the digits when the independent variances are tiny.
     """
 
     variance: np.ndarray
     factor: np.ndarray | None = None
     sizes: tuple[int, ...] = ()
     grams: tuple[np.ndarray, ...] | None = None
+    names: tuple[str, ...] = ()
 
     @cached_property
     def is_independent(self) -> bool:
@@ -62,11 +72,57 @@ class ErrorCovariance:
     def _lower(self) -> np.ndarray:
         """Cholesky factor of ``I + D^-1/2 B B^T D^-1/2`` when dense, else of ``I + B^T D^-1 B``."""
         matrix = self.scaled @ self.scaled.T if self.is_dense else self.gram
-        return np.linalg.cholesky(matrix + np.eye(matrix.shape[0]))
+        matrix = matrix + np.eye(matrix.shape[0])
+        if self.is_dense:
+            return self._dense_lower(matrix)
+        self._require_noise(np.sum(self.scaled**2, axis=1))
+        return np.linalg.cholesky(matrix)
+
+    def _dense_lower(self, matrix: np.ndarray) -> np.ndarray:
+        """Return the Cholesky factor of a matrix; from its own factor where digits would be lost.
+
+        The square of a diagonal element over the variance of the datum is what the data before
+        leave of that variance.
+        """
+        own = np.diag(matrix)
+        try:
+            lower = np.linalg.cholesky(matrix)
+        except np.linalg.LinAlgError:
+            lower = np.zeros_like(matrix)
+        if np.min(np.diag(lower) ** 2 / own) > CLOSE:
+            return lower
+        upper = qr(np.concatenate([self.scaled.T, np.eye(own.size)]), mode="economic")[1]
+        lower = upper.T * np.sign(np.diag(upper))
+        left = np.abs(np.diag(lower)) / np.sqrt(own)
+        if np.min(left) < SINGULAR:
+            raise self._of_combination(lower, int(np.argmin(left)))
+        return lower
+
+    def _of_combination(self, lower: np.ndarray, datum: int) -> SingularErrors:
+        """Return the error for a datum that those before it determine."""
+        weights = np.zeros(self.variance.size)
+        weights[: datum + 1] = solve_triangular(
+            lower[: datum + 1, : datum + 1], np.eye(datum + 1)[datum], lower=True, trans=1
+        )
+        weights *= np.sqrt(1.0 + np.sum(self.scaled**2, axis=1))
+        ends = np.cumsum([0, *(self.sizes or (self.variance.size,))])
+        share = np.add.reduceat(weights**2, ends[:-1]) / np.sum(weights**2)
+        ratio = np.sqrt(np.min(1.0 / (1.0 + np.sum(self.scaled**2, axis=1))))
+        names = [self.names[block] for block in np.flatnonzero(share > 0.01)] if self.names else []
+        return singular(names, ratio)
+
+    def _require_noise(self, strength: np.ndarray) -> None:
+        """Raise where Woodbury's identity would lose all digits."""
+        worst = int(np.argmax(strength))
+        if strength[worst] * SINGULAR > 1.0:
+            ends = np.cumsum(self.sizes or (strength.size,))
+            block = int(np.searchsorted(ends, worst, side="right"))
+            raise noiseless(self.names[block : block + 1], 1.0 / np.sqrt(strength[worst]))
 
     @cached_property
     def _spectrum(self) -> tuple[np.ndarray, np.ndarray]:
         """Orthonormal columns Q and squared singular values of the scaled factor."""
+        self._require_noise(np.sum(self.scaled**2, axis=1))
         if self.scaled.size < 1e6:
             left, singular, _ = np.linalg.svd(self.scaled, full_matrices=False)
             return left, singular**2
@@ -115,7 +171,8 @@ class ErrorCovariance:
         grams = None if self.grams is None else tuple(self.grams[i] for i in blocks)
         factor = None if self.factor is None else self.factor[rows]
         sizes = tuple(self.sizes[i] for i in blocks)
-        return ErrorCovariance(self.variance[rows], factor, sizes, grams)
+        names = tuple(self.names[i] for i in blocks) if self.names else ()
+        return ErrorCovariance(self.variance[rows], factor, sizes, grams, names)
 
     def rows_of(self, blocks: Sequence[int]) -> np.ndarray:
         """Return the indices of the data of some of the blocks."""

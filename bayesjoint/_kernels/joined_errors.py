@@ -39,6 +39,16 @@ class JoinedErrors:
         """Independent variances of all data."""
         return self._gathered(lambda part: part.variance)
 
+    @property
+    def factor(self) -> np.ndarray:
+        """Factor of all discrepancies, the columns of one part after those of another: large."""
+        total = np.zeros((sum(self.sizes), 0))
+        for rows, part in self._pieces:
+            factor = np.zeros((len(total), 0 if part.factor is None else part.factor.shape[1]))
+            factor[rows] = 0.0 if part.factor is None else part.factor
+            total = np.concatenate([total, factor], axis=1)
+        return total
+
     def whiten(self, array: np.ndarray) -> np.ndarray:
         """Return ``W array`` with ``W^T W`` the inverse covariance, for a vector or columns."""
         return self._mapped(array, lambda part, rows: part.whiten(rows))

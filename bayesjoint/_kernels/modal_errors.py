@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from bayesjoint._kernels.modes import Modes
+from bayesjoint._kernels.singular import SINGULAR, singular
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +27,19 @@ class ModalErrors:
         Covariance between the modalities.
     noise : ndarray, shape (p, n)
         Independent variances; constant in each modality unless every datum is a mode.
+    names : tuple of str, optional
+        Of the modalities, for messages.
+
+    Raises
+    ------
+    SingularErrors
+        When used, where a combination of the data is free of error to working precision.
     """
 
     modes: Modes
     mixing: np.ndarray
     noise: np.ndarray
+    names: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -54,10 +63,26 @@ class ModalErrors:
 
     @cached_property
     def _lower(self) -> np.ndarray:
-        return np.linalg.cholesky(self._blocks)
+        own = np.diagonal(self._blocks, axis1=1, axis2=2)
+        try:
+            lower = np.linalg.cholesky(self._blocks)
+            left = np.diagonal(lower, axis1=1, axis2=2) ** 2 / own  # given the modalities before
+        except np.linalg.LinAlgError:
+            left = np.zeros_like(own)
+        if np.min(left, initial=1.0) < SINGULAR:
+            raise singular(self.names, np.sqrt(np.min(self._noise_share)))
+        return lower
+
+    @property
+    def _noise_share(self) -> np.ndarray:
+        """Independent part of the variance of each modality, in the mode where it is least."""
+        strongest = np.diag(self.mixing) * np.max(self.modes.variances, initial=0.0)
+        least = np.min(self.noise, axis=1)
+        return least / (least + strongest)
 
     @cached_property
     def _inverse(self) -> np.ndarray:
+        _ = self._lower  # raises where digits are lost
         return np.linalg.inv(self._blocks)
 
     def whiten(self, array: np.ndarray) -> np.ndarray:
@@ -77,6 +102,17 @@ class ModalErrors:
         if not self.modes.is_complete:
             changed = changed + beside[:, :, None] * (parts - self._expand(within))
         return changed.reshape(array.shape)
+
+    @property
+    def _root(self) -> np.ndarray:
+        values, vectors = np.linalg.eigh(self.mixing)
+        return vectors * np.sqrt(np.maximum(values, 0.0))
+
+    @property
+    def factor(self) -> np.ndarray:
+        """Factor of the discrepancy, shape (p n, p m): large."""
+        modes = self.modes.expand(np.eye(self.modes.size))
+        return np.kron(self._root, modes * np.sqrt(self.modes.variances.ravel()))
 
     def _split(self, array: np.ndarray) -> np.ndarray:
         """Return a vector or columns of all data as (modality, place, column)."""
@@ -115,7 +151,9 @@ class ModalErrors:
     def part(self, blocks: Sequence[int]) -> "ModalErrors":
         """Return the covariance of some of the modalities."""
         kept = list(blocks)
-        return replace(self, mixing=self.mixing[np.ix_(kept, kept)], noise=self.noise[kept])
+        names = tuple(self.names[i] for i in kept) if self.names else ()
+        mixing = self.mixing[np.ix_(kept, kept)]
+        return replace(self, mixing=mixing, noise=self.noise[kept], names=names)
 
     def difference(self, other: "ModalErrors", step: float, weight: np.ndarray) -> "ModalErrors":
         """Return the derivative of the parts of the covariance, from two that are ``step`` apart.
@@ -145,10 +183,8 @@ class ModalErrors:
 
     def draw_discrepancy(self, rng: np.random.Generator) -> np.ndarray:
         """Return a prior draw of the discrepancy."""
-        values, vectors = np.linalg.eigh(self.mixing)
-        root = vectors * np.sqrt(np.maximum(values, 0.0))
-        white = rng.standard_normal((len(root), self.modes.size))
-        scaled = root @ (np.sqrt(self.modes.variances.ravel()) * white)
+        white = rng.standard_normal((len(self.mixing), self.modes.size))
+        scaled = self._root @ (np.sqrt(self.modes.variances.ravel()) * white)
         return self._expand(scaled[:, :, None]).ravel()
 
     def discrepancy_given(self, residual: np.ndarray, rng: np.random.Generator) -> np.ndarray:

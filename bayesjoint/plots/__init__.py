@@ -7,10 +7,12 @@ from bayesjoint.plots.checks import plot_predictive_check
 from bayesjoint.plots.compromise import plot_compromise
 from bayesjoint.plots.coupling import plot_coupling_sweep
 from bayesjoint.plots.data_worth import plot_data_worth
+from bayesjoint.plots.discrepancy import plot_discrepancy_sweep
 from bayesjoint.plots.fit import plot_fit
 from bayesjoint.plots.information import plot_information, plot_leakage, plot_spectrum
 from bayesjoint.plots.leave_one_out import plot_leave_one_out
 from bayesjoint.plots.membership import plot_membership
+from bayesjoint.plots.misspecification import plot_discrepancy_cost
 from bayesjoint.plots.parameters import plot_identifiability
 from bayesjoint.plots.posterior import plot_posterior
 from bayesjoint.plots.resolution import plot_point_spread, plot_resolution
@@ -23,6 +25,8 @@ __all__ = [
     "plot_coupling_sweep",
     "plot_data_worth",
     "plot_diagnostics",
+    "plot_discrepancy_cost",
+    "plot_discrepancy_sweep",
     "plot_fit",
     "plot_identifiability",
     "plot_information",

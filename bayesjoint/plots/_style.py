@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -62,11 +63,13 @@ def styled[**P, R](draw: Callable[P, R]) -> Callable[P, R]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             import matplotlib
-            import matplotlib.pyplot  # noqa: F401  (notebooks learn how to show figures)
+            import matplotlib.pyplot
         except ImportError as missing:
             raise ImportError(
                 "figures need matplotlib; install the extra: pip install 'bayesjoint[plots]'"
             ) from missing
+        if "ipykernel" in sys.modules:
+            matplotlib.pyplot.draw_if_interactive()  # a notebook learns how to show figures
         with matplotlib.rc_context(RC):
             return draw(*args, **kwargs)
 
