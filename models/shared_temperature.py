@@ -31,7 +31,8 @@ Errors may be modelled in three ways:
     Noise of the detectors alone: the calibration is right.
 
 A second thermometer on the black body sees the common error alone, never (``no``), at all scans
-(``always``), or at those of the first half of the scenes (``partly``).
+(``always``), or at those of the first half of the scenes (``partly``).  Its readings have errors of
+their own, and one in common, its bias.
 
 Where the numbers come from.  Wavenumbers: central ones of channels 4 and 5 of an AVHRR.  Radiation
 constants: CODATA 1998, as in appendix P of the NOAA KLM User's Guide.  Accuracy of the black body:
@@ -55,7 +56,8 @@ import bayesjoint as bj
 
 WAVENUMBERS = {"channel_4": 927.92, "channel_5": 831.29}  # 1/cm
 C1, C2 = 1.1910427e-5, 1.4387752  # mW/(m2 sr cm-4), cm K
-BLACK_BODY_SD, DETECTOR_SD, THERMOMETER_SD = 0.35, 0.05, 0.1  # K
+BLACK_BODY_SD, DETECTOR_SD = 0.35, 0.05  # K
+THERMOMETER_SD, THERMOMETER_BIAS = 0.1, 0.05  # K: sd of a reading, and of what all share
 BLACK_BODY = 288.0  # K
 ABSORPTION = {"channel_4": 1.0, "channel_5": 1.4}  # K for each g/cm2 of water vapour
 ORBIT, SCAN = 102.0, 1.0 / 360.0  # minutes: one orbit, one scan line
@@ -179,7 +181,13 @@ def schedule(scenes: int, scans: int) -> xr.Dataset:
     return xr.Dataset(coords={"time": ("scan", time), "scene": ("scan", scene)})
 
 
-def simulate(scenes: int = 8, scans: int = 10, seed: int = 1) -> xr.Dataset:
+def simulate(
+    scenes: int = 8,
+    scans: int = 10,
+    seed: Any = 1,
+    thermometer_sd: float = THERMOMETER_SD,
+    thermometer_bias: float = THERMOMETER_BIAS,
+) -> xr.Dataset:
     """Return measurements of a truth drawn from the priors, by the full calibration.
 
     Parameters
@@ -188,8 +196,10 @@ def simulate(scenes: int = 8, scans: int = 10, seed: int = 1) -> xr.Dataset:
         Evenly around one orbit.
     scans : int
         Of each scene.
-    seed : int
+    seed : int or sequence of int
         Of truth and errors.
+    thermometer_sd, thermometer_bias : float
+        Sd of the error of each reading of the second thermometer, and of the one they share, K.
 
     Returns
     -------
@@ -211,9 +221,10 @@ def simulate(scenes: int = 8, scans: int = 10, seed: int = 1) -> xr.Dataset:
     for channel, wavenumber in WAVENUMBERS.items():
         seen = calibrated(brightness(**at, channel=channel), error, wavenumber)
         looks[channel] = "scan", seen + rng.normal(0.0, DETECTOR_SD, error.size), {"units": "K"}
-    looks["thermometer"] = "scan", error + rng.normal(0.0, THERMOMETER_SD, error.size)
-    looks["black_body_error"] = "scan", error
-    return looks.assign({f"{name}": ("at", values) for name, values in truth.items()})
+    own = rng.normal(rng.normal(0.0, thermometer_bias), thermometer_sd, error.size)
+    looks["thermometer"] = "scan", error + own, {"units": "K"}
+    looks["black_body_error"] = "scan", error, {"units": "K"}
+    return looks.assign({name: ("at", values) for name, values in truth.items()})
 
 
 @cache
@@ -232,6 +243,7 @@ def problem(
     errors: str = "shared",
     thermometer: str = "no",
     thermometer_sd: float = THERMOMETER_SD,
+    thermometer_bias: float = THERMOMETER_BIAS,
     scenes: int = 8,
     scans: int = 10,
     seed: int = 1,
@@ -246,9 +258,7 @@ def problem(
         One of `ERRORS`.
     thermometer : str
         One of `THERMOMETERS`.
-    thermometer_sd : float
-        Error of each of its readings, K, independent of the others.
-    scenes, scans, seed
+    thermometer_sd, thermometer_bias, scenes, scans, seed
         As in `simulate`.
 
     Raises
@@ -264,19 +274,15 @@ def problem(
     ['channel_4', 'channel_5', 'thermometer']
     """
     _check(data, errors, thermometer)
-    measured = simulate(scenes, scans, seed) if data is None else data
+    own = {"thermometer_sd": thermometer_sd, "thermometer_bias": thermometer_bias}
+    measured = simulate(scenes, scans, seed, **own) if data is None else data
     modalities = [
         bj.Modality(name, measured[name], _seen(measured, name), _noise(name, errors))
         for name in WAVENUMBERS
     ]
     loads = loadings()
     if thermometer != "no":
-        readings = measured["thermometer"]
-        if thermometer == "partly":
-            scene = measured["scene"].values
-            readings = readings[scene < (scene.max() + 1) / 2]
-        noise = bj.GaussianNoise(sd=thermometer_sd)
-        modalities.append(bj.Modality("thermometer", readings, None, noise))
+        modalities.append(_thermometer(measured, thermometer, **own))
         loads["thermometer"] = 1.0
     return bj.JointProblem(
         latents=_latents(measured),
@@ -291,6 +297,18 @@ def black_body(**settings: Any) -> bj.JointDiscrepancy:
         on="time", kernel="periodic", period=ORBIT, length_scale=LENGTH_SCALE,
         name="black_body", **settings,
     )  # fmt: skip
+
+
+def _thermometer(
+    measured: xr.Dataset, when: str, thermometer_sd: float, thermometer_bias: float
+) -> bj.Modality:
+    """Return the second thermometer, which sees no latent: only the error of the black body."""
+    readings = measured["thermometer"].rename(scan="reading")
+    if when == "partly":
+        scene = measured["scene"].values
+        readings = readings[scene < (scene.max() + 1) / 2]
+    own = thermometer_sd**2 * np.eye(readings.size) + thermometer_bias**2
+    return bj.Modality("thermometer", readings, None, bj.CorrelatedNoise(covariance=own))
 
 
 def _check(data: Any, errors: str, thermometer: str) -> None:
