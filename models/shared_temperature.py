@@ -35,14 +35,15 @@ A second thermometer on the black body sees the common error alone, never (``no`
 their own, and one in common, its bias.
 
 Where the numbers come from.  Wavenumbers: central ones of channels 4 and 5 of an AVHRR.  Radiation
-constants: CODATA 1998, as in appendix P of the NOAA KLM User's Guide.  Accuracy of the black body:
-0.35 K of the absolute accuracy of the AVHRR is traceable to the calibration of the laboratory black
-body (Weinreb, Hamilton, Brown and Koczor 1990, J. Geophys. Res. 95, 7381, doi 10.1029/JC095iC05p07381).  Detectors:
-0.05 K (A. Dudhia 1989, Int. J. Remote Sens. 10, 637).  All else is chosen for illustration: temperatures,
-vapour, absorption (one over which the split window weighs the difference of the channels with
-2.5, as operational formulas do with 2.1 to 2.6), the second thermometer, and above all how the
-error changes along the orbit.  The published figure is a bias; here four fifths of the variance
-are one, and the rest comes and goes with every orbit.
+constants: CODATA 1998, as in appendix P of the NOAA KLM User's Guide.  Black body: 0.35 K of the
+absolute accuracy of the AVHRR is traceable to the calibration of the laboratory black body (M. P.
+Weinreb, G. Hamilton, S. Brown and R. J. Koczor 1990, J. Geophys. Res. 95, 7381, doi
+10.1029/JC095iC05p07381).  Detectors: 0.05 K (A. Dudhia 1989, Int. J. Remote Sens. 10, 637).
+
+All else is chosen for illustration: temperatures, vapour, absorption (one over which the split
+window weighs the difference of the channels with 2.5, where operational formulas have 2.1 to 2.6),
+the second thermometer, and above all how the error changes along the orbit.  The published figure
+is a bias; here four fifths of the variance are one, and the rest comes and goes with every orbit.
 """
 
 from functools import cache
@@ -280,15 +281,17 @@ def problem(
         bj.Modality(name, measured[name], _seen(measured, name), _noise(name, errors))
         for name in WAVENUMBERS
     ]
-    loads = loadings()
+    loads, causes = loadings(), []
     if thermometer != "no":
-        modalities.append(_thermometer(measured, thermometer, **own))
+        readings = _readings(measured, thermometer)
+        noise = bj.GaussianNoise(sd=thermometer_sd)
+        modalities.append(bj.Modality("thermometer", readings, None, noise))
         loads["thermometer"] = 1.0
-    return bj.JointProblem(
-        latents=_latents(measured),
-        modalities=modalities,
-        discrepancy=black_body(loadings=loads, sd=BLACK_BODY_SD) if errors == "shared" else None,
-    )
+        if thermometer_bias > 0.0:
+            causes.append(_bias(readings.size, thermometer_bias))
+    if errors == "shared":
+        causes.append(black_body(loadings=loads, sd=BLACK_BODY_SD))
+    return bj.JointProblem(latents=_latents(measured), modalities=modalities, discrepancy=causes)
 
 
 def black_body(**settings: Any) -> bj.JointDiscrepancy:
@@ -299,16 +302,18 @@ def black_body(**settings: Any) -> bj.JointDiscrepancy:
     )  # fmt: skip
 
 
-def _thermometer(
-    measured: xr.Dataset, when: str, thermometer_sd: float, thermometer_bias: float
-) -> bj.Modality:
-    """Return the second thermometer, which sees no latent: only the error of the black body."""
-    readings = measured["thermometer"].rename(scan="reading")
-    if when == "partly":
-        scene = measured["scene"].values
-        readings = readings[scene < (scene.max() + 1) / 2]
-    own = thermometer_sd**2 * np.eye(readings.size) + thermometer_bias**2
-    return bj.Modality("thermometer", readings, None, bj.CorrelatedNoise(covariance=own))
+def _readings(measured: xr.Dataset, when: str) -> xr.DataArray:
+    """Return the readings of the second thermometer, at all scans or over half of the scenes."""
+    scene, readings = measured["scene"].values, measured["thermometer"].rename(scan="reading")
+    return readings if when == "always" else readings[scene < (scene.max() + 1) / 2]
+
+
+def _bias(count: int, sd: float) -> bj.JointDiscrepancy:
+    """Return the error that all readings of the second thermometer share."""
+    common = np.full((count, count), sd**2)
+    return bj.JointDiscrepancy(
+        covariance={("thermometer", "thermometer"): common}, name="thermometer_bias"
+    )
 
 
 def _check(data: Any, errors: str, thermometer: str) -> None:
