@@ -141,6 +141,23 @@ def floor(whole_orbit: bool = False) -> float:
     return model.BLACK_BODY_SD * float(common * np.sqrt(share))
 
 
+def watched(
+    when: str, thermometer_sd: float, thermometer_bias: float, scenes: int = 8, scans: int = 10
+) -> np.ndarray:
+    """Return the posterior covariance of temperatures, then vapour, with the second thermometer."""
+    times = model.schedule(scenes, scans)["time"].values
+    seen = {"no": 0, "partly": (scenes + 1) // 2, "always": scenes}[when]
+    count, every = seen * scans, np.eye(scenes * scans)
+    loads = np.array(list(model.loadings().values()))
+    causes = np.vstack([np.kron(loads[:, None], every), every[:count]])
+    total = model.BLACK_BODY_SD**2 * causes @ model.correlation(times) @ causes.T
+    own = np.repeat([model.DETECTOR_SD, thermometer_sd], [2 * scenes * scans, count])
+    total += np.diag(own**2)
+    total[own.size - count :, own.size - count :] += thermometer_bias**2
+    matrix = np.vstack([design(scenes, scans), np.zeros((count, 2 * scenes))])
+    return gain(matrix, total, prior_of(scenes)[1])[1]
+
+
 def against_correlation(
     correlations, vapour_sd: float, scenes: int = 1, scans: int = 10
 ) -> xr.Dataset:

@@ -203,17 +203,11 @@ def test_what_the_thermometer_tells(when, count, bias):
     With a bias of any size, they still tell how the error differs between scenes.
     """
     problem = watched(when, 0.1, bias)
-    mixing = np.vstack([np.kron(np.vstack(list(model.loadings().values())), np.eye(6)), np.eye(6)])
-    mixing = mixing[: 12 + count]
-    along = model.correlation(model.schedule(**SMALL)["time"].values)
-    total = 0.35**2 * mixing @ along @ mixing.T
-    total += np.diag(np.repeat([0.05**2, 0.1**2], [12, count]))
-    total[12:, 12:] += bias**2
-    matrix, prior_sd = study.design(**SMALL), study.prior_of(2)[1]
-    _, posterior = study.gain(np.vstack([matrix, np.zeros((count, 4))]), total, prior_sd)
+    assert problem.modality["thermometer"].data.size == count
+    posterior = study.watched(when, 0.1, bias, **SMALL)
     np.testing.assert_allclose(study.posterior_sd(problem), np.sqrt(np.diag(posterior)), rtol=1e-7)
     report = bj.information(bj.linearize(problem)).sel(modality="thermometer")
-    without = study.gain(matrix, study.covariance(**SMALL), prior_sd)[1]
+    without = study.watched("no", 0.1, bias, **SMALL)
     worth = 0.5 * (np.linalg.slogdet(without)[1] - np.linalg.slogdet(posterior)[1])
     assert float(report["eig_alone"]) == pytest.approx(0.0, abs=1e-10)
     assert float(report["eig_conditional"]) == pytest.approx(worth, rel=1e-6)
