@@ -197,14 +197,16 @@ def with_correlation(problem: bj.JointProblem, rho: float, vapour_sd: float) -> 
     )
 
 
-def posterior_sd(problem: bj.JointProblem) -> pd.Series:
-    """Return the posterior sd of every temperature and vapour, by linearisation."""
+def posterior_sd(problem: bj.JointProblem, tree: xr.DataTree | None = None) -> pd.Series:
+    """Return the posterior sd of every temperature and vapour, by linearisation, made or given."""
     priors = {p.name: p.prior.parameters for p in problem.latents}
-    # Linear and Gaussian: the same at every point, so that none need be searched for.
-    at = {p.name: np.full(p.shape, priors[p.name]["mu"]) for p in problem.latents}
-    report = bj.identifiability(bj.linearize(problem, at=at))
+    if tree is None:
+        # Linear and Gaussian: the same at every point, so that none need be searched for.
+        at = {p.name: np.full(p.shape, priors[p.name]["mu"]) for p in problem.latents}
+        tree = bj.linearize(problem, at=at)
+    left = 1.0 - bj.identifiability(tree)["contraction"].to_series()
     sd = np.concatenate([np.full(p.shape, priors[p.name]["sigma"]) for p in problem.latents])
-    return np.sqrt(1.0 - report["contraction"].to_series()) * sd
+    return np.sqrt(left) * sd
 
 
 # --- replicates ----------------------------------------------------------------------------------
@@ -242,8 +244,7 @@ def coverage(counts=(1, 10, 100), scenes: int = 8, replicates: int = 200, seed: 
                     "actual": np.sqrt((missed**2).mean()),
                     "covered": (np.abs(missed) < half * stated).mean(),
                 }
-    table = pd.DataFrame(rows).T
-    return table.rename_axis(["quantity", "errors", "scans"])
+    return pd.DataFrame(rows).T.rename_axis(["quantity", "errors", "scans"]).sort_index()
 
 
 def _replicates(scenes: int, scans: int, replicates: int, seed: int):
