@@ -13,14 +13,33 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.mode import Mode
 from pytensor.graph.replace import graph_replace, vectorize_graph
+from pytensor.graph.rewriting.basic import node_rewriter, out2in
 from pytensor.graph.traversal import apply_ancestors
 from pytensor.link.vm import VMLinker
+from pytensor.scalar import Add, Mul
+from pytensor.tensor.elemwise import Elemwise
 from threadpoolctl import threadpool_limits
+
+AFTER_MERGING = 48.9  # position among PyTensor's rewrites, before those that work in place
+WIDEST = 16  # operands of an elementwise operation; interpreted, it takes no more than 31
+
+
+@node_rewriter([Elemwise])
+def _split_wide(fgraph: Any, node: Any):
+    """Split sums and products of many terms, as of the log-densities of many variables."""
+    terms = node.inputs
+    if len(terms) <= WIDEST or not isinstance(node.op.scalar_op, Add | Mul):
+        return None
+    while len(terms) > WIDEST:
+        parts = [terms[i : i + WIDEST] for i in range(0, len(terms), WIDEST)]
+        terms = [node.op(*part) if len(part) > 1 else part[0] for part in parts]
+    return [node.op(*terms)]
 
 
 def _interpreted(optimizer: str) -> Mode:
     linker = VMLinker(allow_gc=False, use_cloop=False, c_thunks=False)
-    return Mode(linker=linker, optimizer=optimizer)
+    mode = Mode(linker=linker, optimizer=optimizer)
+    return mode.register((out2in(_split_wide), AFTER_MERGING))
 
 
 # Fused elementwise operations need a compiler; unfused ones are NumPy calls.  Working in place

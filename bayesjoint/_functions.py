@@ -1,5 +1,6 @@
 """Compiled functions of a problem's model: density, responses and their derivatives."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -216,7 +217,13 @@ class ModelFunctions:
         factors = self.build.factors
         return {name: f for name, f in factors.items() if isinstance(f, ModalFactor)}
 
-    def errors(self, point: np.ndarray, power: bool = False, integrated: bool = False) -> Errors:
+    def errors(
+        self,
+        point: np.ndarray,
+        power: bool = False,
+        integrated: bool = False,
+        without: Sequence[str] = (),
+    ) -> Errors:
         """Return the covariance of all errors at a point.
 
         Rows of modalities with correlated noise are rotated as by `rotate`.
@@ -228,13 +235,17 @@ class ModelFunctions:
             Divide the variances of tempered modalities by their power.
         integrated : bool
             Leave out the discrepancies that are sampled.
+        without : sequence of str
+            Discrepancies to leave out.
         """
         variance, blocks, mixings = self._error_blocks(point)
+        mixings = {name: mixing for name, mixing in mixings.items() if name not in without}
         sizes = tuple(m.data.size for m in self.problem.modalities)
         if power:
             powers = [np.full(m.data.size, m.power) for m in self.problem.modalities]
             variance = variance / np.concatenate([*powers, np.zeros(0)])
         kept = [n for n in blocks if self.build.factors[n].marginal or not integrated]
+        kept = [n for n in kept if n not in without]
         if kept:
             bases = np.concatenate([blocks[n][0] for n in kept], axis=1)
             scale = np.concatenate([blocks[n][1] for n in kept])
@@ -292,6 +303,19 @@ class ModelFunctions:
             for name, (basis, scale) in blocks.items()
             if not self.build.factors[name].marginal
         }
+
+    def discrepancy_times(self, name: str, point: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return the covariance of one discrepancy times columns of stacked data."""
+        _, blocks, mixings = self._error_blocks(point)
+        if name in blocks:
+            basis, scale = blocks[name]
+            return basis @ (scale[:, None] ** 2 * (basis.T @ columns))
+        factor, result = self._modal[name], np.zeros_like(columns)
+        noise = np.ones((len(factor.modalities), int(np.prod(factor.modes.shape))))
+        errors = ModalErrors(factor.modes, mixings[name], noise)
+        rows = np.concatenate([np.r_[self.data_slices[m]] for m in factor.modalities])
+        result[rows] = errors.discrepancy_times(columns[rows])
+        return result
 
     def truncation_errors(self, point: np.ndarray) -> dict[str, float]:
         """Return how far off the log-density is, nats, where modes of a discrepancy are left out.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CHECK_DRAWS = 3
 RESERVED = {
     "chain", "draw", "mode", "unknown", "cell", "datum", "modality", "latent", "point",
-    "parameter", "direction", "into", "source",
+    "parameter", "direction", "into", "source", "scalar", "discrepancy",
 }  # fmt: skip
 
 _checked_maps: "weakref.WeakKeyDictionary[Any, tuple]" = weakref.WeakKeyDictionary()

@@ -90,7 +90,8 @@ def check(model: ModelFile, data: Data = None, option: Options = None) -> None:
     if len(problem.modality) > 1:
         for text in bj.balance(tree).attrs["words"]:
             say(text)
-    for text in tree["linearization"].attrs["discrepancy_forms"]:
+    forms = tree["linearization"].attrs["discrepancy_forms"]
+    for text in [*forms, *bj.identifiability(tree).attrs["words"]]:
         say(text)
     if not tree["linearization"].attrs["converged"]:
         say("[yellow]the maximum a posteriori was not reached: read these numbers with care[/]")

@@ -11,6 +11,7 @@ import xarray as xr
 from bayesjoint import _mode
 from bayesjoint._actions import LocalActions
 from bayesjoint._compile import threads_for
+from bayesjoint._confounding import of_discrepancies
 from bayesjoint._coupled_prior import CoupledPrior, coupled_prior
 from bayesjoint._density import CompiledDensity, default_backend
 from bayesjoint._functions import ModelFunctions
@@ -178,6 +179,8 @@ def linearization_at_point(
         "white_point": ("unknown", white),
         "log_posterior": ((), float(functions.density(point)[0])),
     }
+    physical, prior_sd = variables["physical_vectors"][1], variables["prior_sd"][1]
+    variables |= of_discrepancies(informed, physical, prior_sd)
     coords = {
         **space.index_coords(functions),
         "mode": np.arange(spectrum.values.size),

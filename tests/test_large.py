@@ -1,13 +1,17 @@
 """Problems above the limit of dense matrices: the same mode and coordinates without a matrix."""
 
 import numpy as np
+import pytensor
+import pytensor.tensor as pt
 import pytest
 
 import bayesjoint as bj
 from bayesjoint import _coupled_prior, _curvature, _informed, _mode, _spectrum
+from bayesjoint._compile import INTERPRETED
 from bayesjoint._functions import ModelFunctions
 from bayesjoint._latent_space import LatentSpace
 from tests.gaussian import gaussian_case
+from tests.helpers import STANDARD, data
 from tests.test_actions import coupled_problem
 
 PROBLEMS = {
@@ -117,3 +121,22 @@ def test_factors_of_the_modalities_are_those_of_the_complete_spectrum(pair):
         np.testing.assert_allclose(
             large["chi2_slope"].values[k], slopes, atol=1e-5 * abs(slopes).max()
         )
+
+
+def test_a_sum_of_many_terms_is_split():
+    """Interpreted, PyTensor adds no more than 31 at once."""
+    terms = pt.vector("terms", shape=(700,))
+    total = pytensor.function([terms], pt.add(*terms), mode=INTERPRETED)
+    assert total(np.arange(700.0)) == pytest.approx(700 * 699 / 2)
+
+
+def test_forty_latents():
+    """Each with its own prior and its own column: the information of direct algebra."""
+    rng = np.random.default_rng(1)
+    columns = {f"p{i}": rng.normal(size=(5, 1)) for i in range(40)}
+    latents = [bj.Parameter(name, STANDARD) for name in columns]
+    seen = bj.Modality("seen", data(np.zeros(5)), bj.linear_map(columns), bj.GaussianNoise(sd=1.0))
+    tree = bj.linearize(bj.JointProblem(latents=latents, modalities=[seen]))
+    design = np.concatenate(list(columns.values()), axis=1)
+    expected = np.linalg.eigvalsh(design @ design.T)
+    np.testing.assert_allclose(np.sort(tree["linearization/eigenvalues"])[-5:], expected)

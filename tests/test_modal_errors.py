@@ -74,6 +74,7 @@ def test_algebra_is_that_of_the_dense_covariance(any_case):
     residual = columns[:, 0]
     np.testing.assert_allclose(errors.solve(columns), inverse @ columns, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(errors.solve(residual), inverse @ residual, rtol=1e-9, atol=1e-9)
+    assert errors.solve(columns[:, :0]).shape == (dense.shape[0], 0)
     whitener = errors.whiten(np.eye(dense.shape[0]))
     np.testing.assert_allclose(whitener.T @ whitener, inverse, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(errors.inverse_diagonal(), np.diag(inverse), rtol=1e-9)

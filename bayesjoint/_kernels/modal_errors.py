@@ -71,12 +71,16 @@ class ModalErrors:
 
     def _apply(self, array: np.ndarray, blocks: np.ndarray, beside: np.ndarray) -> np.ndarray:
         """Return blocks along the modes, and factors on what no mode reaches, times columns."""
-        parts = array.reshape(*self.noise.shape, -1)
+        parts = self._split(array)
         within = self._project(parts)
         changed = self._expand(np.einsum("mij,jmk->imk", blocks, within))
         if not self.modes.is_complete:
             changed = changed + beside[:, :, None] * (parts - self._expand(within))
         return changed.reshape(array.shape)
+
+    def _split(self, array: np.ndarray) -> np.ndarray:
+        """Return a vector or columns of all data as (modality, place, column)."""
+        return array.reshape(*self.noise.shape, array.shape[1] if array.ndim > 1 else 1)
 
     def _project(self, parts: np.ndarray) -> np.ndarray:
         return np.stack([self.modes.project(part) for part in parts])
@@ -151,6 +155,10 @@ class ModalErrors:
         """Return a draw of the discrepancy given the residuals (Matheron's rule)."""
         draw = self.draw_discrepancy(rng)
         noise = np.sqrt(self.variance) * rng.standard_normal(residual.size)
-        solved = self.solve(residual - draw - noise).reshape(*self.noise.shape, 1)
-        gained = self.modes.variances.ravel()[:, None] * self._project(solved)
-        return draw + self._expand(np.tensordot(self.mixing, gained, 1)).ravel()
+        return draw + self.discrepancy_times(self.solve(residual - draw - noise))
+
+    def discrepancy_times(self, array: np.ndarray) -> np.ndarray:
+        """Return the covariance of the discrepancy times a vector or columns."""
+        within = self._project(self._split(array))
+        scaled = self.modes.variances.ravel()[:, None] * within
+        return self._expand(np.tensordot(self.mixing, scaled, 1)).reshape(array.shape)

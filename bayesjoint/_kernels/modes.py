@@ -72,7 +72,7 @@ class Modes:
         for axis, matrix in enumerate(matrices):
             if matrix is not None:
                 array = np.moveaxis(np.tensordot(matrix, array, ([1], [axis])), 0, axis)
-        return array.reshape(-1, columns.shape[1])
+        return array.reshape(int(np.prod(array.shape[:-1])), columns.shape[1])
 
 
 def modes_of(axes: Sequence[tuple | int], rank: int | None = None) -> Modes:

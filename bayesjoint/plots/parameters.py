@@ -47,7 +47,8 @@ def plot_identifiability(dt: xr.DataTree | xr.Dataset) -> Figure:
     -------
     matplotlib.figure.Figure
         Left: contraction; bars are linearised and coloured by modality, dots are from draws,
-        diamonds the identifiability index. With more than 36 parameters only the least contracted
+        diamonds the identifiability index, crosses the share of the posterior variance that is due
+        to the discrepancy that takes most. With more than 36 parameters only the least contracted
         are drawn. Right: correlation of the posterior between parameters, of at most 24. Below:
         contraction of fields, cell by cell.
 
@@ -124,6 +125,10 @@ def _contraction(ax: Axes, report: xr.Dataset) -> None:
         ax.barh(where, share, left=start, color=colour, height=0.62, label=words(name))
         start = start + share
     ax.plot(report["index"], where, "D", ms=5, mfc="white", mec=INK, ls="", label="index")
+    if "confounding" in report:
+        worst = report["confounding"].max("discrepancy")
+        style: Any = {"ms": 6, "mew": 1.8, "color": INK, "ls": "", "clip_on": False}
+        ax.plot(worst, where, "x", label="posterior variance due to a discrepancy", **style)
     if report.attrs.get("contraction_from") == "draws":
         ax.plot(report["contraction"], where, "o", ms=4.5, color=INK, ls="", label="from draws")
     short_labels(ax, [words(name) for name in report["parameter"].values], axis="y")

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint.reports import _read
+from bayesjoint.reports._confounded import confounded, confounding_words
 from bayesjoint.reports._rows import Row, convergence, flat_draws, per_row, rows
 from bayesjoint.reports._weak import weak_directions
 
@@ -47,6 +48,10 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
           "depth and volume_change trade off, r = 0.97";
         - ``correlation`` (parameter, parameter_other): of the posterior. Summaries of fields have
           NaN here;
+        - ``confounding`` (discrepancy, parameter), where there are discrepancies: the share of the
+          posterior variance, linearised, that would vanish if the discrepancy were known;
+          ``attrs["words"]`` says it of parameters that lose half or more, and how the discrepancy
+          changes with them;
         - ``<latent>_contraction`` (dims of the latent) for every latent that is summarised.
 
     Raises
@@ -62,7 +67,10 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
     Collinearity: ``1 / sqrt(lam_min(S^T S))`` of the normalised sensitivities, here to the
     parameters in units of their prior (Brun et al. 2001). The credit of modality k,
     ``sum_j (L V)_ij^2 v_j^T H_k v_j / (1 + lam_j) / Var_prior,i``, splits each direction as its
-    information is split: our own choice, one of several that add up.
+    information is split: our own choice, one of several that add up. Confounding is ``1 -
+    Var(theta | y, delta) / Var(theta | y)``: by ours, a number for what Kennedy & O'Hagan (2001)
+    warn of; the group ``linearization`` holds ``confounding_mode``, the change of the discrepancy
+    at every datum with one posterior sd of a scalar parameter.
 
     Examples
     --------
@@ -88,9 +96,9 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
         cells = 1.0 - draws.var(("chain", "draw")) / prior.var(("chain", "draw"))
     report["contraction"] = per_row(cells, table)
     report = report.merge(weak_directions(ds, table, draws if sampled else None))
-    report = report.assign(_maps(ds, table, cells))
+    report = report.merge(confounded(ds, table)).assign(_maps(ds, table, cells))
     separable = int(not np.isinf(report["collinearity"]).any())
-    return report.assign_attrs(_attrs(ds, table, compared), separable=separable)
+    return report.assign_attrs(_attrs(ds, table, compared, report), separable=separable)
 
 
 def _linearised(ds: xr.Dataset, table: list[Row]) -> xr.Dataset:
@@ -151,7 +159,9 @@ def _maps(ds: xr.Dataset, table: list[Row], cells: xr.DataArray) -> dict[str, xr
     return maps
 
 
-def _attrs(ds: xr.Dataset, table: list[Row], compared: bool) -> dict[str, object]:
+def _attrs(
+    ds: xr.Dataset, table: list[Row], compared: bool, report: xr.Dataset
+) -> dict[str, object]:
     fisher = _scalar_information(ds, table)
     scalars = fisher["unknown"].values
     return {
@@ -161,4 +171,5 @@ def _attrs(ds: xr.Dataset, table: list[Row], compared: bool) -> dict[str, object
         "no_sensitivity": [str(name) for name in scalars[~_sensitive(fisher)]],
         **_read.settings(ds),
         "split": _read.split_note(ds),
+        "words": confounding_words(ds, report),
     }
