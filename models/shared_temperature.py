@@ -148,7 +148,7 @@ def brightness(surface: Any, vapour: Any, channel: str) -> Any:
 def loadings() -> dict[str, float]:
     """Return the loading of each channel at the scene that is expected a priori.
 
-    Over the prior of the scenes they change by 2 %, which the linear model leaves out.
+    They change by 2 % for each sd of the prior of the scenes, which the linear model leaves out.
     """
     expected = {name: prior["mu"] for name, prior in PRIORS.items()}
     return {
