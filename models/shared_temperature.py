@@ -271,7 +271,7 @@ def problem(
     Examples
     --------
     >>> tree = bj.linearize(problem(scenes=2, scans=3, thermometer="always"))
-    >>> list(tree["linearization"].modality.values)
+    >>> tree["linearization"].modality.values.tolist()
     ['channel_4', 'channel_5', 'thermometer']
     """
     _check(data, errors, thermometer)

@@ -1,5 +1,7 @@
 """Two channels that share a black body: Planck's function, the calibration, and closed forms."""
 
+import doctest
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -240,3 +242,8 @@ def test_other_models_of_the_errors_do_not(coverage):
     assert covered["orbit", "independent"] < 0.9 - far
     assert covered["vapour", "independent"] > 0.99
     assert covered["contrast", "independent"] > 0.99
+
+
+@pytest.mark.parametrize("module", [model, study])
+def test_examples_run(module):
+    assert doctest.testmod(module).failed == 0
