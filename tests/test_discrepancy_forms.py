@@ -218,3 +218,13 @@ def test_fewer_modalities_keep_the_prior_of_their_correlation(of_matrix):
     assert 2.0 - 1 + 3 / 2 == prior.parameters["eta"] - 1 + 2 / 2
     (alone,) = of_matrix.without("b", "c").discrepancies
     assert alone.correlation is None
+
+
+def test_balance_says_what_an_instrument_of_the_cause_alone_is_for():
+    loadings = {"a": 1.0, "b": 0.8, "thermometer": 1.0}
+    discrepancy = bj.JointDiscrepancy(loadings=loadings, sd=0.6, on="time", length_scale=2.0)
+    problem = problem_of([seen("a"), seen("b"), thermometer(TIMES)], discrepancy)
+    words = bj.balance(problem).attrs["words"]
+    (found,) = [text for text in words if text.startswith("thermometer carries")]
+    assert "alone it would tell nothing, on top of the others" in found
+    assert "it sees what the errors of the others share" in found

@@ -10,6 +10,7 @@ LITTLE = 0.1  # share of the information that is little
 MUCH, RATIO = 0.5, 2.5  # share that is much, and over how many times the share of the data
 OFF = 1.5  # factor of a noise sd that is worth a word
 REPEATED = 0.3  # of what a modality tells alone: added to the rest, less is a repetition
+ROUNDING = 1e-9  # nats
 
 
 def balance_words(report: xr.Dataset) -> list[str]:
@@ -62,6 +63,11 @@ def _why_little(row: xr.Dataset) -> str:
         return (
             f"alone it would tell {alone:.1f} nats, on top of the others {added:.1f}; they know it "
             "already"
+        )
+    if alone <= ROUNDING and added > ROUNDING:
+        return (
+            f"alone it would tell nothing, on top of the others {added:.1f} nats; it sees what the "
+            "errors of the others share"
         )
     moved = float(row["sensitivity_per_datum"])
     if moved < 1:
