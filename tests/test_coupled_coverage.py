@@ -10,10 +10,10 @@ import xarray as xr
 
 import bayesjoint as bj
 
-COPIES, DATA = 24, 4
+COPIES, DATA = 16, 4
 GRID = {"depth": np.arange(3.0), "x": np.arange(4.0)}
 COUPLINGS = {
-    "cross-gradient": lambda a, b: bj.CrossGradient(a, b, weight=10.0),
+    "cross-gradient": lambda a, b: bj.CrossGradient(a, b, weight=3.0),
     "sparsity": lambda a, b: bj.JointSparsity(a, b, weight=1.0, epsilon=0.3, nu=2.0),
 }
 
@@ -41,7 +41,7 @@ def test_intervals_cover_truths_of_the_coupled_prior(name):
     truth = bj.simulate(problem, random_seed=1)
     tree = bj.sample(
         problem.with_data(truth[list(problem.modality)]),
-        draws=1_000, tune=500, chains=2, random_seed=2, progress=False,
+        draws=500, tune=300, chains=2, random_seed=2, progress=False,
     )  # fmt: skip
     posterior = tree["posterior"].to_dataset()
     inside = np.zeros((COPIES, 2, 12))

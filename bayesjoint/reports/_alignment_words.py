@@ -7,6 +7,7 @@ import xarray as xr
 
 MOSTLY = 2.0 / 3.0  # share of the fall that makes one cause the main one
 NOTICED = np.log(1.2)  # fall, or rise, that is worth a word
+LITTLE = 0.1  # narrowing that is little
 FLAT = 0.5  # flat share from which similarity rests on little
 
 
@@ -15,7 +16,7 @@ def alignment_words(report: xr.Dataset) -> list[str]:
     found: list[str] = []
     for i in range(report.sizes["pair"]):
         row = report.isel(pair=i)
-        found += [_alike(row), *_flat(row), *_why(row)]
+        found += [_alike(row), *_flat(row), *_why(row), *_worth(row)]
     return found
 
 
@@ -80,6 +81,34 @@ def _why(row: xr.Dataset) -> list[str]:
     if fallen < 0:
         return [f"{start}rise {_fold(-fallen)}-fold; they fall by {product}."]
     return [f"{start}fall {_fold(fallen)}-fold = {product}: {_verdict(parts, fallen)}."]
+
+
+def _worth(row: xr.Dataset) -> list[str]:
+    """Say what the coupling was worth to each field, and which other might be worth more."""
+    if "narrowing_first" not in row:
+        return []
+    names = [str(row[place].item()) for place in ("first", "second")]
+    gained = [float(row[f"narrowing_{place}"]) for place in ("first", "second")]
+    told = " and ".join(f"{n} {_percent(g)}" for n, g in zip(names, gained, strict=True))
+    found = [f"{_names(row)}: beside the reference, the posterior sd shrinks: {told}."]
+    if _mean(row["reference_similarity"]) <= _mean(row["prior_similarity"]):
+        found.append(
+            f"{_names(row)}: without the coupling the data show no shared structure (similarity "
+            f"{_mean(row['reference_similarity']):.2f}, prior "
+            f"{_mean(row['prior_similarity']):.2f}): that they share any is an assumption."
+        )
+    left = [name for name, gain in zip(names, gained, strict=True) if gain < LITTLE]
+    if left:
+        found.append(
+            f"{' and '.join(left)} gained little: shared edges are met by a flat or blurred "
+            "partner too, and carry no values. Where rocks tie the values, CorrelatedFields or "
+            "PropertyRelation carry them; where the ground is a few units, PropertyMixture."
+        )
+    return found
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _verdict(parts: dict[str, float], fallen: float) -> str:

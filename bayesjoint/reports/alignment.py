@@ -59,7 +59,8 @@ def alignment(
         - with a reference ``log_drop`` (pair), by how much the mean squared cross-gradient is
           smaller, natural logarithm, and ``log_drop_part`` (pair, part), which add up to it:
           ``alignment``, ``flattening`` (smaller gradients) and ``separation`` (edges of one where
-          the other has none).
+          the other has none); and ``narrowing_first`` and ``narrowing_second`` (pair), by how much
+          the posterior sd of each field is smaller, root mean square over the cells.
 
         Attrs: ``words`` (list of sentences), ``flat_below``. At most 1,000 draws, evenly spread.
         In one dimension gradients are always parallel: similarity, angles and ``log_drop`` are NaN.
@@ -120,8 +121,10 @@ def _of_pair(dt: xr.DataTree, pair: Pair, reference) -> xr.Dataset:
     found = measure(posterior, pair, squares)
     report = _per_draw(found, "") | _per_draw(measure(prior, pair, squares), "prior_")
     if reference is not None:
-        other = measure(of_reference(reference, pair), pair, squares)
+        elsewhere = of_reference(reference, pair)
+        other = measure(elsewhere, pair, squares)
         report |= _per_draw(other, "reference_") | _drop(found, other, pair)
+        report |= _narrowing(posterior, elsewhere)
     maps = _maps(found, pair, squares)
     maps[f"{pair.name}_correlation"] = cell_correlation(posterior)
     coords = {dim: pair.grid[dim] for dim in pair.grid.dims}
@@ -169,6 +172,15 @@ def _drop(found: Measured, other: Measured, pair: Pair) -> dict[str, xr.DataArra
     return {
         "log_drop": xr.DataArray([fallen.sum()], dims="pair"),
         "log_drop_part": xr.DataArray(fallen[None], labels, ("pair", "part")),
+    }
+
+
+def _narrowing(draws: tuple, elsewhere: tuple) -> dict[str, xr.DataArray]:
+    """Return by how much each field is narrower than elsewhere."""
+    sds = [[np.sqrt(f.var(axis=0).mean()) for f in fields] for fields in (draws, elsewhere)]
+    return {
+        f"narrowing_{place}": xr.DataArray([1.0 - here / there], dims="pair")
+        for place, here, there in zip(("first", "second"), *sds, strict=True)
     }
 
 

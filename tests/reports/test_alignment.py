@@ -100,7 +100,13 @@ def test_fields_that_shrink_are_flattening(fields):
     np.testing.assert_allclose(report["log_drop"], 2 * np.log(10.0), rtol=1e-9)
     parts = report["log_drop_part"].isel(pair=0)
     np.testing.assert_allclose(parts, [0.0, 2 * np.log(10.0), 0.0], atol=1e-9)
-    assert ": flattening." in report.attrs["words"][-1]
+    words = " ".join(report.attrs["words"])
+    assert ": flattening." in words
+    np.testing.assert_allclose(report["narrowing_first"], 0.5)
+    np.testing.assert_allclose(report["narrowing_second"], 0.8)
+    assert "the posterior sd shrinks: density 50 % and slowness 80 %" in words
+    assert "the data show no shared structure" in words
+    assert "gained little" not in words
     flat = report["flat_share"].mean() - report["reference_flat_share"].mean()
     assert float(flat) > 0.05
 
@@ -109,7 +115,7 @@ def test_fields_that_turn_are_alignment(fields):
     nearly = fields[0] + 0.1 * fields[1]
     report = reports.alignment(tree_of(fields[0], nearly), reference=tree_of(*fields))
     np.testing.assert_allclose(report["log_drop_part"].sum("part"), report["log_drop"], rtol=1e-12)
-    assert "alignment." in report.attrs["words"][-1]
+    assert "alignment." in " ".join(report.attrs["words"])
     assert float(report["similarity"].mean()) > 0.95
     assert float(report["density_slowness_correlation"].min()) > 0.7
     assert float(report["correlation"].mean()) > 0.9
@@ -127,7 +133,8 @@ def test_edges_in_other_places_are_neither():
 def test_the_same_run_as_reference_stays(fields):
     report = reports.alignment(tree_of(*fields), reference=tree_of(*fields))
     np.testing.assert_allclose(report["log_drop_part"], 0.0, atol=1e-12)
-    assert "stay as they are" in report.attrs["words"][-1]
+    assert "stay as they are" in " ".join(report.attrs["words"])
+    assert "gained little: shared edges are met by a flat" in report.attrs["words"][-1]
 
 
 def test_separate_runs_as_reference(fields):
