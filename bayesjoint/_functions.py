@@ -216,6 +216,11 @@ class ModelFunctions:
         factors = self.build.factors
         return {name: f for name, f in factors.items() if isinstance(f, ModalFactor)}
 
+    @cached_property
+    def noise_sds(self):
+        """The compiled function ``flat vector -> sd of the noise of each modality``."""
+        return self.compile([self.build.noise[name].sd for name in self.data_slices])
+
     def errors(self, point: np.ndarray, power: bool = False, integrated: bool = False) -> Errors:
         """Return the covariance of all errors at a point.
 

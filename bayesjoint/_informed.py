@@ -75,7 +75,7 @@ class Informed:
         everything = range(len(self.functions.data_slices))
         if not self.by_rows:
             return self._by_actions(everything)
-        rows = self._whitened(everything)
+        rows = self.whitened(everything)
         if self.complete:
             values, inner = eigh(rows.T @ rows)
             values, inner = np.maximum(values[::-1], 0.0), inner[:, ::-1]
@@ -92,7 +92,7 @@ class Informed:
         """Return the expected information gain of some modalities by themselves, nats."""
         if not self.by_rows:
             return 0.5 * float(np.log1p(self._by_actions(modalities).values).sum())
-        rows = self._whitened(modalities)
+        rows = self.whitened(modalities)
         inner = rows @ rows.T if rows.shape[0] < rows.shape[1] else rows.T @ rows
         return 0.5 * float(np.linalg.slogdet(inner + np.eye(inner.shape[0]))[1])
 
@@ -110,34 +110,47 @@ class Informed:
         for k, part in enumerate(where):
             of_response[k] = crossed[part].sum(axis=0)
         importance = crossed @ (1.0 / (1.0 + spectrum.values))
-        return of_response + self._of_errors(self._flat_vectors), importance
+        return of_response + self._of_errors(self.flat_vectors), importance
 
-    def factors(self) -> np.ndarray:
-        """Return M_k with ``M_k^T M_k = V^T H_k V``, of each modality by itself.
+    def factors(self, sets: Sequence[Sequence[int]]) -> np.ndarray:
+        """Return M with ``M^T M = V^T H V``, H of each set of modalities by itself.
 
-        Shape (modality, row, mode): as few rows as the largest needs, zero below those of others.
-        With independent errors the products add up to the eigenvalues on the diagonal.
+        Shape (set, row, mode): as few rows as the largest needs, zero below those of others.  With
+        independent errors the products of all modalities add up to the eigenvalues on the diagonal.
         """
-        columns, _ = self.actions.of_errors
-        moved = self._flat_vectors[:, columns].T
-        found = []
-        for k, part in enumerate(self.functions.data_slices.values()):
-            of_data = self.actions.errors.part([k]).whiten(self.pushed[part])
-            rows = np.concatenate([of_data, _root(self.actions.of_errors_in([k])) @ moved])
-            found.append(qr(rows, mode="r")[0] if rows.shape[0] > rows.shape[1] else rows)
-            found[-1] = found[-1][: rows.shape[1]]
+        found = [self._factor(modalities) for modalities in sets]
         height = max((rows.shape[0] for rows in found), default=0)
         padded = [np.pad(rows, ((0, height - rows.shape[0]), (0, 0))) for rows in found]
         return np.stack(padded) if padded else np.zeros((0, 0, self.spectrum.values.size))
 
+    def _factor(self, modalities: Sequence[int]) -> np.ndarray:
+        errors, moved = self.actions.errors, self.flat_vectors[:, self.actions.of_errors[0]].T
+        of_data = errors.part(modalities).whiten(self.pushed[errors.rows_of(modalities)])
+        rows = np.concatenate([of_data, _root(self.actions.of_errors_in(modalities)) @ moved])
+        rows = qr(rows, mode="r")[0] if rows.shape[0] > rows.shape[1] else rows
+        return rows[: rows.shape[1]]
+
+    def data_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``C^-1 J V`` (datum, mode) and the diagonal of ``C^-1``, of the data as given.
+
+        From both follows how much one datum tells beyond all others.
+        """
+        functions, errors = self.functions, self.actions.errors
+        solved = functions.rotate(errors.solve(self.pushed), transposed=True)
+        if all(m.noise.correlation_factor is None for m in functions.problem.modalities):
+            return solved, errors.inverse_diagonal()
+        whitener = errors.whiten(functions.rotate(np.eye(functions.data.size)))
+        return solved, np.sum(whitener**2, axis=0)
+
     @cached_property
-    def _flat_vectors(self) -> np.ndarray:
+    def flat_vectors(self) -> np.ndarray:
+        """The directions in the flat coordinates of the model, shape (mode, n)."""
         return self.scaling.to_flat(self.spectrum.vectors.T)
 
     @cached_property
     def pushed(self) -> np.ndarray:
         """Changes of the rotated predictions along each direction, shape (datum, mode)."""
-        return self.actions.push(self._flat_vectors).T
+        return self.actions.push(self.flat_vectors).T
 
     def _of_errors(self, flat: np.ndarray) -> np.ndarray:
         """Return the part of the errors' information in ``v^T H_k v``, shape (modality, mode)."""
@@ -164,7 +177,7 @@ class Informed:
         units[np.arange(unknowns.size), unknowns] = 1.0
         return jacobian, self._to_prior(units)
 
-    def _whitened(self, modalities: Sequence[int]) -> np.ndarray:
+    def whitened(self, modalities: Sequence[int]) -> np.ndarray:
         """Return M with ``M^T M`` the information of some modalities on the whitened unknowns."""
         jacobian, unknowns = self._rows
         part = self.actions.errors.part(modalities)

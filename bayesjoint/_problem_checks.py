@@ -185,9 +185,10 @@ def _check_responses(problem: "JointProblem") -> None:
         forward = modality.forward
         values = [[draw[name] for name in forward.latents] for draw in draws]
         signature = tuple(np.shape(v) for v in values[0])
-        if _checked_maps.get(forward) != signature:
+        physics = forward.origin or forward
+        if _checked_maps.get(physics) != signature:
             _check_map(forward, values)
-            _checked_maps[forward] = signature
+            _checked_maps[physics] = signature
     if problem.modalities:
         _check_shapes(problem, draws)
 

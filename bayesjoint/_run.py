@@ -10,7 +10,7 @@ import xarray as xr
 from bayesjoint import _nuts, _spectrum, _starts, _store
 from bayesjoint._chains import Runner, runner_for
 from bayesjoint._coordinates import Coordinates
-from bayesjoint._densities import log_likelihoods, thinning
+from bayesjoint._densities import likelihoods, thinning
 from bayesjoint._density import CompiledDensity
 from bayesjoint._draws import DrawEvaluator
 from bayesjoint._functions import ModelFunctions
@@ -101,10 +101,7 @@ class Run:
             "log_prior": table.log_prior(),
         }
         groups = {name: dataset.assign_coords(numbers) for name, dataset in groups.items()}
-        pair = log_likelihoods(table, self.thinning, self.done)
-        if pair is not None:
-            groups["log_likelihood"], groups["log_likelihood_joint"] = pair
-        return groups
+        return groups | likelihoods(table, self.thinning, self.done)
 
     def _record(self) -> xr.Dataset:
         """Return where the chains are, as one checkpoint."""

@@ -134,7 +134,7 @@ class JointDiscrepancy:
     def touches(self, modalities: Mapping[str, Any]) -> list[str]:
         """Return the names of the modalities it acts on."""
         if self.of is not None:
-            return [name for name, m in modalities.items() if m.forward is self.of]
+            return [n for n, m in modalities.items() if self.of in (m.forward, m.forward.origin)]
         if self.covariance is not None:
             return list(dict.fromkeys(name for pair in self.covariance for name in pair))
         return list(self.loadings or self.sd)

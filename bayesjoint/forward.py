@@ -5,7 +5,7 @@ share one evaluation.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ class ForwardMap:
         Units, where the map states them.
     coords : mapping of str to array
         Coordinates of the first axis of the output, for a discrepancy in model space.
+    origin : ForwardMap, optional
+        The map of which this is the same physics on renamed latents.
     """
 
     latents: tuple[str, ...]
@@ -41,6 +43,8 @@ class ForwardMap:
     input_units: Mapping[str, str]
     output_units: str | None
     coords: Mapping[str, np.ndarray]
+    _: KW_ONLY
+    origin: "ForwardMap | None" = None
 
     def output(self, build: ModelBuild):
         """Return the tensor of the map's output; computed once for each model."""
@@ -52,6 +56,15 @@ class ForwardMap:
     def apply(self, build: ModelBuild, *values):
         """Return the tensor of the output for the tensors of the latents."""
         raise TypeError(f"{type(self).__name__} does not say how it is applied")
+
+    def renamed(self, names: Mapping[str, str]) -> "ForwardMap":
+        """Return the same physics reading latents of other names; it remembers its origin."""
+        return replace(
+            self,
+            latents=tuple(names.get(name, name) for name in self.latents),
+            input_units={names.get(name, name): u for name, u in self.input_units.items()},
+            origin=self.origin or self,
+        )
 
     def check(self, draws: list[list[np.ndarray]]) -> None:
         """Check the derivative at prior draws; each draw holds one array a latent."""

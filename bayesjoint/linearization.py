@@ -1,14 +1,13 @@
 """The likelihood-informed spectrum of a problem at a point: the preview without sampling."""
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pymc as pm
 import xarray as xr
 
-from bayesjoint import _mode
+from bayesjoint import _mode, _of_data
 from bayesjoint._actions import LocalActions
 from bayesjoint._compile import threads_for
 from bayesjoint._coupled_prior import CoupledPrior, coupled_prior
@@ -140,7 +139,8 @@ def linearization_at_mode(
 def _at_draws(functions: ModelFunctions, posterior: xr.Dataset, threshold: float) -> xr.Dataset:
     space = LatentSpace(functions)
     sets = [
-        linearization_at_point(space, p, threshold) for p in space.points_of_draws(posterior, DRAWS)
+        linearization_at_point(space, p, threshold).drop_vars("data_rows")  # large, many times
+        for p in space.points_of_draws(posterior, DRAWS)
     ]
     # Points may differ in the number of pairs above the threshold: those below are zero.
     joined = xr.concat(
@@ -170,8 +170,10 @@ def linearization_at_point(
         "eigenvalues": ("mode", spectrum.values),
         "eigenvectors": (("unknown", "mode"), spectrum.vectors),
         **_of_prior(space, point, prior, spectrum.vectors),
-        **_of_modalities(informed),
-        **_misfits(informed, point),
+        **_of_data.of_modalities(informed),
+        **_of_data.of_each_datum(informed),
+        **_of_data.misfits(informed, point),
+        **_of_data.likelihood(informed, point),
         "n_data": ("modality", [m.data.size for m in functions.problem.modalities]),
         "prior_norm": ("latent", [sum(white[w] ** 2) for w in space.unknown_slices.values()]),
         "prior_distance": ((), float(prior.precision(white[None])[0] @ white)),
@@ -181,7 +183,11 @@ def linearization_at_point(
     coords = {
         **space.index_coords(functions),
         "mode": np.arange(spectrum.values.size),
-        "row": np.arange(variables["modality_factor"][1].shape[1]),
+        **{
+            dim: np.arange(variables[name][1].shape[1])
+            for dim, name in (("row", "modality_factor"), ("rest_row", "rest_factor"))
+            if name in variables
+        },
     }
     dataset = xr.Dataset(variables, coords=coords, attrs=_attrs(functions, space))
     dataset = dataset.assign_attrs(
@@ -211,55 +217,19 @@ def _of_prior(
     }
 
 
-def _of_modalities(informed: Informed) -> dict[str, Any]:
-    """Return what each modality, and each datum, adds."""
-    everything = range(len(informed.functions.data_slices))
-    per_modality, importance = informed.shares()
-    rest = [tuple(other for other in everything if other != k) for k in everything]
-    gain = cache(informed.gain)  # of two modalities, each is all but the other
-    return {
-        "modality_information": (("modality", "mode"), per_modality),
-        "modality_factor": (("modality", "row", "mode"), informed.factors()),
-        "eig_alone": ("modality", [gain((k,)) for k in everything]),
-        "eig_without": ("modality", [gain(others) for others in rest]),
-        "data_importance": ("datum", importance),
-    }
-
-
-def _misfits(informed: Informed, point: np.ndarray) -> dict[str, Any]:
-    """Return the whitened misfit of each modality under its own block of the errors, untempered.
-
-    With it, half of its derivative along each direction: the misfit nearby is
-    ``chi2_k + 2 slope_k . c + |M_k c|^2 / power_k``.
-    """
-    functions, parts = informed.functions, list(informed.functions.data_slices.values())
-    errors = functions.errors(point)
-    residual = functions.rotate(functions.data - functions.outputs(point)[: functions.data.size])
-    solved = [errors.part([k]).solve(residual[where]) for k, where in enumerate(parts)]
-    pairs = list(zip(parts, solved, strict=True))
-    slopes = [-(part @ informed.pushed[where]) for where, part in pairs]
-    empty = np.zeros((0, informed.spectrum.values.size))
-    return {
-        "chi2": ("modality", [float(residual[where] @ part) for where, part in pairs]),
-        "chi2_slope": (("modality", "mode"), np.stack(slopes) if slopes else empty),
-    }
-
-
 def _attrs(functions: ModelFunctions, space: LatentSpace) -> dict[str, Any]:
-    problem, build = functions.problem, functions.build
+    problem = functions.problem
     return {
         "latents": list(problem.latent),
         "hyperparameters": [name for name in space.unknown_slices if name not in problem.latent],
         "modalities": list(problem.modality),
         "couplings": [coupling.name for coupling in problem.couplings],
         "discrepancies": [d.name for d in problem.discrepancies],
-        "errors": "correlated"
-        if any(len(f.modalities) > 1 for f in build.factors.values())
-        else "independent",
+        "errors": "correlated" if _of_data.correlated(functions) else "independent",
         "coupled": int(bool(problem.couplings)),
         "powers": [float(m.power) for m in problem.modalities],
         "noise_scales": [_noise_scale(m) for m in problem.modalities],
-        "local": int(bool(problem.couplings) or not _is_linear(problem, space)),
+        "local": int(bool(problem.couplings) or not is_gaussian(problem, space)),
         "pymc_version": pm.__version__,
     }
 
@@ -281,7 +251,7 @@ def _noise_scale(modality: Modality) -> str:
     return "unknown" if any(isinstance(value, Prior) for value in settings) else "known"
 
 
-def _is_linear(problem: JointProblem, space: LatentSpace) -> bool:
+def is_gaussian(problem: JointProblem, space: LatentSpace) -> bool:
     """Return whether the posterior is Gaussian: all is linear, Gaussian and of known scale."""
     latents = all(
         isinstance(latent, GaussianField) or latent.prior.distribution is pm.Normal

@@ -67,6 +67,10 @@ class Noise:
         """Return the pointwise log-density of independent data."""
         raise TypeError(f"{type(self).__name__} has no pointwise density")
 
+    def cdf(self, data: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        """Return the probability of independent data no larger than those given."""
+        raise TypeError(f"{type(self).__name__} has no pointwise distribution")
+
     def variance(self, response, terms: NoiseTerms):
         """Return the variance that carries the Fisher information on the response."""
         return terms.sd**2
@@ -118,6 +122,10 @@ class GaussianNoise(Noise):
     def log_density(self, data: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
         """Return the pointwise log-density."""
         return stats.norm.logpdf(data, mean, sd)
+
+    def cdf(self, data: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        """Return the probability of data no larger."""
+        return stats.norm.cdf(data, mean, sd)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +191,10 @@ class StudentTNoise(Noise):
         """Return the pointwise log-density."""
         return stats.t.logpdf(data, self.nu, mean, sd)
 
+    def cdf(self, data: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        """Return the probability of data no larger."""
+        return stats.t.cdf(data, self.nu, mean, sd)
+
 
 @dataclass(frozen=True, eq=False)
 class PoissonNoise(Noise):
@@ -225,6 +237,14 @@ class PoissonNoise(Noise):
     def log_density(self, data: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
         """Return the pointwise log-density."""
         return stats.poisson.logpmf(data, mean)
+
+    def cdf(self, data: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        """Return a probability between those of fewer and of no more counts.
+
+        Drawn once a datum (seed 0), so that it is uniform for counts as the model predicts them.
+        """
+        share = np.random.default_rng(0).uniform(size=np.shape(data))
+        return stats.poisson.cdf(data - 1, mean) + share * stats.poisson.pmf(data, mean)
 
 
 @dataclass(frozen=True, eq=False)

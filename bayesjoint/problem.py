@@ -10,7 +10,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from bayesjoint import _marginal, _problem_checks
+from bayesjoint import _marginal, _problem_checks, _split
 from bayesjoint._build import ModelBuild
 from bayesjoint._discrepancy_factors import ModalFactor
 from bayesjoint.discrepancy import JointDiscrepancy
@@ -137,6 +137,17 @@ class JointProblem:
             for m in self.modalities
             if m.forward.latents
         }
+
+    def split(self) -> "JointProblem":
+        """Return the problem in which every modality has latents of its own, errors unchanged.
+
+        A latent ``depth`` that the modalities gnss and insar both reach becomes ``depth__gnss`` and
+        ``depth__insar``; one that a single modality reaches keeps its name, one that none reaches
+        is left out.  A coupling is repeated for each modality that reaches its latents, as in
+        `separate`.  Noise and discrepancies stay as they are, with their unknown settings, so that
+        correlated errors stay correlated: the posterior is what `bj.tension` compares with.
+        """
+        return _split.split(self)
 
     def _reached(self, modality: Modality) -> list[Any]:
         """Return the latents that a modality reaches, and those that they follow from."""

@@ -84,11 +84,11 @@ def sample(
     -------
     DataTree
         Groups posterior, sample_stats, posterior_predictive, prior, prior_predictive,
-        log_likelihood, log_likelihood_joint, log_prior, observed_data, constant_data and
-        linearization.  Attributes of the posterior group: ``sampling_time`` (s, warm-up included,
-        compilation not), ``tuning_steps``, ``refreshes`` of the spectrum, and the judgement of
-        `diagnose`: ``verdict``, ``diagnostics`` (a paragraph), and its numbers.  From a store, a
-        large tree is read as it is used.
+        log_likelihood, predictive_cdf, log_likelihood_joint, log_prior, observed_data,
+        constant_data and linearization.  Attributes of the posterior group: ``sampling_time`` (s,
+        warm-up included, compilation not), ``tuning_steps``, ``refreshes`` of the spectrum, and the
+        judgement of `diagnose`: ``verdict``, ``diagnostics`` (a paragraph), and its numbers.  From
+        a store, a large tree is read as it is used.
 
     Raises
     ------

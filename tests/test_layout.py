@@ -22,7 +22,7 @@ FLOORS = [
     {"_build", "_derivatives", "_processes", "_discrepancy_checks", "_discrepancy_factors"},
     LEAVES,
     {"_marginal", "_marginal_modes", "modalities"},
-    {"_problem_checks"},
+    {"_problem_checks", "_split"},
     {"problem"},
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}

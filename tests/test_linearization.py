@@ -8,6 +8,7 @@ from scipy.linalg import block_diag
 
 import bayesjoint as bj
 from tests.gaussian import gaussian_case
+from tests.helpers import log_likelihood
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_two_sensors_have_the_information_of_the_closed_form(signs, correlation)
     tree = bj.linearize(two_sensors(h1, h2, k1, k2, r1, r2, correlation))
     a, b, c = k1**2 + r1**2, k2**2 + r2**2, correlation * k1 * k2
     expected = (b * h1**2 + a * h2**2 - 2 * c * h1 * h2) / (a * b - c**2)
-    assert tree["linearization"]["eigenvalues"].values[0] == pytest.approx(expected, rel=1e-10)
+    assert tree["linearization"]["eigenvalues"].values[0] == pytest.approx(expected, rel=1e-9)
 
 
 def two_sensors(h1, h2, k1, k2, r1, r2, correlation, form="auto"):
@@ -229,3 +230,30 @@ def test_misfits_nearby_follow_from_their_slopes(case, tree):
         curved = np.sum((at["modality_factor"].values @ step) ** 2)
         found = float(at["chi2"]) + 2 * at["chi2_slope"].values @ step + curved
         np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "student"])
+def test_the_likelihood_at_the_point_is_that_of_the_model(noise):
+    rng = np.random.default_rng(3)
+    scale = bj.Prior(pm.LogNormal, mu=0.0, sigma=0.5)
+    kinds = {
+        "gaussian": bj.GaussianNoise(sd=0.4, scale=scale),
+        "student": bj.StudentTNoise(sd=0.4, nu=4, scale=scale),
+    }
+    problem = bj.JointProblem(
+        latents=[bj.Parameter(n, bj.Prior(pm.Normal, mu=0, sigma=1)) for n in "ab"],
+        modalities=[
+            bj.Modality(
+                "line", xr.DataArray(rng.normal(size=9), dims="x"),
+                bj.linear_map({n: rng.normal(size=(9, 1)) for n in "ab"}), kinds[noise],
+            )
+        ],
+    )  # fmt: skip
+    ds = bj.linearize(problem)["linearization"].to_dataset()
+    whites = [f"{name}_white" for name in ("a", "b", "line_scale")]
+    point = dict(zip(whites, ds["white_point"].values, strict=True))
+    expected = log_likelihood(problem)(**point)
+    assert float(ds["log_likelihood"]) == pytest.approx(expected, rel=1e-9)
+    if noise == "gaussian":  # where the likelihood pulls as much as the prior
+        pull = ds["dual_vectors"].values.T @ ds["white_point"].values
+        np.testing.assert_allclose(ds["log_likelihood_slope"], pull, atol=1e-4)

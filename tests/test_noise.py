@@ -228,3 +228,21 @@ def test_counts_need_a_positive_expectation():
         ValueError, match="'y': PoissonNoise needs a positive expectation, -.* rate"
     ):
         problem_of(bj.PoissonNoise(), [1, 2, 0, 1, 1])
+
+
+def test_distribution_functions_are_uniform_at_data_of_the_model():
+    rng, count = np.random.default_rng(11), 2000
+    mean, sd = rng.uniform(2.0, 9.0, count), np.full(count, 0.7)
+    for noise in (
+        bj.GaussianNoise(sd=0.7),
+        bj.StudentTNoise(sd=0.7, nu=4),
+        bj.PoissonNoise(),
+    ):
+        drawn = noise.draw(rng, mean, sd)
+        below = noise.cdf(drawn, mean, sd)
+        assert stats.kstest(below, "uniform").pvalue > 1e-3, type(noise).__name__
+    counts = noise.draw(rng, mean, sd)
+    share = noise.cdf(counts, mean, sd)
+    assert np.all(share <= stats.poisson.cdf(counts, mean))
+    assert np.all(share >= stats.poisson.cdf(counts - 1, mean))
+    np.testing.assert_array_equal(share, noise.cdf(counts, mean, sd))  # not drawn anew

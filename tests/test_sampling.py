@@ -20,6 +20,7 @@ GROUPS = {
     "prior_predictive",
     "log_likelihood",
     "log_likelihood_joint",
+    "predictive_cdf",
     "log_prior",
     "observed_data",
     "constant_data",

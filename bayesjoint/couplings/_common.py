@@ -1,6 +1,7 @@
 """What couplings share: checks, scales, arrays on the grid, and potentials with a normaliser."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,16 @@ def require_weight(owner: str, weight: Any, normaliser: Any = None) -> None:
             f"{owner}: the weights of the cells must be finite and not negative, some of them "
             f"positive; they range from {array.min():g} to {array.max():g}"
         )
+
+
+def renamed_keys(scales: Mapping[str, float] | None, names: Mapping[str, str]) -> Any:
+    """Return scales under other names of latents."""
+    return scales and {names.get(key, key): scale for key, scale in scales.items()}
+
+
+def renamed_normaliser(normaliser: Any) -> Any:
+    """Return the normaliser for the same fields under other names, which its digest knows not."""
+    return None if normaliser is None else replace(normaliser, made_for="")
 
 
 def require_form(owner: str, form: str, forms: Sequence[str]) -> None:

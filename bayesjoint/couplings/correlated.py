@@ -134,6 +134,11 @@ class CorrelatedFields:
             correlation = np.asarray(correlation)[np.ix_(index, index)]
         return CorrelatedFields(*(self.names[i] for i in index), correlation=correlation)
 
+    def renamed(self, names: Mapping[str, str]) -> "CorrelatedFields":
+        """Return the coupling of latents of other names."""
+        renamed = (names.get(name, name) for name in self.names)
+        return CorrelatedFields(*renamed, correlation=self.correlation)
+
     def check(self, latents: Mapping[str, Any]) -> None:
         """Raise unless the fields lie on one grid and their white coordinates can be mixed."""
         fields = fields_on_one_grid(self.name, [latents[name] for name in self.names])

@@ -1,7 +1,7 @@
 """The cross-gradient: structural coupling of two fields, or of one field with a known image."""
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -156,6 +156,16 @@ class CrossGradient:
     def restricted(self, kept: set[str]) -> "CrossGradient | None":
         """Return the coupling if all its fields are left."""
         return self if kept.issuperset(self.latents) else None
+
+    def renamed(self, names: Mapping[str, str]) -> "CrossGradient":
+        """Return the coupling of latents of other names."""
+        return replace(
+            self,
+            first=names.get(self.first, self.first),
+            second=self.second and names.get(self.second, self.second),
+            scales=_common.renamed_keys(self.scales, names),
+            normaliser=_common.renamed_normaliser(self.normaliser),
+        )
 
     @property
     def _known(self) -> str:

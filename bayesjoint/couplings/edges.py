@@ -1,7 +1,7 @@
 """Edges that several properties share: joint total variation, and heavy-tailed increments."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -82,6 +82,13 @@ class _SharedEdges:
     def restricted(self, kept: set[str]) -> "_SharedEdges | None":
         """Return the coupling if all its fields are left."""
         return self if kept.issuperset(self.latents) else None
+
+    def renamed(self, names: Mapping[str, str]) -> "_SharedEdges":
+        """Return the coupling of latents of other names."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "latents"}
+        given["scales"] = _common.renamed_keys(self.scales, names)
+        given["normaliser"] = _common.renamed_normaliser(self.normaliser)
+        return type(self)(*(names.get(name, name) for name in self.latents), **given)
 
     def check(self, latents: Mapping[str, Any]) -> None:
         """Raise unless the fields are known, lie on one grid and have fixed priors."""

@@ -1,7 +1,7 @@
 """Petrophysical coupling: one property is a function of others, with scatter."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -115,6 +115,11 @@ class PropertyRelation:
     def restricted(self, kept: set[str]) -> "PropertyRelation | None":
         """Return the relation where its field is left; what it follows from must be left too."""
         return self if self.latent in kept else None
+
+    def renamed(self, names: Mapping[str, str]) -> "PropertyRelation":
+        """Return the coupling of latents of other names."""
+        first, *given = (names.get(name, name) for name in (self.latent, *self.parents))
+        return replace(self, latent=first, given=given)
 
     def check(self, latents: Mapping[str, Any]) -> None:
         """Raise unless the latents fit, and the function works cell by cell."""

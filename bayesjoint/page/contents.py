@@ -16,9 +16,11 @@ from bayesjoint.reports import (
     compromise,
     identifiability,
     information,
+    leave_one_out,
     predictive_check,
     resolution,
     summary,
+    tension,
 )
 
 
@@ -36,6 +38,8 @@ class Contents:
     compromise: xr.Dataset | None
     balance: xr.Dataset | None
     alignment: xr.Dataset | None
+    tension: xr.Dataset | str | None  # words: why it is not told
+    leave_one_out: xr.Dataset | None
     separate: Mapping[str, xr.DataTree] | None
 
     @property
@@ -71,8 +75,22 @@ def contents_of(dt: xr.DataTree, separate: Mapping[str, xr.DataTree] | None) -> 
         compromise=compromise(dt, separate) if separate else None,
         balance=balance(dt) if weighable else None,
         alignment=alignment(dt, uncoupled(dt, separate)) if alike else None,
+        tension=_tension(dt, separate),
+        leave_one_out=leave_one_out(dt)
+        if _read.has_groups(dt, "log_likelihood", "predictive_cdf")
+        else None,
         separate=separate,
     )
+
+
+def _tension(
+    dt: xr.DataTree, separate: Mapping[str, xr.DataTree] | None
+) -> xr.Dataset | str | None:
+    """Return the tension, or why these fits do not tell it."""
+    try:
+        return tension(dt, separate) if separate else None
+    except ValueError as refused:
+        return str(refused)
 
 
 def uncoupled(

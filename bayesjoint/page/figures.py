@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import xarray as xr
+
 from bayesjoint import plots
 from bayesjoint.page.contents import Contents, uncoupled
 from bayesjoint.plots._style import words
@@ -48,6 +50,7 @@ def sections(page: Contents) -> list[Section]:
         Section("Fit", list(_fit(page))),
         Section("What the data can tell", list(_reach(page))),
         Section("Which data set said it", list(_origin(page))),
+        Section("Do they contradict each other", list(_contradiction(page))),
         Section("Do the fields share structure", list(_structure(page))),
         Section("Can the draws be trusted", list(_chains(page))),
     ]
@@ -103,6 +106,15 @@ def _fit(page: Contents) -> Iterator[Picture]:
         "observed; a dot in a shaded margin says that the data show more (left) or less (right) of "
         "it than the model allows.",
     )
+    if page.leave_one_out is not None:
+        yield _picture(
+            plots.plot_leave_one_out(page.leave_one_out),
+            "Each datum from all others",
+            "Left: how many data lie below a predicted probability, less that probability. Inside "
+            "the grey band predictions are as sharp as they claim; a slope up, down and up again "
+            "says that intervals are too narrow, the reverse too wide. Right: data above the "
+            "dashed line move the estimate too far to be left out by weights alone.",
+        )
 
 
 def _reach(page: Contents) -> Iterator[Picture]:
@@ -181,6 +193,18 @@ def _origin(page: Contents) -> Iterator[Picture]:
             "average of the separate models would give. Right: misfit plus distance from the "
             "prior; a large step says that the data sets pull in different directions. Below: the "
             "models themselves.",
+        )
+
+
+def _contradiction(page: Contents) -> Iterator[Picture]:
+    if isinstance(page.tension, xr.Dataset):
+        yield _picture(
+            plots.plot_tension(page.tension),
+            "Tension",
+            "Above: how much better all data sets are explained together than apart; in grey what "
+            "consistent data sets would show. A line far to the left says that no one model "
+            "explains them all. Below: the parameters they share, by each data set alone (open) "
+            "and jointly (filled), and by how many sd of the difference two data sets are apart.",
         )
 
 

@@ -11,6 +11,7 @@ from bayesjoint.page.numbers import grouped, listed
 from bayesjoint.plots._fields import one_point
 from bayesjoint.plots._style import words
 from bayesjoint.reports import _read
+from bayesjoint.reports.leave_one_out import NOT_UNIFORM
 from bayesjoint.reports.predictive import QUANTITIES
 
 SURPRISING = 3.0  # standard deviations of the misfit that make errors too small or too large
@@ -37,6 +38,10 @@ def fit_of(page: Contents) -> list[tuple[str, str]]:
     answers = [_fit(name, page) for name in page.modalities]
     if page.predictive is not None:
         answers += _shared(page.predictive)
+    if page.leave_one_out is not None:
+        told = zip(page.leave_one_out["p_value"].values, page.leave_one_out.attrs["words"],
+                   strict=True)  # fmt: skip
+        answers += [headed(text, page) for p_value, text in told if p_value < NOT_UNIFORM]
     if page.compromise is not None:
         answers += [_given_up(name, page.compromise) for name in page.compromise["modality"].values]
         fusion = page.compromise.attrs["words"][-1]

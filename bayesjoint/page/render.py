@@ -38,7 +38,7 @@ def report(
     title : str, optional
         Default: names of the modalities.
     separate : mapping of modality to xarray.DataTree, optional
-        Fits of each modality by itself, for the compromise.
+        Fits of each modality by itself, for compromise and tension.
 
     Returns
     -------

@@ -38,6 +38,7 @@ def findings(page: Contents) -> list[Finding]:
         Finding("What is not?", unknown(page)),
         Finding("Which data set said it?", sources(page)),
         Finding("Does one drown another?", weights(page)),
+        Finding("Do they contradict each other?", contradiction(page)),
         Finding("Do the fields share structure?", structure(page)),
         Finding("Do the data fit?", fit_of(page)),
         Finding("Can the numbers be trusted?", [convergence(page)] if page.sampled else []),
@@ -211,6 +212,15 @@ def weights(page: Contents) -> list[tuple[str, str]]:
     elsewhere = ("The residuals of ", "Unknowns are scaled ")
     told = page.balance.attrs["words"]
     return [headed(text, page) for text in told if not text.startswith(elsewhere)]
+
+
+def contradiction(page: Contents) -> list[tuple[str, str]]:
+    """Say whether one model explains all data sets."""
+    if page.tension is None:
+        return []
+    if isinstance(page.tension, str):
+        return [("not told by these fits", page.tension)]
+    return [headed(text, page) for text in page.tension.attrs["words"]]
 
 
 def structure(page: Contents) -> list[tuple[str, str]]:

@@ -6,25 +6,31 @@ from bayesjoint.plots.chains import plot_diagnostics
 from bayesjoint.plots.checks import plot_predictive_check
 from bayesjoint.plots.compromise import plot_compromise
 from bayesjoint.plots.coupling import plot_coupling_sweep
+from bayesjoint.plots.data_worth import plot_data_worth
 from bayesjoint.plots.fit import plot_fit
 from bayesjoint.plots.information import plot_information, plot_leakage, plot_spectrum
+from bayesjoint.plots.leave_one_out import plot_leave_one_out
 from bayesjoint.plots.parameters import plot_identifiability
 from bayesjoint.plots.posterior import plot_posterior
 from bayesjoint.plots.resolution import plot_point_spread, plot_resolution
+from bayesjoint.plots.tension import plot_tension
 
 __all__ = [
     "plot_alignment",
     "plot_balance",
     "plot_compromise",
     "plot_coupling_sweep",
+    "plot_data_worth",
     "plot_diagnostics",
     "plot_fit",
     "plot_identifiability",
     "plot_information",
     "plot_leakage",
+    "plot_leave_one_out",
     "plot_point_spread",
     "plot_posterior",
     "plot_predictive_check",
     "plot_resolution",
     "plot_spectrum",
+    "plot_tension",
 ]

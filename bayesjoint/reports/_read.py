@@ -18,6 +18,8 @@ CURES = {
     "posterior": "sample the problem with bj.sample(problem)",
     "posterior_predictive": "sample the problem with bj.sample(problem), which stores it",
     "prior": "sample the problem with bj.sample(problem), which stores it",
+    "log_likelihood": "sample the problem with bj.sample(problem), which stores it",
+    "predictive_cdf": "sample the problem with bj.sample(problem), which stores it",
     "observed_data": "sample the problem with bj.sample(problem), which stores it",
 }
 

@@ -32,10 +32,11 @@ class Row:
 def rows(ds: xr.Dataset, largest: int | None = None) -> list[Row]:
     """List the rows of all latents and hyperparameters."""
     largest = LARGEST_LISTED if largest is None else largest
-    return [row for name in _read.unknowns(ds) for row in _rows_of(ds, name, largest)]
+    return [row for name in _read.unknowns(ds) for row in rows_of(ds, name, largest)]
 
 
-def _rows_of(ds: xr.Dataset, latent: str, largest: int) -> list[Row]:
+def rows_of(ds: xr.Dataset, latent: str, largest: int) -> list[Row]:
+    """List the rows of one latent: its elements, or one of all where there are many."""
     cells = _read.cells_of(ds, latent)
     grid = _read.template(ds, latent)
     if grid.ndim == 0:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg
+import scipy.special
 import xarray as xr
 
 X = np.array([100.0, 200.0, 300.0, 400.0])
@@ -62,6 +63,16 @@ def example_tree(
                 [_physical(posterior), *(_response(k, matrices[k], posterior) for k in modalities)]
             ),
             "posterior_predictive": _predictive(matrices, modalities, posterior, random),
+            "log_likelihood_joint": xr.Dataset(
+                {
+                    name: (
+                        ("chain", "draw"),
+                        _log_likelihood({k: matrices[k] for k in kept}, data, posterior),
+                    )
+                    for name, kept in {**{k: [k] for k in modalities}, "joint": modalities}.items()
+                }
+            ),
+            **_pointwise(matrices, modalities, data, posterior),
             "prior": _physical(random.standard_normal(posterior.shape)),
             "observed_data": xr.Dataset({k: (_dim(k), data[k]) for k in modalities}),
             "constant_data": xr.Dataset(
@@ -176,6 +187,25 @@ def _predictive(
     )
 
 
+def _pointwise(
+    matrices: dict[str, np.ndarray],
+    modalities: Sequence[str],
+    data: dict[str, np.ndarray],
+    white: np.ndarray,
+) -> dict[str, xr.Dataset]:
+    """Return log-density and distribution function of each datum, for leave-one-out."""
+    gaps = {k: data[k] - white @ matrices[k].T for k in modalities}
+    dims = {k: ("chain", "draw", _dim(k)) for k in modalities}
+    return {
+        "log_likelihood": xr.Dataset(
+            {k: (dims[k], -0.5 * (gap**2 + np.log(2.0 * np.pi))) for k, gap in gaps.items()}
+        ),
+        "predictive_cdf": xr.Dataset(
+            {k: (dims[k], scipy.special.ndtr(gap)) for k, gap in gaps.items()}
+        ),
+    }
+
+
 def _gain_in_nats(matrices: list[np.ndarray]) -> float:
     size = sum(SIZES.values())
     return 0.5 * np.linalg.slogdet(np.eye(size) + sum(m.T @ m for m in matrices))[1]
@@ -202,8 +232,12 @@ def _linearization(
             prior_norm=("latent", [float((best[labels == name] ** 2).sum()) for name in SIZES]),
             prior_distance=float(best @ best),
             data_importance=("datum", hat.diagonal()),
+            data_rows=(("datum", "leading_mode"), stacked @ vectors),
+            data_precision=("datum", np.ones(len(stacked))),
             white_point=("unknown", best),
             log_posterior=_log_posterior(matrices, data, best),
+            log_likelihood=_log_likelihood(matrices, data, best),
+            log_likelihood_slope=("mode", best @ vectors),  # the prior pulls as much at the best
             **_of_modalities(matrices, data, best, vectors),
         )
         .assign_coords(
@@ -255,12 +289,22 @@ def _stacked(matrices: list[np.ndarray]) -> np.ndarray:
     return np.stack([np.pad(m, ((0, height - len(m)), (0, 0))) for m in matrices])
 
 
+def _log_likelihood(
+    matrices: dict[str, np.ndarray], data: dict[str, np.ndarray], white: np.ndarray
+) -> Any:
+    """Return the log-likelihood of white points (..., unknown)."""
+    parts = [
+        -0.5 * ((data[k] - white @ m.T) ** 2 + np.log(2.0 * np.pi)).sum(axis=-1)
+        for k, m in matrices.items()
+    ]
+    return sum(parts[1:], start=parts[0])
+
+
 def _log_posterior(
     matrices: dict[str, np.ndarray], data: dict[str, np.ndarray], best: np.ndarray
 ) -> float:
-    misfit = sum(((data[k] - m @ best) ** 2).sum() for k, m in matrices.items())
-    size = best.size + sum(len(m) for m in matrices.values())
-    return float(-0.5 * (misfit + best @ best) - 0.5 * size * np.log(2.0 * np.pi))
+    prior = -0.5 * (best**2 + np.log(2.0 * np.pi)).sum()
+    return float(_log_likelihood(matrices, data, best) + prior)
 
 
 def _attrs(names: list[str]) -> dict[str, object]:

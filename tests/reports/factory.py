@@ -57,6 +57,12 @@ class Dense:
     def r_physical(self) -> np.ndarray:
         return self.scale @ self.r_white @ np.linalg.inv(self.scale)
 
+    def gradient(self, point: np.ndarray) -> np.ndarray:
+        """Of the log-likelihood."""
+        return sum(
+            ((self.data[k] - j @ point) @ j for k, j in self.jacobian.items()), np.zeros(self.size)
+        )
+
     def at(self, latent: str) -> np.ndarray:
         return np.flatnonzero(self.labels == latent)
 
@@ -82,6 +88,15 @@ def make(seed: int = 0, coupled: bool = False, strength: float = 0.7) -> Dense:
     truth = random.standard_normal(size)
     data = {k: j @ truth + random.standard_normal(len(j)) for k, j in jacobian.items()}
     return Dense(jacobian, gamma, scale, data)
+
+
+def log_likelihood(dense: Dense, white: np.ndarray, *names: str) -> np.ndarray:
+    """Of white points (..., unknown), all data or those of some modalities."""
+    return sum(
+        -0.5 * ((dense.data[k] - white @ j.T) ** 2 + np.log(2 * np.pi)).sum(axis=-1)
+        for k, j in dense.jacobian.items()
+        if not names or k in names
+    )
 
 
 def linearization(dense: Dense, point: np.ndarray | None = None, **attrs) -> xr.Dataset:
@@ -115,6 +130,8 @@ def linearization(dense: Dense, point: np.ndarray | None = None, **attrs) -> xr.
                 for k in names
             ],
         ),
+        data_rows=(("datum", "leading_mode"), np.concatenate([*dense.jacobian.values()]) @ vectors),
+        data_precision=("datum", np.ones(sum(map(len, dense.jacobian.values())))),
         eig_alone=("modality", [dense.gain(k) for k in names]),
         eig_without=("modality", [dense.gain(*rest[k]) for k in names]),
         chi2=(
@@ -126,10 +143,13 @@ def linearization(dense: Dense, point: np.ndarray | None = None, **attrs) -> xr.
         prior_distance=point @ dense.metric @ point,
         white_point=("unknown", point),
         log_posterior=0.0,
+        log_likelihood=log_likelihood(dense, point),
+        log_likelihood_slope=("mode", dense.gradient(point) @ vectors),
     )
     ds = ds.assign_coords(
         latent_of_unknown=("unknown", dense.labels),
         latent_of_cell=("cell", dense.labels),
+        modality_of_datum=("datum", np.repeat(names, [len(dense.jacobian[k]) for k in names])),
         modality=names,
         latent=list(SIZES),
     )
@@ -179,10 +199,15 @@ def tree(dense: Dense, draws: int = 400, seed: int = 1, **attrs) -> xr.DataTree:
     responses = {f"{k}_response": (dims[k], mean) for k, mean in means.items()}
     noise = {f"{k}_noise_sd": ((DIMS[k],), np.ones_like(v)) for k, v in dense.data.items()}
     diverging = np.zeros(shape, dtype=bool)
+    densities = {k: log_likelihood(dense, posterior, k) for k in dense.jacobian}
+    densities["joint"] = log_likelihood(dense, posterior)
     groups = {
         "posterior": physical(dense, posterior).assign(responses),
         "sample_stats": xr.Dataset({"diverging": (("chain", "draw"), diverging)}),
         "posterior_predictive": xr.Dataset({k: (dims[k], v) for k, v in fresh.items()}),
+        "log_likelihood_joint": xr.Dataset(
+            {k: (("chain", "draw"), values) for k, values in densities.items()}
+        ),
         "prior": physical(dense, prior),
         "observed_data": xr.Dataset(observed),
         "constant_data": xr.Dataset(noise),

@@ -9,6 +9,8 @@ import xarray as xr
 
 from bayesjoint.page import report
 from bayesjoint.page.contents import contents_of
+from bayesjoint.page.figures import _contradiction
+from bayesjoint.page.fitting import fit_of
 from bayesjoint.page.numbers import digits, with_sd
 from bayesjoint.page.words import structure
 from bayesjoint.reports import alignment
@@ -167,6 +169,21 @@ def test_compromise_has_its_place(tree, tmp_path):
     }
     text = text_of(report(tree, tmp_path / "page.html", separate=alone))
     assert "gravity by itself: χ² =" in text and "Compromise" in text
+    assert "Do they contradict each other?" in text and "no draws, while others have some" in text
+
+
+def test_tension_and_leave_one_out_have_their_place(tmp_path, words_only):
+    from bayesjoint.reports.example import example_tree
+
+    alone = {name: example_tree([name]) for name in ("gravity", "arrivals")}
+    text = text_of(report(example_tree(), tmp_path / "page.html", separate=alone))
+    assert "gravity and arrivals agree" in text and "ln S = " in text
+    page = contents_of(example_tree(), alone)
+    assert [picture.title for picture in _contradiction(page)] == ["Tension"]
+    torn = page.leave_one_out.assign(p_value=page.leave_one_out["p_value"] * 0 + 1e-3)
+    torn.attrs["words"] = ["gravity: data are not where others predict them", "arrivals: fine"]
+    told = fit_of(replace(page, leave_one_out=torn))
+    assert ("gravity", "data are not where others predict them") in told
 
 
 def test_balance_and_alignment_have_their_place(tmp_path, words_only):

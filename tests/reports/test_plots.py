@@ -113,6 +113,39 @@ def test_alignment_is_drawn_in_every_dimension(dims):
     assert any("not defined" in text for text in texts) == (len(dims) == 1)
 
 
+@pytest.mark.filterwarnings("error")
+def test_tension_is_drawn_with_and_without_simulated_data():
+    from tests.reports.test_tension import alone, null_of
+
+    joint = factory.make()
+    trees = {k: factory.preview(dense) for k, dense in alone(joint).items()}
+    texts = drawn(plots.plot_tension(factory.preview(joint), trees))
+    assert "consistent data (chi-squared)" in texts and "depth to top" in texts
+    texts = drawn(plots.plot_tension(factory.preview(joint), trees, null_of(joint)))
+    assert "simulated consistent data" in texts
+
+
+@pytest.mark.filterwarnings("error")
+def test_leave_one_out_is_drawn():
+    from bayesjoint.reports.example import example_tree
+
+    texts = drawn(plots.plot_leave_one_out(example_tree()))
+    assert any(text.startswith("arrivals: p = ") for text in texts)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dims", [{}, {"borehole": 5}, {"east": 3, "north": 4}])
+def test_data_worth_is_drawn(only_linear, dims):
+    random = np.random.default_rng(1)
+    seen = xr.DataArray(random.normal(size=tuple(dims.values())), dims=tuple(dims))
+    settings = {"candidates": {"depth_to_top": seen}, "candidate_sd": 3.0} if dims else {}
+    texts = drawn(plots.plot_data_worth(only_linear, "depth_to_top", **settings))
+    assert "Sd of depth to top" in texts
+    assert ("Each candidate: share of the variance" in texts) == bool(dims)
+    with pytest.raises(ValueError, match="name the prediction"):
+        plots.plot_data_worth(only_linear)
+
+
 def test_figures_belong_to_the_caller(tree):
     import matplotlib.pyplot as plt
 

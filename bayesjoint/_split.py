@@ -1,0 +1,37 @@
+"""The split problem: a copy of shared latents for each modality, all errors kept as they are."""
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bayesjoint.problem import JointProblem
+
+
+def split(problem: "JointProblem") -> "JointProblem":
+    """Return the problem in which no two modalities share a latent; see `JointProblem.split`."""
+    separate = problem.separate()
+    copies = copies_of({name: list(alone.latent) for name, alone in separate.items()})
+    latents, couplings, modalities = [], [], []
+    for name, alone in separate.items():
+        names = copies[name]
+        latents += [_named(latent, names.get(latent.name)) for latent in alone.latents]
+        couplings += [coupling.renamed(names) for coupling in alone.couplings]
+        modality = problem.modality[name]
+        modalities.append(
+            replace(modality, forward=modality.forward.renamed(names)) if names else modality
+        )
+    return problem.replace(latents=latents, modalities=modalities, couplings=couplings)
+
+
+def copies_of(reached: dict[str, list[str]]) -> dict[str, dict[str, str]]:
+    """Return the name of each modality's copy of every latent that others reach too."""
+    count = Counter(latent for latents in reached.values() for latent in latents)
+    return {
+        modality: {latent: f"{latent}__{modality}" for latent in latents if count[latent] > 1}
+        for modality, latents in reached.items()
+    }
+
+
+def _named(latent, name: str | None):
+    return latent if name is None else replace(latent, name=name)

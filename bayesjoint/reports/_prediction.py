@@ -1,0 +1,177 @@
+"""A number that the latents determine: a sum of weights times their cells, and its variance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayesjoint.reports import _read
+
+DRAWS_NEEDED = (
+    "its variance needs the whole prior, which is not stored above 2,000 unknowns, or draws: "
+    "sample the problem with bj.sample, or predict a single cell"
+)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Weights on all cells.
+
+    Attributes
+    ----------
+    along : ndarray, shape (mode,)
+        Change of the prediction along each direction of the linearization.
+    """
+
+    name: str
+    units: str
+    weights: dict[str, np.ndarray]  # latent -> one weight a cell
+    ds: xr.Dataset
+    along: np.ndarray
+
+    def variance(self, dt: xr.DataTree) -> float:
+        """Return the posterior variance."""
+        share = _read.shrinkage(self.ds).values
+        if complete(self.ds):
+            return float(np.sum(self.along**2 * (1.0 - share)))
+        if self._cell is not None:
+            return self.prior_variance(dt) - float(np.sum(self.along**2 * share))
+        return float(np.var(of_draws(dt, "posterior", self.weights)))
+
+    def prior_variance(self, dt: xr.DataTree) -> float:
+        """Return the variance under the coupled prior."""
+        if complete(self.ds):
+            return float(np.sum(self.along**2))
+        if self._cell is not None:
+            cell, weight = self._cell
+            return float((weight * self.ds["prior_sd"].values[cell]) ** 2)
+        return float(np.var(of_draws(dt, "prior", self.weights)))
+
+    @property
+    def _cell(self) -> tuple[int, float] | None:
+        """The only cell with a weight, and that weight."""
+        flat = on_cells(self.ds, self.weights)
+        chosen = np.flatnonzero(flat)
+        return (int(chosen[0]), float(flat[chosen[0]])) if chosen.size == 1 else None
+
+
+def complete(ds: xr.Dataset) -> bool:
+    """Tell whether all directions are stored, and with them the covariance of the prior."""
+    return ds.sizes["mode"] == ds.sizes["unknown"]
+
+
+def functional(ds: xr.Dataset, given: str | xr.DataArray | Mapping[str, Any]) -> Prediction:
+    """Return the prediction that a user names or gives weights of."""
+    if isinstance(given, str):
+        _require_latent(ds, given)
+        if _read.template(ds, given).ndim:
+            raise ValueError(
+                f"'{given}' is a field; give weights on its dims "
+                f"{_read.own_dims(ds, given)}, as in xr.zeros_like({given}) with ones where asked"
+            )
+        given = {given: 1.0}
+    elif isinstance(given, xr.DataArray):
+        if given.name is None:
+            raise ValueError("the weights have no name; name the array after its latent")
+        given = {str(given.name): given}
+    weights = {name: _weights(ds, name, values)[0] for name, values in given.items()}
+    along = ds["physical_vectors"].values.T @ on_cells(ds, weights)
+    single = next(iter(weights)) if len(weights) == 1 else ""
+    scalar = bool(single) and not _read.template(ds, single).ndim
+    units = _read.units(ds, single) if scalar else ""
+    name = single if scalar else f"the sum over {' and '.join(weights)}"
+    return Prediction(name, units, weights, ds, along)
+
+
+def responses(
+    dt: xr.DataTree, ds: xr.Dataset, target: Prediction, given: Mapping[str, Any]
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return covariance with the prediction, and variance, of candidates on their further dims."""
+    laid = {name: _weights(ds, name, values) for name, values in given.items()}
+    parts = {name: flat.reshape(flat.shape[0], -1) for name, (flat, _) in laid.items()}
+    _, template = max(laid.values(), key=lambda pair: pair[1].ndim)
+    for name, (_, own) in laid.items():
+        if own.dims != template.dims or own.shape != template.shape:
+            raise ValueError(
+                f"candidates of '{name}' lie on {own.dims} {own.shape}, of others on "
+                f"{template.dims} {template.shape}; give all the same dims"
+            )
+    if complete(ds):
+        share = 1.0 - _read.shrinkage(ds).values
+        along = ds["physical_vectors"].values.T @ on_cells(ds, parts)  # (mode, candidate)
+        crossed, spread = (target.along * share) @ along, share @ along**2
+    else:
+        values = of_draws(dt, "posterior", target.weights)
+        seen = of_draws(dt, "posterior", parts)
+        centred = seen - seen.mean(axis=0)
+        crossed = (values - values.mean()) @ centred / (len(values) - 1)
+        spread = centred.var(axis=0, ddof=1)
+    return tuple(template.copy(data=v.reshape(template.shape)) for v in (crossed, spread))  # type: ignore[return-value]
+
+
+def on_cells(ds: xr.Dataset, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return weights of all cells, zero where none are given; further axes behind."""
+    first = next(iter(weights.values()))
+    flat = np.zeros((ds.sizes["cell"], *first.shape[1:]))
+    for name, values in weights.items():
+        flat[_read.cells_of(ds, name)] = values
+    return flat
+
+
+def of_draws(dt: xr.DataTree, group: str, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the prediction of every draw (draw, ...) of a group."""
+    if not _read.has_groups(dt, group):
+        raise ValueError(DRAWS_NEEDED)
+    draws, ds = dt[group].to_dataset(), _read.linearization(dt)
+    total: Any = 0.0
+    for name, values in weights.items():
+        array = draws[name].transpose("chain", "draw", *_read.own_dims(ds, name)).values
+        total = total + array.reshape(array.shape[0] * array.shape[1], -1) @ values
+    return total
+
+
+def _require_latent(ds: xr.Dataset, name: str) -> None:
+    if name not in _read.latents(ds):
+        raise ValueError(
+            f"there is no latent '{name}'; this problem has {', '.join(_read.latents(ds))}"
+        )
+
+
+def _weights(ds: xr.Dataset, name: str, values: Any) -> tuple[np.ndarray, xr.DataArray]:
+    """Return weights (cell, further axes), and an array on the further dims."""
+    _require_latent(ds, name)
+    own = _read.template(ds, name)
+    if not isinstance(values, xr.DataArray):
+        if np.shape(values) != own.shape:
+            raise ValueError(
+                f"weights of '{name}' have shape {np.shape(values)}, it has {own.shape} "
+                f"{own.dims}; more than that needs a DataArray with named dims"
+            )
+        values = xr.DataArray(np.asarray(values, dtype=float), own.coords, own.dims)
+    missing = [dim for dim in own.dims if dim not in values.dims]
+    if missing:
+        raise ValueError(f"weights of '{name}' lack the dims {missing}; it lies on {own.dims}")
+    further = [dim for dim in values.dims if dim not in own.dims]
+    _require_same_places(name, own, values)
+    flat = values.transpose(*own.dims, *further).values.astype(float)
+    if not np.all(np.isfinite(flat)):
+        raise ValueError(f"weights of '{name}' are not finite")
+    template = values.isel(dict.fromkeys(own.dims, 0), drop=True).transpose(*further)
+    return flat.reshape(own.size, *template.shape), template
+
+
+def _require_same_places(name: str, own: xr.DataArray, values: xr.DataArray) -> None:
+    for dim in own.dims:
+        if values.sizes[dim] != own.sizes[dim] or (
+            dim in values.coords
+            and dim in own.coords
+            and not np.array_equal(values[dim].values, own[dim].values)
+        ):
+            raise ValueError(
+                f"weights of '{name}' have other coordinates {dim!r} than the latent; interpolate "
+                "them to its cells"
+            )

@@ -1,0 +1,80 @@
+"""Tension in words: whether modalities agree, and about what they do not."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+CONTRADICT, STRAINED = 3.0, 2.0  # sigma
+APART = 2.0  # sd of the difference from which a parameter is named
+MOST = 3  # parameters that are named
+
+
+def tension_words(report: xr.Dataset) -> list[str]:
+    """Return sentences about tension."""
+    return [_verdict(report), *_parameters(report), *_caveats(report)]
+
+
+def _verdict(report: xr.Dataset) -> str:
+    names = [str(name).replace("_", " ") for name in report.attrs["modalities"]]
+    who = f"{', '.join(names[:-1])} and {names[-1]}"
+    numbers = f"ln S = {_with_error(report, 'ln_suspiciousness')} in d = {_with_error(report, 'd')}"
+    sigma, p_value = float(report["sigma"]), float(report["p_value"])
+    if not np.isfinite(sigma):
+        return f"Whether {who} agree is not told by their likelihoods: {report.attrs['reason']}."
+    if sigma >= CONTRADICT:
+        more = "more than " if p_value <= report.attrs["p_value_smallest"] else ""
+        return f"{who} contradict each other at {more}{sigma:.1f} sigma: {numbers} dimensions."
+    if sigma >= STRAINED:
+        return (
+            f"{who} pull apart at {sigma:.1f} sigma: {numbers} dimensions, as one in "
+            f"{1.0 / p_value:.0f} consistent data sets would."
+        )
+    return f"{who} agree: {numbers} dimensions, p = {p_value:.2g}."
+
+
+def _with_error(report: xr.Dataset, name: str) -> str:
+    value, error = float(report[name]), float(report[f"{name}_mcse"])
+    text = f"{value:.1f}".replace("-", "−")
+    return f"{text} ± {error:.1g}" if error else text
+
+
+def _parameters(report: xr.Dataset) -> list[str]:
+    """Name the parameters on which two modalities differ most, each once."""
+    gaps = abs(report["difference"]).fillna(0.0)
+    largest = gaps.max(["modality", "modality_other"])
+    order = [j for j in np.argsort(-largest.values) if largest.values[j] > APART][:MOST]
+    return [_parameter(report.isel(parameter=j), gaps.isel(parameter=j)) for j in order]
+
+
+def _parameter(one: xr.Dataset, gaps: xr.DataArray) -> str:
+    place = np.unravel_index(int(np.argmax(gaps.values)), gaps.shape)
+    first, second = sorted(map(int, place))
+    units = str(one["units"].values)
+    said = [_said(one.isel(modality=i), units) for i in (first, second)]
+    label = str(one["parameter"].values).replace("_", " ")
+    return (
+        f"{label}: {said[0]}, {said[1]}: {float(gaps.values[first, second]):.1f} sd of the "
+        "difference apart."
+    )
+
+
+def _said(one: xr.Dataset, units: str) -> str:
+    name = str(one["modality"].values).replace("_", " ")
+    text = f"{name} says {float(one['value']):.4g} ± {float(one['sd']):.2g}"
+    return f"{text} {units}".rstrip() if units != "1" else text
+
+
+def _caveats(report: xr.Dataset) -> list[str]:
+    found = []
+    if report.attrs["p_value_of"] == "chi-squared" and report.attrs["prior_informs"]:
+        found.append(
+            f"Prior and data decide together on {100 * report.attrs['prior_share']:.0f} % of what "
+            "the fits apart know, so that the p-value is approximate; null=bj.tension_null(problem)"
+            " gives that of simulated data."
+        )
+    if not report.attrs["null_exact"]:
+        found.append("The simulated data are those of the problem linearised at its best fit.")
+    if float(report["d"]) > 0 and float(report["d_mcse"]) > 0.25 * float(report["d"]):
+        found.append("d is known poorly; more draws would tell.")
+    return found
