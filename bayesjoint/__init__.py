@@ -56,6 +56,7 @@ _HOMES = {
         "plot_coupling_sweep",
         "plot_data_worth",
         "plot_diagnostics",
+        "plot_discrepancy",
         "plot_fit",
         "plot_identifiability",
         "plot_information",
