@@ -1,5 +1,6 @@
 """Data left out group by group, predicted from all others without sampling again."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,13 @@ PREDICTED_DRAWS = 4_000
 def leave_out(
     problem: JointProblem,
     posterior: xr.DataTree,
-    modality: str,
+    modality: str | Sequence[str],
     dim: str,
     *,
     draws: int = 400,
     random_seed: int | None = None,
 ) -> xr.Dataset:
-    """Return what all other data predict for each group of data of one modality.
+    """Return what all other data predict for each group of data of one modality, or of several.
 
     Where errors are correlated, a datum is known from its neighbours: leave out together what
     belongs together, such as all components of a station.
@@ -32,8 +33,10 @@ def leave_out(
     problem : JointProblem
     posterior : DataTree
         From `sample`, of this problem.
-    modality, dim : str
-        The data at one index of this dim of the modality are left out together, in turn.
+    modality : str or sequence of str
+        Several have data of the same dims and shape.
+    dim : str
+        The data at one index of this dim of all these modalities are left out together, in turn.
     draws : int
         Draws of the posterior that are used, evenly spaced.
     random_seed : int, optional
@@ -43,14 +46,16 @@ def leave_out(
     -------
     Dataset
         ``predicted`` (sample, dims of the data): draws of the left-out data given all others,
-        discrepancy and noise included; ``measured``; and on ``dim``: ``log_density`` of the
+        discrepancy and noise included; ``measured``, both with the dim ``modality`` in front where
+        several are named; and on ``dim``: ``log_density`` of the
         measured group in that prediction, and ``pareto_k``: where it is above 0.7, the group moves
         the posterior too far for this, sample without it.
 
     Raises
     ------
     ValueError
-        When there is no such modality or dim, or the noise of a modality is not Gaussian.
+        When there is no such modality or dim, several differ in shape or power, or the noise of a
+        modality is not Gaussian.
 
     Notes
     -----
@@ -80,28 +85,29 @@ def leave_out(
     >>> left_out["predicted"].dims
     ('sample', 'gauge')
     """
-    groups = _groups(problem, modality, dim)
+    names = [modality] if isinstance(modality, str) else list(modality)
+    measured = _measured(problem, names, dim)
     functions = ModelFunctions(problem)
+    groups = _groups(functions, names, dim)
     with threads_for(functions.size + functions.rank):
         points = LatentSpace(functions).points_of_draws(posterior["posterior"].to_dataset(), draws)
-        found = [given_the_rest(functions, point, modality, groups) for point in points]
+        found = [given_the_rest(functions, point, groups) for point in points]
     gap, covariance = (np.stack(part, axis=1) for part in zip(*found, strict=True))
-    rng, power = np.random.default_rng(random_seed), problem.modality[modality].power
+    rng, power = np.random.default_rng(random_seed), problem.modality[names[0]].power
     parts = [_predict(*group, power, rng) for group in zip(gap, covariance, strict=True)]
-    return _labelled(problem.modality[modality].data, dim, groups, parts)
+    return _labelled(measured if len(names) > 1 else measured.isel(modality=0, drop=True), dim, parts)
 
 
 def given_the_rest(
-    functions: ModelFunctions, point: np.ndarray, modality: str, groups: np.ndarray
+    functions: ModelFunctions, point: np.ndarray, groups: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return measured minus expected (group, member) and covariance of groups given all others.
 
-    ``groups`` (group, member) are indices into the ravelled data of the modality.
+    ``groups`` (group, member) are indices into the stacked data of all modalities.
     """
     size, count = functions.data.size, groups.size
     columns = np.zeros((size, count + 1))
-    members = functions.data_slices[modality].start + groups
-    columns[members.ravel(), np.arange(count)] = 1.0
+    columns[groups.ravel(), np.arange(count)] = 1.0
     columns[:, -1] = functions.data - functions.outputs(point)[:size]
     columns = functions.rotate(columns)
     solved = columns[:, :count].T @ functions.errors(point).solve(columns)
@@ -129,31 +135,51 @@ def _predict(gap: np.ndarray, covariance: np.ndarray, power: float, rng: Any):
     return draws, np.log(np.sum(weights * np.exp(density))), float(pareto_k)
 
 
-def _groups(problem: JointProblem, modality: str, dim: str) -> np.ndarray:
-    """Return indices of the ravelled data, shape (group, member)."""
-    if modality not in problem.modality:
-        raise ValueError(f"leave_out: no modality {modality!r}; there are {list(problem.modality)}")
-    data = problem.modality[modality].data
-    if dim not in data.dims:
-        raise ValueError(f"leave_out: modality {modality!r} has no dim {dim!r}, but {data.dims}")
+def _measured(problem: JointProblem, names: Sequence[str], dim: str) -> xr.DataArray:
+    """Return the data of the modalities along a dim ``modality``, after checking them."""
+    for name in names:
+        if name not in problem.modality:
+            raise ValueError(f"leave_out: no modality {name!r}; there are {list(problem.modality)}")
+        if dim not in problem.modality[name].data.dims:
+            found = problem.modality[name].data.dims
+            raise ValueError(f"leave_out: modality {name!r} has no dim {dim!r}, but {found}")
     for other in problem.modalities:
         if not other.noise.gaussian and other.noise.correlation_factor is None:
             raise ValueError(
                 f"leave_out: the noise of modality {other.name!r} is not Gaussian; sample without "
                 "each group instead"
             )
-    index = np.arange(data.size).reshape(data.shape)
-    return np.moveaxis(index, data.dims.index(dim), 0).reshape(data.sizes[dim], -1)
+    chosen = [problem.modality[name] for name in names]
+    alike = {(m.data.dims, m.data.shape, m.power) for m in chosen}
+    if len(alike) > 1:
+        raise ValueError(f"leave_out: {', '.join(names)} differ in dims, shape or power: {alike}")
+    values = np.stack([m.data.values for m in chosen])
+    shared = {k: c for k, c in chosen[0].data.coords.items() if len(names) == 1 or k == dim}
+    attrs = chosen[0].data.attrs
+    coords = {"modality": list(names), **shared}
+    return xr.DataArray(values, coords, ("modality", *chosen[0].data.dims), attrs=attrs)
 
 
-def _labelled(data: xr.DataArray, dim: str, groups: np.ndarray, parts: list) -> xr.Dataset:
+def _groups(functions: ModelFunctions, names: Sequence[str], dim: str) -> np.ndarray:
+    """Return indices of the stacked data, shape (group, member)."""
+    parts = []
+    for name in names:
+        data, where = functions.problem.modality[name].data, functions.data_slices[name]
+        index = np.arange(where.start, where.stop).reshape(data.shape)
+        parts.append(np.moveaxis(index, data.dims.index(dim), 0).reshape(data.sizes[dim], -1))
+    return np.concatenate(parts, axis=1)
+
+
+def _labelled(data: xr.DataArray, dim: str, parts: list) -> xr.Dataset:
+    """Return what is predicted on the dims of the data; parts are groups along the dim."""
     errors, log_density, pareto_k = zip(*parts, strict=True)
-    predicted = np.empty((PREDICTED_DRAWS, data.size))
-    for group, error in zip(groups, errors, strict=True):
-        predicted[:, group] = data.values.ravel()[group] + error
+    first = data.transpose(dim, ...)
+    shape = (PREDICTED_DRAWS, *first.shape)
+    error = xr.DataArray(np.stack(errors, axis=1).reshape(shape), dims=("sample", *first.dims))
+    predicted = (error + data).transpose("sample", *data.dims)
     return xr.Dataset(
         {
-            "predicted": (("sample", *data.dims), predicted.reshape(-1, *data.shape), data.attrs),
+            "predicted": predicted.assign_attrs(data.attrs),
             "measured": data,
             "log_density": (dim, list(log_density)),
             "pareto_k": (dim, list(pareto_k)),
