@@ -61,25 +61,8 @@ def _parameter(one: xr.Dataset, gaps: xr.DataArray) -> str:
 
 def _said(one: xr.Dataset, units: str) -> str:
     name = str(one["modality"].values).replace("_", " ")
-    value, sd = rounded(float(one["value"]), float(one["sd"]))
-    text = f"{name} says {value} ± {sd}".replace("-", "−")
+    text = f"{name} says {float(one['value']):.4g} ± {float(one['sd']):.2g}"
     return f"{text} {units}".rstrip() if units != "1" else text
-
-
-def rounded(value: float, sd: float) -> tuple[str, str]:
-    """Write a value to the second figure of its sd, and the sd to two figures.
-
-    Examples
-    --------
-    >>> rounded(4518829.4, 9.94)
-    ('4518829.4', '9.9')
-    >>> rounded(5437812.0, 84012.0)
-    ('5438000', '84000')
-    """
-    if not (np.isfinite(value) and np.isfinite(sd) and sd > 0):
-        return f"{value:.4g}", f"{sd:.2g}"
-    last = int(np.floor(np.log10(sd))) - 1  # power of ten of the last figure
-    return f"{round(value, -last):.12g}", f"{float(f'{sd:.2g}'):.12g}"
 
 
 def _caveats(report: xr.Dataset) -> list[str]:
