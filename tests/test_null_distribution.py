@@ -101,8 +101,7 @@ def test_unknown_scales_are_held_at_the_point_of_a_tree():
     tree = bj.linearize(problem)
     null = bj.tension_null(problem, tree, replicates=100, random_seed=1)
     assert null.attrs["exact"] == 0
-    searched = bj.tension_null(problem, replicates=100, random_seed=1)
-    np.testing.assert_allclose(searched["weights"], null["weights"], atol=1e-4)
+    assert null.sizes["component"] == 4  # directions that the copies can fit
 
 
 @pytest.mark.slow
@@ -112,6 +111,8 @@ def test_couplings_are_repeated_in_the_split_problem():
     problem = scattered(fields, 9, couplings=[bj.CrossGradient("a", "b", weight=3.0)])
     null = bj.tension_null(problem, agree(problem), replicates=100, random_seed=1)
     assert null.attrs["exact"] == 0
+    searched = bj.tension_null(problem, replicates=100, random_seed=1)
+    np.testing.assert_allclose(searched["weights"], null["weights"], atol=1e-4)
 
 
 def pair(**changes):

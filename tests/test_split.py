@@ -120,6 +120,23 @@ COUPLINGS = [
 
 
 @pytest.mark.parametrize("coupling", COUPLINGS, ids=lambda c: type(c).__name__)
+def test_a_coupling_of_other_names_is_the_same(coupling):
+    renamed = coupling.renamed({"a": "first", "b": "second"})
+    swapped = {"a": "first", "b": "second"}
+    assert renamed.latents == tuple(swapped[name] for name in coupling.latents)
+    assert renamed.name == coupling.name.replace("_a", "_first").replace("_b", "_second")
+    for setting in ("weight", "epsilon", "nu", "form", "correlation", "coefficients"):
+        assert getattr(renamed, setting, None) is getattr(coupling, setting, None)
+    if getattr(coupling, "scales", None):
+        assert dict(renamed.scales) == {swapped[k]: v for k, v in coupling.scales.items()}
+
+
+@pytest.mark.parametrize(
+    "coupling",
+    [pytest.param(c, marks=pytest.mark.slow) if i in (1, 2, 3, 4) else c
+     for i, c in enumerate(COUPLINGS)],
+    ids=lambda c: type(c).__name__,
+)  # fmt: skip
 @pytest.mark.filterwarnings("ignore:no modality reaches")
 def test_couplings_follow_each_modality_and_equal_those_of_the_separate_problems(coupling):
     problem = fields([coupling], {"first": "ab", "second": "abc"})

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+CUT = 4.0  # times the others, from which the bar of the prior is cut off
 CANDIDATE = "#6b7785"
 
 
@@ -95,12 +96,15 @@ def _sds(ax: Axes, report: xr.Dataset, colour: dict[str, str]) -> None:
         best = float(report["sd_with_candidate"].min())
         bars.append(("with the best candidate", best, CANDIDATE))
     labels, values, shades = zip(*bars, strict=True)
-    ax.barh(np.arange(len(bars)), values, color=shades, height=0.62)
+    reach = 1.25 * (max(values) if values[0] < CUT * max(values[1:]) else max(values[1:]))
+    ax.barh(np.arange(len(bars)), np.minimum(values, reach), color=shades, height=0.62)
     ax.axvline(float(report["sd"]), color=INK, lw=0.8, ls=":")
     for y, value in enumerate(values):
-        ax.text(value, y, f" {value:.3g}", va="center", fontsize=8, color=INK)
+        cut = value > reach
+        text, side = (f" {value:.3g} → ", "right") if cut else (f" {value:.3g}", "left")
+        ax.text(min(value, reach), y, text, va="center", ha=side, fontsize=8, color=INK)
     short_labels(ax, list(labels), axis="y")
-    ax.set(ylim=(len(bars) - 0.5, -0.5), xlim=(0, 1.2 * max(values)))
+    ax.set(ylim=(len(bars) - 0.5, -0.5), xlim=(0, reach))
     ax.set_title(f"Sd of {words(report.attrs['prediction'])}")
     ax.set_xlabel(with_units("sd", str(report["sd"].attrs["units"])))
     ax.tick_params(axis="y", length=0)

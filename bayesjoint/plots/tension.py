@@ -102,7 +102,8 @@ def _suspiciousness(ax: Axes, report: xr.Dataset, null: xr.Dataset | None) -> No
     sigma = float(report["sigma"])
     colour = WORST if sigma >= 3.0 else INK
     ax.axvspan(value - 2 * error, value + 2 * error, ymax=0.8, color=colour, alpha=0.15, lw=0)
-    told = f", {sigma:.1f} sigma" if np.isfinite(sigma) else ""
+    least = "> " if float(report["p_value"]) <= report.attrs["p_value_smallest"] else ""
+    told = f", {least}{sigma:.1f} sigma" if np.isfinite(sigma) else ""
     number = f"{value:.1f}".replace("-", "−")
     ax.axvline(value, ymax=0.8, color=colour, lw=1.6, label=f"data: ln S = {number}{told}")
     ax.axvline(0.0, ymax=0.8, color=MUTED, lw=0.8, ls=":")

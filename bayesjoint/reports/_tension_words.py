@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import xarray as xr
 
@@ -61,8 +63,17 @@ def _parameter(one: xr.Dataset, gaps: xr.DataArray) -> str:
 
 def _said(one: xr.Dataset, units: str) -> str:
     name = str(one["modality"].values).replace("_", " ")
-    text = f"{name} says {float(one['value']):.4g} ± {float(one['sd']):.2g}"
+    text = f"{name} says {_with_sd(float(one['value']), float(one['sd']))}"
     return f"{text} {units}".rstrip() if units != "1" else text
+
+
+def _with_sd(value: float, sd: float) -> str:
+    """Write a number to the second figure of its sd."""
+    places = 1 - math.floor(math.log10(sd)) if sd > 0 else 9
+    if not -6 <= places <= 6:  # too large or too small to be written out
+        return f"{value:.4g} ± {sd:.2g}"
+    shown = [f"{round(number, places):.{max(places, 0)}f}" for number in (value, sd)]
+    return " ± ".join(shown).replace("-", "−")
 
 
 def _caveats(report: xr.Dataset) -> list[str]:

@@ -172,7 +172,7 @@ def _words(report: xr.Dataset) -> list[str]:
     found = [f"{name}: sd {sd:.3g}{shown}, {float(report['sd_prior']):.3g} before the data."]
     for k in report["modality"].values:
         times = float(report["sd_without_modality"].sel(modality=k)) / sd
-        change = f"{times:.2g} times as large" if times >= 1.01 else "the same"
+        change = f"{times:.2g} times as large" if times >= 1.05 else "much the same"
         found.append(f"Without {str(k).replace('_', ' ')} it would be {change}.")
     if report.sizes["datum"]:
         best = report.isel(datum=int(np.argmax(report["worth_of_datum"].values)))

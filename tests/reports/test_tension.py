@@ -9,6 +9,7 @@ import xarray as xr
 
 import bayesjoint.reports as reports
 from bayesjoint._kernels.quadratic import suspiciousness_weights, weighted_chi_squares
+from bayesjoint.reports._tension_words import _with_sd
 from tests.reports import factory
 
 SEED = 4  # of all problems made here
@@ -204,6 +205,12 @@ def test_dimensions_that_are_not_positive_give_nan_and_the_reason():
     assert np.isnan(report["p_value"]) and np.isnan(report["sigma"])
     assert "is not positive" in report.attrs["reason"]
     assert "null=bj.tension_null(problem)" in report.attrs["words"][0]
+
+
+def test_numbers_end_where_their_sd_does():
+    assert _with_sd(425_512.3, 112.0) == "425510 ± 110"
+    assert _with_sd(-3.14159, 0.0123) == "−3.142 ± 0.012"
+    assert _with_sd(1.5e9, 2e8) == "1.5e+09 ± 2e+08"
 
 
 def test_faults():
