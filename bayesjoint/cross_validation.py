@@ -1,6 +1,6 @@
 """Data left out group by group, predicted from all others without sampling again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ def leave_out(
     *,
     draws: int = 400,
     random_seed: int | None = None,
+    refitted: Mapping[Any, xr.DataTree] | None = None,
 ) -> xr.Dataset:
     """Return what all other data predict for each group of data of one modality, or of several.
 
@@ -41,6 +42,9 @@ def leave_out(
         Draws of the posterior that are used, evenly spaced.
     random_seed : int, optional
         Makes the result repeatable.
+    refitted : mapping of label to DataTree, optional
+        Posteriors sampled without the group of that label along the dim, used in place of weights
+        where these fail.
 
     Returns
     -------
@@ -49,13 +53,13 @@ def leave_out(
         discrepancy and noise included; ``measured``, both with the dim ``modality`` in front where
         several are named; and on ``dim``: ``log_density`` of the
         measured group in that prediction, and ``pareto_k``: where it is above 0.7, the group moves
-        the posterior too far for this, sample without it.
+        the posterior too far for this, sample without it; NaN where refitted.
 
     Raises
     ------
     ValueError
-        When there is no such modality or dim, several differ in shape or power, or the noise of a
-        modality is not Gaussian.
+        When there is no such modality or dim, several differ in shape or power, a refitted label
+        is not along the dim, or the noise of a modality is not Gaussian.
 
     Notes
     -----
@@ -89,13 +93,25 @@ def leave_out(
     measured = _measured(problem, names, dim)
     functions = ModelFunctions(problem)
     groups = _groups(functions, names, dim)
+    again = _by_position(measured, dim, refitted or {})
     with threads_for(functions.size + functions.rank):
-        points = LatentSpace(functions).points_of_draws(posterior["posterior"].to_dataset(), draws)
-        found = [given_the_rest(functions, point, groups) for point in points]
-    gap, covariance = (np.stack(part, axis=1) for part in zip(*found, strict=True))
+        found = list(zip(*_gaps(functions, posterior, draws, groups), strict=True))
+        for i, tree in again.items():
+            found[i] = tuple(part[0] for part in _gaps(functions, tree, draws, groups[[i]]))
     rng, power = np.random.default_rng(random_seed), problem.modality[names[0]].power
-    parts = [_predict(*group, power, rng) for group in zip(gap, covariance, strict=True)]
+    powers = [None if i in again else power for i in range(len(groups))]
+    parts = [_predict(*group, power, rng) for group, power in zip(found, powers, strict=True)]
     return _labelled(measured if len(names) > 1 else measured.isel(modality=0, drop=True), dim, parts)
+
+
+def _gaps(
+    functions: ModelFunctions, tree: xr.DataTree, draws: int, groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return gap (group, draw, member) and covariance of groups given the rest, draw by draw."""
+    points = LatentSpace(functions).points_of_draws(tree["posterior"].to_dataset(), draws)
+    found = [given_the_rest(functions, point, groups) for point in points]
+    gap, covariance = (np.stack(part, axis=1) for part in zip(*found, strict=True))
+    return gap, covariance
 
 
 def given_the_rest(
@@ -117,15 +133,20 @@ def given_the_rest(
     return (covariance @ solved[within, -1][:, :, None])[:, :, 0], covariance
 
 
-def _predict(gap: np.ndarray, covariance: np.ndarray, power: float, rng: Any):
-    """Return draws of predicted minus measured, log-density of the measured, and Pareto's k."""
+def _predict(gap: np.ndarray, covariance: np.ndarray, power: float | None, rng: Any):
+    """Return draws of predicted minus measured, log-density of the measured, and Pareto's k.
+
+    Without a power, draws come from a posterior without the group: all weigh the same.
+    """
     from arviz_stats.base import array_stats
 
     root = np.linalg.cholesky(covariance)
     white = np.linalg.solve(root, gap[:, :, None])[:, :, 0]
     density = -0.5 * np.sum(white**2 + np.log(2 * np.pi), axis=1)
     density -= np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)
-    log_weights, pareto_k = array_stats.psislw(power * density)
+    log_weights, pareto_k = np.zeros(density.size), np.nan
+    if power is not None:
+        log_weights, pareto_k = array_stats.psislw(power * density)
     weights = np.exp(log_weights - np.max(log_weights))
     weights /= weights.sum()
     even = (np.arange(PREDICTED_DRAWS) + rng.random()) / PREDICTED_DRAWS
@@ -158,6 +179,15 @@ def _measured(problem: JointProblem, names: Sequence[str], dim: str) -> xr.DataA
     attrs = chosen[0].data.attrs
     coords = {"modality": list(names), **shared}
     return xr.DataArray(values, coords, ("modality", *chosen[0].data.dims), attrs=attrs)
+
+
+def _by_position(measured: xr.DataArray, dim: str, refitted: Mapping[Any, Any]) -> dict[int, Any]:
+    """Return the refits by position along the dim."""
+    labels = measured[dim].values.tolist()
+    unknown = [label for label in refitted if label not in labels]
+    if unknown:
+        raise ValueError(f"leave_out: no {dim} is labelled {unknown}; there are {labels}")
+    return {labels.index(label): tree for label, tree in refitted.items()}
 
 
 def _groups(functions: ModelFunctions, names: Sequence[str], dim: str) -> np.ndarray:

@@ -153,6 +153,26 @@ def test_the_result_is_labelled_as_the_data():
     xr.testing.assert_equal(left_out["measured"], case.problem.modality["gnss"].data)
 
 
+def test_a_refit_predicts_without_weights():
+    case = Case("discrepancy")
+    rest = np.setdiff1d(np.arange(SIZE), WITHIN[3])
+    mean, covariance = case.posterior(rest)
+    values = np.random.default_rng(2).multivariate_normal(mean, covariance, (1, 1_000))
+    alone = {n: (("chain", "draw"), values[..., i]) for i, n in enumerate("ab")}
+    refitted = {3: xr.DataTree.from_dict({"posterior": xr.Dataset(alone)})}
+    settings = {"draws": 1_000, "random_seed": 0, "refitted": refitted}
+    left_out = bj.leave_out(case.problem, case.draws(50), "gnss", "station", **settings)
+    assert np.flatnonzero(np.isnan(left_out["pareto_k"])).tolist() == [3]
+    expected, covariance = case.prediction(WITHIN[3])
+    draws, sd = left_out["predicted"].isel(station=3).values, np.sqrt(np.diag(covariance))
+    assert np.all(np.abs(draws.mean(axis=0) - expected) < 5 * sd / np.sqrt(1_000))
+    np.testing.assert_allclose(draws.std(axis=0), sd, rtol=5 / np.sqrt(2 * 1_000))
+    with pytest.raises(ValueError, match=r"no station is labelled \['far'\]"):
+        bj.leave_out(
+            case.problem, case.draws(5), "gnss", "station", refitted={"far": refitted[3]}
+        )
+
+
 def test_components_that_are_modalities_leave_together():
     case = Case("discrepancy")
     gnss, draws = case.problem.modality["gnss"], case.draws(200)
