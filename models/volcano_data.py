@@ -2,7 +2,7 @@
 
 ``campi_flegrei``: unrest of 2011-13, fourteen GNSS stations and two COSMO-SkyMed tracks (Trasatti
 2022); displacements in m, UTM zone 33 N.  ``unimak``: the Alaskan volcanoes Westdahl and Fisher,
-eleven GNSS stations and two Sentinel-1 tracks; velocities in m/yr, metres from a point between them.
+eleven GNSS stations and two Sentinel-1 tracks; velocities in m/yr, metres from a point between.
 """
 
 import os

@@ -21,8 +21,7 @@ E. Trasatti, Front. Earth Sci. 10 (2022) 917222, doi 10.3389/feart.2022.917222 (
 A. Solin and S. Särkkä, Stat. Comput. 30 (2020) 419, doi 10.1007/s11222-019-09886-w (reduced rank).
 """
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +69,12 @@ def _with_shape(ranges: Mapping[str, tuple[float, float]], source: Source):
     return {name: (*ends, "m") for name, ends in ranges.items()} | dict(source.shape)
 
 
-def displacement_of(place: Place, source: Source, points: Mapping[str, np.ndarray]) -> Callable:
-    """Return the function ``latents -> displacement (point, component)`` of all sources."""
+def displacement_map(
+    place: Place, source: Source, latents: list[bj.Parameter], scenes: Mapping[str, xr.Dataset]
+):
+    """Return the map of the unknowns to the displacement of all points of data sets."""
     names = {body: list(_with_shape(r, source)) for body, r in place.bodies.items()}
+    points = _points(scenes)
 
     def displacement(*values: pt.TensorLike) -> pt.TensorVariable:
         given, total = iter(values), 0.0
@@ -81,13 +83,22 @@ def displacement_of(place: Place, source: Source, points: Mapping[str, np.ndarra
             total = total + source.displacement(points["easting"], points["northing"], **one)
         return total
 
-    return displacement
+    return bj.pytensor_map(
+        displacement,
+        [latent.name for latent in latents],
+        name="displacement",
+        input_units={latent.name: latent.units for latent in latents},
+        output_units=place.units,
+        coords=points,
+    )
 
 
 # --- errors ------------------------------------------------------------------------------------
 
 
-def unmodelled_displacement(place: Place, displacement, rank: int) -> bj.JointDiscrepancy:
+def unmodelled_displacement(
+    place: Place, displacement, rank: int, name: str = "unmodelled"
+) -> bj.JointDiscrepancy:
     """Return the error of the shared map: smooth over some kilometres.
 
     East, north and up are independent Matérn fields (smoothness 3/2) of one unknown sd and length
@@ -97,25 +108,23 @@ def unmodelled_displacement(place: Place, displacement, rank: int) -> bj.JointDi
     return bj.JointDiscrepancy(
         of=displacement,
         sd=_around(place.unmodelled_sd, 1.0),
-        name="unmodelled",
+        name=name,
         **_smooth(place, displacement.coords, rank),
     )
 
 
-def separate_errors(
-    place: Place, scenes: Mapping[str, xr.Dataset], rank: int, correlated: bool
+def errors_in_data_space(
+    place: Place, scenes: Mapping[str, xr.Dataset], rank: int
 ) -> bj.JointDiscrepancy:
-    """Return the error of each data set by itself, in data space, alike in smoothness.
+    """Return errors of the data sets, alike in smoothness, with one correlation for all pairs.
 
-    Every data set has its own sd.  Where `correlated`, one unknown number correlates all pairs of
-    them, whatever the directions in which they look.
+    Every data set has its own sd; the directions in which they look do not enter.
     """
     lowest = -1 / (len(scenes) - 1)  # below, the correlation matrix is not positive definite
-    common = bj.Prior(pm.Uniform, lower=lowest, upper=1.0)
     return bj.JointDiscrepancy(
         sd={name: _around(place.unmodelled_sd, 1.0) for name in scenes},
-        correlation=common if correlated else None,
-        name="separate",
+        correlation=bj.Prior(pm.Uniform, lower=lowest, upper=1.0),
+        name="one_number",
         **_smooth(place, _points(scenes), rank),
     )
 
@@ -165,7 +174,9 @@ def _around(median: float, relative_sd: float) -> bj.Prior:
 # --- problem -----------------------------------------------------------------------------------
 
 
-def problem(data: Path | None = None, *, place: str = "campi_flegrei", **options) -> bj.JointProblem:
+def problem(
+    data: Path | None = None, *, place: str = "campi_flegrei", **options
+) -> bj.JointProblem:
     """Return the joint problem of GNSS and two InSAR tracks.
 
     Parameters
@@ -206,9 +217,9 @@ def problem_of(
           track), as in the published posterior of Campi Flegrei;
         - ``"stated"``: stated errors, unknown constants;
         - ``"white"``: the same with an unknown factor on the errors of each data set;
-        - ``"separate"``: as "correlated", but a smooth error of each data set by itself, the
-          components of GNSS apart;
-        - ``"one_number"``: the same, with one correlation for all pairs of data sets.
+        - ``"separate"``: as "correlated", but every data set has a field of its own;
+        - ``"one_number"``: a smooth error of each data set in data space, the components of GNSS
+          apart, with one unknown correlation for all pairs of them.
     rank : int
         Modes kept of each component or data set of a smooth error.
 
@@ -221,28 +232,25 @@ def problem_of(
     _known("errors", errors, dict.fromkeys(ERRORS))
     if errors == "independent" and where.powers is None:
         raise ValueError(f"volcano_deformation: nothing is published for {place}; use stated")
-    in_data_space = errors in ("separate", "one_number")
-    scenes = by_component(scenes) if in_data_space else scenes
-    latents, points = latents_of(where, model), _points(scenes)
-    displacement = bj.pytensor_map(
-        displacement_of(where, model, points),
-        [latent.name for latent in latents],
-        name="displacement",
-        input_units={latent.name: latent.units for latent in latents},
-        output_units=where.units,
-        coords=points,
-    )
-    operators = observation_operators(scenes)
-    observe = partial(_modality, where, displacement, errors)
-    modalities = [observe(name, scenes[name], operators[name]) for name in scenes]
-    found = [] if errors == "independent" else constants(where, scenes)
-    if errors == "correlated":
-        found.append(unmodelled_displacement(where, displacement, int(rank)))
-    elif in_data_space:
-        found.append(separate_errors(where, scenes, int(rank), errors == "one_number"))
-    return bj.JointProblem(
-        latents=latents, modalities=modalities, discrepancy=tuple(found) or None
-    )
+    if errors == "one_number":
+        scenes = by_component(scenes)
+    latents = latents_of(where, model)
+    # What shares a map shares its error: else every data set has a map of its own.
+    together = [{k: v} for k, v in scenes.items()] if errors == "separate" else [scenes]
+    modalities, found = [], [] if errors == "independent" else constants(where, scenes)
+    for sets in together:
+        displacement = displacement_map(where, model, latents, sets)
+        operators = observation_operators(sets)
+        modalities += [
+            _modality(where, displacement, errors, name, sets[name], operators[name])
+            for name in sets
+        ]
+        if errors in ("correlated", "separate"):
+            name = "unmodelled" if errors == "correlated" else f"unmodelled_{next(iter(sets))}"
+            found.append(unmodelled_displacement(where, displacement, int(rank), name))
+    if errors == "one_number":
+        found.append(errors_in_data_space(where, scenes, int(rank)))
+    return bj.JointProblem(latents=latents, modalities=modalities, discrepancy=tuple(found) or None)
 
 
 def _modality(place: Place, displacement, errors: str, name: str, scene, operator) -> bj.Modality:
