@@ -202,7 +202,9 @@ def by_component(scenes: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
             found[name] = scene
             continue
         for component in scene.component.values:
-            found[f"{name}_{component}"] = scene.sel(component=[component])
+            look = scene.look.sel(component=[component]).rename(component="once").drop_vars("once")
+            one = scene[["displacement", "sd"]].sel(component=component, drop=True)
+            found[f"{name}_{component}"] = one.assign(look=look)
     return found
 
 
