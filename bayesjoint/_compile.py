@@ -13,9 +13,30 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.mode import Mode
 from pytensor.graph.replace import graph_replace, vectorize_graph
+from pytensor.graph.rewriting.basic import node_rewriter, out2in
 from pytensor.graph.traversal import apply_ancestors
 from pytensor.link.vm import VMLinker
+from pytensor.tensor.elemwise import Elemwise
 from threadpoolctl import threadpool_limits
+
+
+AFTER_REWRITES = 100  # place in PyTensor's sequence: nothing joins the terms again
+MOST_OPERANDS = 32  # that an elementwise operation takes without a compiler
+
+
+@node_rewriter([Elemwise])
+def _in_two(fgraph, node):
+    """Write sums and products of many terms as those of two shorter ones."""
+    if len(node.inputs) <= MOST_OPERANDS or node.op not in (pt.add, pt.mul):
+        return None
+    return [_nested(node.op, node.inputs)]
+
+
+def _nested(operation: Any, terms: Sequence):
+    if len(terms) <= MOST_OPERANDS:
+        return operation(*terms)
+    half = len(terms) // 2
+    return operation(_nested(operation, terms[:half]), _nested(operation, terms[half:]))
 
 
 def _interpreted(optimizer: str) -> Mode:
@@ -28,7 +49,7 @@ def _interpreted(optimizer: str) -> Mode:
 # local_sumsqr2dot fails on batches (PyTensor 3.3).
 INTERPRETED = _interpreted("fast_run").excluding(
     "fusion", "inplace", "BlasOpt", "blas", "cxx_only", "local_sumsqr2dot"
-)
+).register((out2in(_in_two, name="in_two"), AFTER_REWRITES))
 UNOPTIMISED = _interpreted("merge")  # for a handful of calls
 NUMBA = "NUMBA"
 SMALL = 400  # below this size threads of linear algebra get in each other's way

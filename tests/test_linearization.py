@@ -2,13 +2,14 @@
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 import pytest
 import xarray as xr
 from scipy.linalg import block_diag
 
 import bayesjoint as bj
 from tests.gaussian import gaussian_case
-from tests.helpers import log_likelihood
+from tests.helpers import STANDARD, log_likelihood
 
 
 @pytest.fixture(scope="module")
@@ -257,3 +258,17 @@ def test_the_likelihood_at_the_point_is_that_of_the_model(noise):
     if noise == "gaussian":  # where the likelihood pulls as much as the prior
         pull = ds["dual_vectors"].values.T @ ds["white_point"].values
         np.testing.assert_allclose(ds["log_likelihood_slope"], pull, atol=1e-4)
+
+
+def test_many_parameters_do_not_need_a_compiler():
+    # PyTensor's interpreted sums take 32 terms; priors and the map each add up 100 here.
+    count = 100
+    latents = [bj.Parameter(f"p{i}", STANDARD) for i in range(count)]
+    total = bj.pytensor_map(lambda *p: pt.stack([sum(p)]), [p.name for p in latents], name="total")
+    data = xr.DataArray([50.0], dims="datum")
+    problem = bj.JointProblem(
+        latents=latents, modalities=[bj.Modality("total", data, total, bj.GaussianNoise(sd=1.0))]
+    )
+    local = bj.linearize(problem, starts=1)["linearization"]
+    expected = 50.0 / (count + 1.0)  # each: least p.p + (sum p - 50)^2
+    assert float(local["p99"]) == pytest.approx(expected, rel=1e-6)
