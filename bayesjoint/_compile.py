@@ -19,7 +19,6 @@ from pytensor.link.vm import VMLinker
 from pytensor.tensor.elemwise import Elemwise
 from threadpoolctl import threadpool_limits
 
-
 AFTER_REWRITES = 100  # place in PyTensor's sequence: nothing joins the terms again
 MOST_OPERANDS = 32  # that an elementwise operation takes without a compiler
 
@@ -47,9 +46,11 @@ def _interpreted(optimizer: str) -> Mode:
 # Fused elementwise operations need a compiler; unfused ones are NumPy calls.  Working in place
 # saves little memory here, and its checks dominate the compilation of large graphs.
 # local_sumsqr2dot fails on batches (PyTensor 3.3).
-INTERPRETED = _interpreted("fast_run").excluding(
-    "fusion", "inplace", "BlasOpt", "blas", "cxx_only", "local_sumsqr2dot"
-).register((out2in(_in_two, name="in_two"), AFTER_REWRITES))
+INTERPRETED = (
+    _interpreted("fast_run")
+    .excluding("fusion", "inplace", "BlasOpt", "blas", "cxx_only", "local_sumsqr2dot")
+    .register((out2in(_in_two, name="in_two"), AFTER_REWRITES))
+)
 UNOPTIMISED = _interpreted("merge")  # for a handful of calls
 NUMBA = "NUMBA"
 SMALL = 400  # below this size threads of linear algebra get in each other's way

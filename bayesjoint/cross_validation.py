@@ -101,7 +101,8 @@ def leave_out(
     rng, power = np.random.default_rng(random_seed), problem.modality[names[0]].power
     powers = [None if i in again else power for i in range(len(groups))]
     parts = [_predict(*group, power, rng) for group, power in zip(found, powers, strict=True)]
-    return _labelled(measured if len(names) > 1 else measured.isel(modality=0, drop=True), dim, parts)
+    one = measured.isel(modality=0, drop=True)
+    return _labelled(measured if len(names) > 1 else one, dim, parts)
 
 
 def _gaps(

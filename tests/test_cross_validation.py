@@ -168,9 +168,7 @@ def test_a_refit_predicts_without_weights():
     assert np.all(np.abs(draws.mean(axis=0) - expected) < 5 * sd / np.sqrt(1_000))
     np.testing.assert_allclose(draws.std(axis=0), sd, rtol=5 / np.sqrt(2 * 1_000))
     with pytest.raises(ValueError, match=r"no station is labelled \['far'\]"):
-        bj.leave_out(
-            case.problem, case.draws(5), "gnss", "station", refitted={"far": refitted[3]}
-        )
+        bj.leave_out(case.problem, case.draws(5), "gnss", "station", refitted={"far": refitted[3]})
 
 
 def test_components_that_are_modalities_leave_together():
