@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.special import logsumexp
 
 from bayesjoint._compile import threads_for
 from bayesjoint._functions import ModelFunctions
@@ -154,7 +155,7 @@ def _predict(gap: np.ndarray, covariance: np.ndarray, power: float | None, rng: 
     chosen = np.minimum(np.searchsorted(np.cumsum(weights), even), weights.size - 1)
     noise = rng.standard_normal((PREDICTED_DRAWS, gap.shape[1], 1))
     draws = (root[chosen] @ noise)[:, :, 0] - gap[chosen]
-    return draws, np.log(np.sum(weights * np.exp(density))), float(pareto_k)
+    return draws, float(logsumexp(density, b=weights)), float(pareto_k)
 
 
 def _measured(problem: JointProblem, names: Sequence[str], dim: str) -> xr.DataArray:

@@ -244,8 +244,8 @@ def _levels(left_out: xr.Dataset) -> xr.Dataset:
     left_out["component"] = [str(name).split("_")[-1] for name in left_out.component.values]
     left_out = left_out.transpose("sample", "station", "component")
     level = [
-        region_level(one.predicted.values, one.measured.values)
-        for _, one in left_out.groupby("station", squeeze=True)
+        region_level(left_out.predicted.values[:, i], left_out.measured.values[i])
+        for i in range(left_out.sizes["station"])
     ]
     dims, metres = ("station", "component"), {"units": "m"}
     error = left_out.measured - left_out.predicted.mean("sample")
