@@ -53,11 +53,14 @@ def thin(scenes: Mapping[str, xr.Dataset], every: int) -> dict[str, xr.Dataset]:
 # --- contradiction -------------------------------------------------------------------------------
 
 
-def contradiction(problem: bj.JointProblem, random_seed: int = 1) -> tuple[xr.Dataset, dict]:
+def contradiction(
+    problem: bj.JointProblem, starts: int = 4, random_seed: int = 1
+) -> tuple[xr.Dataset, dict]:
     """Return whether the data sets contradict each other, and the fits that say so.
 
     Joint problem and split problem, in which every data set has a source of its own, are linearised
-    at their best fits; the p-value is that of simulated consistent data.
+    at their best fits, looked for from so many starts; the p-value is that of simulated consistent
+    data.
 
     Returns
     -------
@@ -66,10 +69,57 @@ def contradiction(problem: bj.JointProblem, random_seed: int = 1) -> tuple[xr.Da
     fits : dict
         ``joint``, ``split`` and ``null``, to draw them with `bayesjoint.plot_tension`.
     """
-    joint, split = bj.linearize(problem), bj.linearize(problem.split())
+    search = {"starts": starts, "backend": "interpreted"}
+    joint, split = (bj.linearize(p, **search) for p in (problem, problem.split()))
     null = bj.tension_null(problem, at=joint, random_seed=random_seed)
     fits = {"joint": joint, "split": split, "null": null}
     return bj.tension(joint, split, null), fits
+
+
+def consistent_twin(
+    problem: bj.JointProblem, joint: xr.DataTree, random_seed: int = 1
+) -> bj.JointProblem:
+    """Return the problem with simulated data that one source explains: a control by construction.
+
+    Source and sizes of errors are those of a fit; noise and unmodelled displacement are drawn.
+    """
+    best = joint["linearization"].to_dataset()
+    names = [*best.attrs["latents"], *best.attrs["hyperparameters"]]
+    data = bj.simulate(problem, truth={n: best[n].values for n in names}, random_seed=random_seed)
+    return problem.with_data(data[list(problem.modality)])
+
+
+def collocated(scenes: Mapping[str, xr.Dataset], radius: float) -> xr.DataArray:
+    """Return radar minus GNSS along the line of sight, without any model of a source.
+
+    Parameters
+    ----------
+    scenes : mapping of str to Dataset
+        From `load`.
+    radius : float
+        Pixels this near to a station are averaged, m.
+
+    Returns
+    -------
+    DataArray
+        On (track, station), in the units of the data, less the median of the track, which is
+        relative to an unknown reference; NaN where no pixel is near.
+    """
+    gnss, rows = scenes["gnss"], []
+    tracks = [name for name in scenes if name != "gnss"]
+    for track in tracks:
+        scene = scenes[track]
+        away = np.hypot(
+            *(scene[a].values - gnss[a].values[:, None] for a in ("easting", "northing"))
+        )
+        near = away < radius  # (station, pixel)
+        share = near / np.maximum(near.sum(axis=1, keepdims=True), 1)
+        seen, look = share @ scene.displacement.values, share @ scene.look.values[:, 0]
+        gap = seen - np.sum(look * gnss.displacement.values, axis=1)
+        gap[~near.any(axis=1)] = np.nan
+        rows.append(gap - np.nanmedian(gap))
+    coords = {"track": tracks, "station": gnss.station}
+    return xr.DataArray(np.stack(rows), coords, attrs=gnss.displacement.attrs)
 
 
 # --- one correlation number ----------------------------------------------------------------------

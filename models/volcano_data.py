@@ -47,6 +47,8 @@ class Place:
         Sd of the unknown constant of a data set that is relative to an unknown reference.
     powers : mapping of data set to float, optional
         Of the likelihoods of the published posterior.
+    atmosphere : (float, float), optional
+        Prior medians of the sd and length scale (m) of what each track sees of the air alone.
     """
 
     folder: str
@@ -60,6 +62,7 @@ class Place:
     length_scale: float
     constants: Mapping[str, float]
     powers: Mapping[str, float] | None = None
+    atmosphere: tuple[float, float] | None = None
 
 
 def data_folder(data: Path | None = None, place: str = "campi_flegrei") -> Path:
@@ -259,5 +262,6 @@ PLACES = {
         unmodelled_sd=0.002,
         length_scale=5_000.0,
         constants={"gnss": 0.005, "ascending": 0.01, "descending": 0.01},
+        atmosphere=(0.001, 10_000.0),
     ),
 }

@@ -30,6 +30,7 @@ import pytensor.tensor as pt
 import xarray as xr
 from volcano_data import (
     PLANE,
+    TRACKS,
     Place,
     by_component,
     data_folder,
@@ -109,7 +110,17 @@ def unmodelled_displacement(
         of=displacement,
         sd=_around(place.unmodelled_sd, 1.0),
         name=name,
-        **_smooth(place, displacement.coords, rank),
+        **_smooth(place.length_scale, displacement.coords, rank),
+    )
+
+
+def atmosphere(place: Place, scenes: Mapping[str, xr.Dataset], rank: int) -> bj.JointDiscrepancy:
+    """Return what each track sees of the air alone: smooth, independent between tracks."""
+    sd, length_scale = place.atmosphere
+    return bj.JointDiscrepancy(
+        sd={name: _around(sd, 1.0) for name in TRACKS},
+        name="atmosphere",
+        **_smooth(length_scale, _points({name: scenes[name] for name in TRACKS}), rank),
     )
 
 
@@ -125,19 +136,19 @@ def errors_in_data_space(
         sd={name: _around(place.unmodelled_sd, 1.0) for name in scenes},
         correlation=bj.Prior(pm.Uniform, lower=lowest, upper=1.0),
         name="one_number",
-        **_smooth(place, _points(scenes), rank),
+        **_smooth(place.length_scale, _points(scenes), rank),
     )
 
 
-def _smooth(place: Place, points: Mapping[str, np.ndarray], rank: int) -> dict:
-    margin = MARGIN * place.length_scale
+def _smooth(length_scale: float, points: Mapping[str, np.ndarray], rank: int) -> dict:
+    margin = MARGIN * length_scale
     spacing = max(np.ptp(at) + 2 * margin for at in points.values()) / CELLS
     axes = {
         axis: np.arange(at.min() - margin, at.max() + margin + spacing, spacing)
         for axis, at in points.items()
     }
-    length_scale = _around(place.length_scale, 0.5)
-    return {"on": PLANE, "length_scale": length_scale, "grid": bj.Grid(**axes), "rank": rank}
+    unknown = _around(length_scale, 0.5)
+    return {"on": PLANE, "length_scale": unknown, "grid": bj.Grid(**axes), "rank": rank}
 
 
 def constants(place: Place, scenes: Mapping[str, xr.Dataset]) -> list[bj.JointDiscrepancy]:
@@ -212,7 +223,8 @@ def problem_of(
     source : {"mogi", "mctigue", "sill", "spheroid"}
     errors : str
         - ``"correlated"``: an unmodelled displacement field, the error of the shared map; unknown
-          constants; an unknown factor on stated errors that are not trusted;
+          constants; an unknown factor on stated errors that are not trusted; at Unimak what each
+          track sees of the air;
         - ``"independent"``: stated errors, likelihoods to the power 5/6 (GNSS) and 1/6 (each
           track), as in the published posterior of Campi Flegrei;
         - ``"stated"``: stated errors, unknown constants;
@@ -248,6 +260,8 @@ def problem_of(
         if errors in ("correlated", "separate"):
             name = "unmodelled" if errors == "correlated" else f"unmodelled_{next(iter(sets))}"
             found.append(unmodelled_displacement(where, displacement, int(rank), name))
+    if errors == "correlated" and where.atmosphere:
+        found.append(atmosphere(where, scenes, int(rank)))
     if errors == "one_number":
         found.append(errors_in_data_space(where, scenes, int(rank)))
     return bj.JointProblem(latents=latents, modalities=modalities, discrepancy=tuple(found) or None)
