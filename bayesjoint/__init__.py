@@ -60,6 +60,7 @@ _HOMES = {
         "plot_coupling_sweep",
         "plot_data_worth",
         "plot_diagnostics",
+        "plot_discrepancy",
         "plot_discrepancy_cost",
         "plot_discrepancy_sweep",
         "plot_fit",

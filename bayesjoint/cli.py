@@ -153,6 +153,8 @@ def _load_module(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Black boxes are found again by name when a problem travels to another process.
     sys.modules[path.stem] = module
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.insert(0, folder)  # a model may lie in several files, as a program may
     try:
         spec.loader.exec_module(module)
     except Exception as error:

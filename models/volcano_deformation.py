@@ -1,238 +1,192 @@
-"""Campi Flegrei 2011-13: one magma source seen by GNSS and by radar from two directions.
+"""Magma sources under a volcano, seen by GNSS and by radar from two directions.
 
-A point source under the caldera (position, depth, volume change) displaces the ground.  One forward
-map gives the displacement at every point, three instruments look at it: GNSS stations measure its
-components, two COSMO-SkyMed tracks its part along their lines of sight (InSAR), at 5,530 pixels.
+A source at depth (position, depth, volume change) displaces the ground.  One forward map gives the
+displacement at every point, three instruments look at it: GNSS stations measure its components,
+two radar tracks its part along their lines of sight (InSAR), at thousands of pixels.
 
     source -> displacement (point, component) -+- components at stations        gnss
                                                +- line of sight, track 1        ascending
                                                +- line of sight, track 2        descending
 
-The residuals of a point source are several stated errors and smooth in space: the ground does more
-than the source explains.  By default that is an unmodelled displacement field of unknown size and
-length scale, the error of the shared map before the instruments, seen by each in its own way.
+At Campi Flegrei (2011-13) one source leaves residuals of several stated errors, smooth in space:
+the ground does more than the source explains.  By default that is an unmodelled displacement field
+of unknown size and length scale, the error of the shared map before the instruments, seen by each
+in its own way.  At Unimak, Westdahl inflates and Fisher deflates.
 
-Lengths, coordinates (UTM zone 33 N) and displacements are in m, volumes in m³.
+Lengths, coordinates and displacements are in m, volumes in m³; at Unimak per year.
 
 References
 ----------
-K. Mogi, Bull. Earthquake Res. Inst. Tokyo 36 (1958) 99.
-E. Trasatti, Front. Earth Sci. 10 (2022) 917222, doi 10.3389/feart.2022.917222 (the data).
+E. Trasatti, Front. Earth Sci. 10 (2022) 917222, doi 10.3389/feart.2022.917222 (Campi Flegrei).
 A. Solin and S. Särkkä, Stat. Comput. 30 (2020) 419, doi 10.1007/s11222-019-09886-w (reduced rank).
 """
 
-import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 import xarray as xr
-from scipy import sparse
+from volcano_data import (
+    PLANE,
+    TRACKS,
+    Place,
+    by_component,
+    data_folder,
+    load,
+    observation_operators,
+    place_of,
+)
+from volcano_sources import SOURCES, Source
 
 import bayesjoint as bj
 
-FOLDER = "campi_flegrei"
-ADDRESS = "https://github.com/EliTras/VSM_test"
-FILES = {"gnss": "GPS_data.txt", "ascending": "obs_sar1.txt", "descending": "obs_sar2.txt"}
-TRACKS = ("ascending", "descending")
-PLANE = ("easting", "northing")
-POISSON_RATIO = 0.25
-POWERS = {"gnss": 5 / 6, "ascending": 1 / 6, "descending": 1 / 6}  # of the reference
-REFERENCE_SD = 0.03  # of the unknown constant of a track: InSAR is relative to some pixel
-MARGIN, SPACING = 2_000.0, 500.0  # of the grid around the data, more than a length scale
+__all__ = ["data_folder", "load", "problem", "problem_of"]
+
+ERRORS = ("correlated", "independent", "stated", "white", "separate", "one_number")
+CELLS = 80  # of the grid of an unmodelled field along the longer side
+MARGIN = 1.25  # by which it goes beyond the data, in length scales
 
 
-# --- physics -----------------------------------------------------------------------------------
+# --- sources -----------------------------------------------------------------------------------
 
 
-def mogi_displacement(
-    easting: np.ndarray,
-    northing: np.ndarray,
-    x: pt.TensorLike,
-    y: pt.TensorLike,
-    depth: pt.TensorLike,
-    volume_change: pt.TensorLike,
-) -> pt.TensorVariable:
-    """Return the surface displacement of a point source of volume change, shape (point, component).
-
-    Parameters
-    ----------
-    easting, northing : array, shape (point,)
-        Where, m.
-    x, y, depth : scalar
-        The source, m; depth is positive downwards.
-    volume_change : scalar
-        Of the cavity, m³.
-
-    Returns
-    -------
-    TensorVariable
-        East, north and up, m.
-
-    Notes
-    -----
-    Mogi (1958): an isotropic source in an elastic half-space with Poisson's ratio 1/4::
-
-        u = (1 - ν)/π · ΔV · (E - x, N - y, depth) / R³,   R² = (E - x)² + (N - y)² + depth²
-
-    The uplift integrates over the plane to 2 (1 - ν) ΔV.
-
-    Examples
-    --------
-    >>> above = mogi_displacement(np.zeros(1), np.zeros(1), 0.0, 0.0, 3_000.0, 1e6)
-    >>> above.eval().round(4)
-    array([[0.    , 0.    , 0.0265]])
-    """
-    east, north = easting - x, northing - y
-    up = depth * pt.ones_like(pt.as_tensor(east))
-    cubed = (east**2 + north**2 + depth**2) ** 1.5
-    strength = (1 - POISSON_RATIO) / np.pi * volume_change
-    return pt.stack([east, north, up], axis=1) * (strength / cubed)[:, None]
-
-
-# --- data --------------------------------------------------------------------------------------
-
-
-def data_folder(data: Path | None = None) -> Path:
-    """Return the folder of the three files: `data`, or its sub-folder ``campi_flegrei``.
-
-    Without `data` they are looked for in the folder that ``BAYESJOINT_DATA`` names, else in
-    ``shared/data`` beside the repository.  Raises ValueError when they are not there.
-    """
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    root = Path(data or os.environ.get("BAYESJOINT_DATA") or beside)
-    for folder in (root, root / FOLDER):
-        if all((folder / file).is_file() for file in FILES.values()):
-            return folder
-    raise ValueError(
-        f"volcano_deformation: {root} has no {', '.join(FILES.values())}; get them from "
-        f"{ADDRESS} (USECASE/DATA) and give their folder as data"
-    )
-
-
-def load(data: Path | None = None) -> dict[str, xr.Dataset]:
-    """Return displacements, stated errors and lines of sight by modality; `data` as above.
-
-    Each data set has ``displacement`` and ``sd`` in m, of GNSS on (station, component), of a track
-    on its pixels; ``look`` (point, datum of the point, axis), unit vectors in which it is seen;
-    and the coordinates ``easting`` and ``northing`` of its points, m.  Raises ValueError if a file
-    is missing or not as described.
-    """
-    folder = data_folder(data)
-    table = _table(folder / FILES["gnss"], columns=8, header=1)
-    gnss = _dataset(table, "station", ("station", "component"), slice(2, 5), slice(5, 8))
-    looks = np.broadcast_to(np.eye(3), (len(table), 3, 3))
-    gnss = gnss.assign(look=(("station", "component", "axis"), looks))
-    gnss = gnss.assign_coords(station=np.arange(1, len(table) + 1))
-    sets = {"gnss": gnss.assign_coords(component=["east", "north", "up"])}
-    for track in TRACKS:
-        table, pixel = _table(folder / FILES[track], columns=7), f"{track}_pixel"
-        scene = _dataset(table, pixel, (pixel,), 2, 3)
-        sets[track] = scene.assign(look=((pixel, "once", "axis"), table[:, None, 4:7]))
-    return sets
-
-
-def _table(file: Path, columns: int, header: int = 0) -> np.ndarray:
-    try:
-        table = np.loadtxt(file, skiprows=header, ndmin=2)
-    except ValueError as error:
-        raise ValueError(f"volcano_deformation: {file} is no table of numbers: {error}") from error
-    if table.shape[1] != columns:
-        raise ValueError(
-            f"volcano_deformation: {file} has {table.shape[1]} columns, {columns} are needed"
-        )
-    return table
-
-
-def _dataset(table: np.ndarray, point: str, dims: tuple[str, ...], value, sd) -> xr.Dataset:
-    metres = {"units": "m"}
-    return xr.Dataset(
-        {"displacement": (dims, table[:, value], metres), "sd": (dims, table[:, sd], metres)},
-        coords={name: (point, table[:, i], metres) for i, name in enumerate(PLANE)},
-    )
-
-
-# --- instruments -------------------------------------------------------------------------------
-
-
-def observation_operators(scenes: Mapping[str, xr.Dataset]) -> dict[str, sparse.csr_array]:
-    """Return what takes the ravelled displacement of all points to each data set, sparse matrices.
-
-    The points are those of the data sets, one set after the other; each data set sees its own.
-    """
-    count, first, operators = sum(len(scene.look) for scene in scenes.values()), 0, {}
-    for name, scene in scenes.items():
-        points, data, axes = scene.look.shape
-        rows = np.repeat(np.arange(points * data), axes)
-        columns = axes * (first + np.arange(points * data) // data)[:, None] + np.arange(axes)
-        operators[name] = sparse.csr_array(
-            (scene.look.values.ravel(), (rows, columns.ravel())),
-            shape=(points * data, axes * count),
-        )
-        first += points
-    return operators
-
-
-# --- problem -----------------------------------------------------------------------------------
-
-
-def source() -> list[bj.Parameter]:
-    """Return the source: uniform over the ranges of the reference."""
+def latents_of(place: Place, source: Source) -> list[bj.Parameter]:
+    """Return the unknowns of all sources of a place: uniform over their ranges."""
+    units = {"volume_change": "m3" if place.units == "m" else "m3/yr"}
     return [
-        bj.Parameter("x", bj.Prior(pm.Uniform, lower=422e3, upper=432e3), units="m"),
-        bj.Parameter("y", bj.Prior(pm.Uniform, lower=4_515e3, upper=4_525e3), units="m"),
-        bj.Parameter("depth", bj.Prior(pm.Uniform, lower=2e3, upper=7e3), units="m"),
-        bj.Parameter("volume_change", bj.Prior(pm.Uniform, lower=1e6, upper=2e7), units="m3"),
+        bj.Parameter(
+            f"{body}{name}",
+            bj.Prior(pm.Uniform, lower=low, upper=high),
+            units=units.get(name, unit),
+        )
+        for body, ranges in place.bodies.items()
+        for name, (low, high, unit) in _with_shape(ranges, source).items()
     ]
 
 
-def unmodelled_displacement(displacement, rank: int) -> bj.JointDiscrepancy:
-    """Return the error of the shared map: some centimetres, smooth over some kilometres.
+def _with_shape(ranges: Mapping[str, tuple[float, float]], source: Source):
+    return {name: (*ends, "m") for name, ends in ranges.items()} | dict(source.shape)
+
+
+def displacement_map(
+    place: Place, source: Source, latents: list[bj.Parameter], scenes: Mapping[str, xr.Dataset]
+):
+    """Return the map of the unknowns to the displacement of all points of data sets."""
+    names = {body: list(_with_shape(r, source)) for body, r in place.bodies.items()}
+    points = _points(scenes)
+
+    def displacement(*values: pt.TensorLike) -> pt.TensorVariable:
+        given, total = iter(values), 0.0
+        for parameters in names.values():
+            one = {name: next(given) for name in parameters}
+            total = total + source.displacement(points["easting"], points["northing"], **one)
+        return total
+
+    return bj.pytensor_map(
+        displacement,
+        [latent.name for latent in latents],
+        name="displacement",
+        input_units={latent.name: latent.units for latent in latents},
+        output_units=place.units,
+        coords=points,
+    )
+
+
+# --- errors ------------------------------------------------------------------------------------
+
+
+def unmodelled_displacement(
+    place: Place, displacement, rank: int, name: str = "unmodelled"
+) -> bj.JointDiscrepancy:
+    """Return the error of the shared map: smooth over some kilometres.
 
     East, north and up are independent Matérn fields (smoothness 3/2) of one unknown sd and length
     scale.  The covariance of 5,572 data is never formed: each field is kept to its `rank` leading
     modes, and they are integrated out through matrices of three times that size.
     """
-    axes = {
-        axis: np.arange(at.min() - MARGIN, at.max() + MARGIN + SPACING, SPACING)
-        for axis, at in displacement.coords.items()
-    }
     return bj.JointDiscrepancy(
         of=displacement,
-        sd=_around(0.01, 1.0),
-        on=PLANE,
-        length_scale=_around(2_000.0, 0.5),
-        grid=bj.Grid(**axes),
-        rank=rank,
-        name="unmodelled",
+        sd=_around(place.unmodelled_sd, 1.0),
+        name=name,
+        **_smooth(place.length_scale, displacement.coords, rank),
     )
 
 
-def track_constants(displacement) -> bj.JointDiscrepancy:
-    """Return the unknown constant of each track: InSAR is relative to an unknown reference.
-
-    A process with one mode, the constant, independent between the tracks.
-    """
-    ends = {axis: [at.min(), at.max()] for axis, at in displacement.coords.items()}
+def atmosphere(place: Place, scenes: Mapping[str, xr.Dataset], rank: int) -> bj.JointDiscrepancy:
+    """Return what each track sees of the air alone: smooth, independent between tracks."""
+    sd, length_scale = place.atmosphere
     return bj.JointDiscrepancy(
-        sd=dict.fromkeys(TRACKS, REFERENCE_SD),
-        on=PLANE,
-        length_scale=float(np.ptp(ends["easting"])),  # the constant mode does not depend on it
-        grid=bj.Grid(**ends),
-        rank=1,
-        name="track_constant",
+        sd={name: _around(sd, 1.0) for name in TRACKS},
+        name="atmosphere",
+        **_smooth(length_scale, _points({name: scenes[name] for name in TRACKS}), rank),
     )
+
+
+def errors_in_data_space(
+    place: Place, scenes: Mapping[str, xr.Dataset], rank: int
+) -> bj.JointDiscrepancy:
+    """Return errors of the data sets, alike in smoothness, with one correlation for all pairs.
+
+    Every data set has its own sd; the directions in which they look do not enter.
+    """
+    lowest = -1 / (len(scenes) - 1)  # below, the correlation matrix is not positive definite
+    return bj.JointDiscrepancy(
+        sd={name: _around(place.unmodelled_sd, 1.0) for name in scenes},
+        correlation=bj.Prior(pm.Uniform, lower=lowest, upper=1.0),
+        name="one_number",
+        **_smooth(place.length_scale, _points(scenes), rank),
+    )
+
+
+def _smooth(length_scale: float, points: Mapping[str, np.ndarray], rank: int) -> dict:
+    margin = MARGIN * length_scale
+    spacing = max(np.ptp(at) + 2 * margin for at in points.values()) / CELLS
+    axes = {
+        axis: np.arange(at.min() - margin, at.max() + margin + spacing, spacing)
+        for axis, at in points.items()
+    }
+    unknown = _around(length_scale, 0.5)
+    return {"on": PLANE, "length_scale": unknown, "grid": bj.Grid(**axes), "rank": rank}
+
+
+def constants(place: Place, scenes: Mapping[str, xr.Dataset]) -> list[bj.JointDiscrepancy]:
+    """Return the unknown constant of each data set that is relative to an unknown reference.
+
+    A process with one mode, the constant, independent between data sets; of GNSS with three
+    components a given covariance.
+    """
+    ends = {axis: [at.min(), at.max()] for axis, at in _points(scenes).items()}
+    sd = {name: place.constants.get(name.split("_")[0]) for name in scenes}
+    vectors = [name for name, scene in scenes.items() if scene.look.shape[1] > 1 and sd[name]]
+    single = {name: value for name, value in sd.items() if value and name not in vectors}
+    found = [
+        bj.JointDiscrepancy(
+            sd=single,
+            on=PLANE,
+            length_scale=float(np.ptp(ends["easting"])),  # the constant mode does not depend on it
+            grid=bj.Grid(**ends),
+            rank=1,
+            name="constant",
+        )
+    ]
+    for name in vectors:
+        points, components, _ = scenes[name].look.shape
+        common = sd[name] ** 2 * np.kron(np.ones((points, points)), np.eye(components))
+        found.append(bj.JointDiscrepancy(covariance={(name, name): common}, name=f"{name}_frame"))
+    return found
 
 
 def _around(median: float, relative_sd: float) -> bj.Prior:
     return bj.Prior(pm.LogNormal, mu=np.log(median), sigma=relative_sd)
 
 
+# --- problem -----------------------------------------------------------------------------------
+
+
 def problem(
-    data: Path | None = None, *, errors: str = "correlated", rank: int = 200
+    data: Path | None = None, *, place: str = "campi_flegrei", **options
 ) -> bj.JointProblem:
     """Return the joint problem of GNSS and two InSAR tracks.
 
@@ -240,57 +194,102 @@ def problem(
     ----------
     data : Path, optional
         Folder of the data, as in `data_folder`.
-    errors : {"correlated", "independent"}
-        "correlated": an unmodelled displacement field, an unknown constant for each track, and an
-        unknown factor on the stated errors of GNSS.  "independent": stated errors, likelihoods to
-        the power 5/6 (GNSS) and 1/6 (each track), as in the published posterior.
-    rank : int
-        Modes kept of each component of the unmodelled field.
+    place : {"campi_flegrei", "unimak"}
+    **options
+        ``source``, ``errors`` and ``rank``, as of `problem_of`.
 
     Raises
     ------
     ValueError
-        If `errors` is neither, or the data are not found.
+        If an option is unknown, or the data are not found.
     """
-    return problem_of(load(data), errors=errors, rank=rank)
+    return problem_of(load(data, place), place=place, **options)
 
 
 def problem_of(
-    scenes: Mapping[str, xr.Dataset], *, errors: str = "correlated", rank: int = 200
+    scenes: Mapping[str, xr.Dataset],
+    *,
+    place: str = "campi_flegrei",
+    source: str = "mogi",
+    errors: str = "correlated",
+    rank: int = 200,
 ) -> bj.JointProblem:
-    """Return the joint problem of data sets such as `load` returns, options as in `problem`."""
-    if errors not in ("correlated", "independent"):
+    """Return the joint problem of data sets such as `load` returns.
+
+    Parameters
+    ----------
+    scenes : mapping of str to Dataset
+    place : {"campi_flegrei", "unimak"}
+    source : {"mogi", "mctigue", "sill", "spheroid"}
+    errors : str
+        - ``"correlated"``: an unmodelled displacement field, the error of the shared map; unknown
+          constants; an unknown factor on stated errors that are not trusted; at Unimak what each
+          track sees of the air;
+        - ``"independent"``: stated errors, likelihoods to the power 5/6 (GNSS) and 1/6 (each
+          track), as in the published posterior of Campi Flegrei;
+        - ``"stated"``: stated errors, unknown constants;
+        - ``"white"``: the same with an unknown factor on the errors of each data set;
+        - ``"separate"``: as "correlated", but every data set has a field of its own;
+        - ``"one_number"``: a smooth error of each data set in data space, the components of GNSS
+          apart, with one unknown correlation for all pairs of them.
+    rank : int
+        Modes kept of each component or data set of a smooth error.
+
+    Raises
+    ------
+    ValueError
+        If an option is unknown.
+    """
+    where, model = place_of(place), _known("source", source, SOURCES)
+    _known("errors", errors, dict.fromkeys(ERRORS))
+    if errors == "independent" and where.powers is None:
+        raise ValueError(f"volcano_deformation: nothing is published for {place}; use stated")
+    if errors == "one_number":
+        scenes = by_component(scenes)
+    latents = latents_of(where, model)
+    # What shares a map shares its error: else every data set has a map of its own.
+    together = [{k: v} for k, v in scenes.items()] if errors == "separate" else [scenes]
+    modalities, found = [], [] if errors == "independent" else constants(where, scenes)
+    for sets in together:
+        displacement = displacement_map(where, model, latents, sets)
+        operators = observation_operators(sets)
+        modalities += [
+            _modality(where, displacement, errors, name, sets[name], operators[name])
+            for name in sets
+        ]
+        if errors in ("correlated", "separate"):
+            name = "unmodelled" if errors == "correlated" else f"unmodelled_{next(iter(sets))}"
+            found.append(unmodelled_displacement(where, displacement, int(rank), name))
+    if errors == "correlated" and where.atmosphere:
+        found.append(atmosphere(where, scenes, int(rank)))
+    if errors == "one_number":
+        found.append(errors_in_data_space(where, scenes, int(rank)))
+    return bj.JointProblem(latents=latents, modalities=modalities, discrepancy=tuple(found) or None)
+
+
+def _modality(place: Place, displacement, errors: str, name: str, scene, operator) -> bj.Modality:
+    kind = name.split("_")[0]  # of gnss_east: gnss
+    stated = errors in ("independent", "stated")
+    scaled = not stated and (errors == "white" or kind in place.scaled)
+    powers = place.powers if errors == "independent" and place.powers else {}
+    return bj.Modality(
+        name,
+        scene.displacement,
+        displacement,
+        bj.GaussianNoise(sd=scene.sd.values, scale=_around(1.0, 1.0) if scaled else 1.0),
+        observe=operator,
+        power=powers.get(kind, 1.0),
+    )
+
+
+def _points(scenes: Mapping[str, xr.Dataset]) -> dict[str, np.ndarray]:
+    """Return the coordinates of all points, one data set after the other."""
+    return {axis: np.concatenate([s[axis].values for s in scenes.values()]) for axis in PLANE}
+
+
+def _known[T](option: str, name: str, table: Mapping[str, T]) -> T:
+    if name not in table:
         raise ValueError(
-            f"volcano_deformation: errors={errors!r} is unknown; use correlated or independent"
+            f"volcano_deformation: {option}={name!r} is unknown; use {', '.join(table)}"
         )
-    latents, correlated = source(), errors == "correlated"
-    points = {axis: np.concatenate([s[axis].values for s in scenes.values()]) for axis in PLANE}
-    displacement = bj.pytensor_map(
-        partial(mogi_displacement, points["easting"], points["northing"]),
-        [latent.name for latent in latents],
-        name="displacement",
-        input_units={latent.name: latent.units for latent in latents},
-        output_units="m",
-        coords=points,
-    )
-    modalities = [
-        bj.Modality(
-            name,
-            scenes[name].displacement,
-            displacement,
-            _noise(name, scenes[name].sd.values, correlated),
-            observe=operator,
-            power=1.0 if correlated else POWERS.get(name, 1.0),
-        )
-        for name, operator in observation_operators(scenes).items()
-    ]
-    unmodelled = (unmodelled_displacement(displacement, int(rank)), track_constants(displacement))
-    return bj.JointProblem(
-        latents=latents, modalities=modalities, discrepancy=unmodelled if correlated else None
-    )
-
-
-def _noise(name: str, stated: np.ndarray, correlated: bool) -> bj.GaussianNoise:
-    """Return the noise: as stated; with correlated errors that of GNSS has an unknown factor."""
-    unknown = correlated and name == "gnss"
-    return bj.GaussianNoise(sd=stated, scale=_around(1.0, 1.0) if unknown else 1.0)
+    return table[name]

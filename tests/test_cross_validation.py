@@ -1,5 +1,7 @@
 """Groups of data left out, against dense linear algebra and closed-form Gaussian posteriors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -103,7 +105,7 @@ def case(request):
 
 def test_a_group_given_the_rest_is_that_of_dense_algebra(case):
     point = np.array([0.3, -0.4])
-    gaps, covariances = given_the_rest(ModelFunctions(case.problem), point, "gnss", WITHIN)
+    gaps, covariances = given_the_rest(ModelFunctions(case.problem), point, WITHIN)
     residual = case.data - case.sensitivity @ point
     for group, gap, covariance in zip(WITHIN, gaps, covariances, strict=True):
         rest = np.setdiff1d(np.arange(SIZE), group)
@@ -149,6 +151,61 @@ def test_the_result_is_labelled_as_the_data():
     assert left_out["predicted"].dims == ("sample", "station", "component")
     assert left_out["pareto_k"].dims == ("component",)
     xr.testing.assert_equal(left_out["measured"], case.problem.modality["gnss"].data)
+
+
+def test_a_refit_predicts_without_weights():
+    case = Case("discrepancy")
+    rest = np.setdiff1d(np.arange(SIZE), WITHIN[3])
+    mean, covariance = case.posterior(rest)
+    values = np.random.default_rng(2).multivariate_normal(mean, covariance, (1, 1_000))
+    alone = {n: (("chain", "draw"), values[..., i]) for i, n in enumerate("ab")}
+    refitted = {3: xr.DataTree.from_dict({"posterior": xr.Dataset(alone)})}
+    settings = {"draws": 1_000, "random_seed": 0, "refitted": refitted}
+    left_out = bj.leave_out(case.problem, case.draws(50), "gnss", "station", **settings)
+    assert np.flatnonzero(np.isnan(left_out["pareto_k"])).tolist() == [3]
+    expected, covariance = case.prediction(WITHIN[3])
+    draws, sd = left_out["predicted"].isel(station=3).values, np.sqrt(np.diag(covariance))
+    assert np.all(np.abs(draws.mean(axis=0) - expected) < 5 * sd / np.sqrt(1_000))
+    np.testing.assert_allclose(draws.std(axis=0), sd, rtol=5 / np.sqrt(2 * 1_000))
+    with pytest.raises(ValueError, match=r"no station is labelled \['far'\]"):
+        bj.leave_out(case.problem, case.draws(5), "gnss", "station", refitted={"far": refitted[3]})
+
+
+def test_components_that_are_modalities_leave_together():
+    case = Case("discrepancy")
+    gnss, draws = case.problem.modality["gnss"], case.draws(200)
+    parts = [
+        replace(
+            gnss,
+            name=f"gnss_{i}",
+            data=gnss.data.isel(component=i, drop=True),
+            forward=bj.linear_map(
+                {n: case.sensitivity[WITHIN[:, i], k : k + 1] for k, n in enumerate("ab")}
+            ),
+        )
+        for i in range(COMPONENTS)
+    ]
+    loadings = {"gnss_0": 0.5, "gnss_1": 0.5, "insar": -0.8}
+    apart = case.problem.replace(
+        modalities=[*parts, case.problem.modality["insar"]],
+        discrepancy=replace(case.problem.discrepancies[0], loadings=loadings),
+    )
+    settings = {"draws": 200, "random_seed": 0}
+    together = bj.leave_out(case.problem, draws, "gnss", "station", **settings)
+    by_parts = bj.leave_out(apart, draws, ["gnss_0", "gnss_1"], "station", **settings)
+    assert by_parts["predicted"].dims == ("sample", "modality", "station")
+    for name in ("log_density", "pareto_k"):
+        np.testing.assert_allclose(by_parts[name], together[name], rtol=1e-6)
+    np.testing.assert_allclose(
+        by_parts["predicted"].transpose("sample", "station", "modality"), together["predicted"],
+        rtol=1e-5, atol=1e-8,
+    )  # fmt: skip
+    np.testing.assert_array_equal(by_parts["measured"].values.T, together["measured"])
+    with pytest.raises(ValueError, match="insar differ in dims"):
+        bj.leave_out(
+            case.problem.replace(modalities=[gnss, replace(gnss, name="insar", power=0.5)]),
+            draws, ["gnss", "insar"], "station",
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pymc as pm
+import pytensor
+import pytensor.tensor as pt
 import pytest
 import xarray as xr
 from scipy.linalg import block_diag
 
 import bayesjoint as bj
+from bayesjoint._compile import INTERPRETED
 from tests.gaussian import gaussian_case
 from tests.helpers import log_likelihood
 
@@ -257,3 +260,11 @@ def test_the_likelihood_at_the_point_is_that_of_the_model(noise):
     if noise == "gaussian":  # where the likelihood pulls as much as the prior
         pull = ds["dual_vectors"].values.T @ ds["white_point"].values
         np.testing.assert_allclose(ds["log_likelihood_slope"], pull, atol=1e-4)
+
+
+def test_sums_of_many_terms_do_not_need_a_compiler():
+    # PyTensor's interpreted elementwise operations take 32 terms: priors of more parameters add up.
+    terms = [pt.scalar(f"term_{i}") for i in range(70)]
+    function = pytensor.function(terms, [pt.add(*terms), pt.mul(*terms)], mode=INTERPRETED)
+    values = np.linspace(0.9, 1.1, 70)
+    np.testing.assert_allclose(function(*values), [values.sum(), values.prod()])

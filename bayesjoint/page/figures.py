@@ -13,6 +13,7 @@ import xarray as xr
 from bayesjoint import plots
 from bayesjoint.page.contents import Contents, uncoupled
 from bayesjoint.plots._style import words
+from bayesjoint.plots.discrepancy import with_discrepancy
 from bayesjoint.plots.posterior import drawn_as_field
 from bayesjoint.reports import _read
 
@@ -113,6 +114,15 @@ def _fit(page: Contents) -> Iterator[Picture]:
         "observed; a dot in a shaded margin says that the data show more (left) or less (right) of "
         "it than the model allows.",
     )
+    if with_discrepancy(page.tree):
+        yield _picture(
+            plots.plot_discrepancy(page.tree),
+            "Discrepancy",
+            "What the posterior takes for errors of the physics rather than for noise, in the "
+            "units of the data: mean and standard deviation on maps, else central 50 and 90 %. "
+            "Patches many standard deviations high show where, and how smoothly, the physics "
+            "falls short.",
+        )
     if page.leave_one_out is not None:
         yield _picture(
             plots.plot_leave_one_out(page.leave_one_out),

@@ -7,7 +7,8 @@ from bayesjoint.plots.checks import plot_predictive_check
 from bayesjoint.plots.compromise import plot_compromise
 from bayesjoint.plots.coupling import plot_coupling_sweep
 from bayesjoint.plots.data_worth import plot_data_worth
-from bayesjoint.plots.discrepancy import plot_discrepancy_sweep
+from bayesjoint.plots.discrepancy import plot_discrepancy
+from bayesjoint.plots.discrepancy_sweep import plot_discrepancy_sweep
 from bayesjoint.plots.fit import plot_fit
 from bayesjoint.plots.information import plot_information, plot_leakage, plot_spectrum
 from bayesjoint.plots.leave_one_out import plot_leave_one_out
@@ -25,6 +26,7 @@ __all__ = [
     "plot_coupling_sweep",
     "plot_data_worth",
     "plot_diagnostics",
+    "plot_discrepancy",
     "plot_discrepancy_cost",
     "plot_discrepancy_sweep",
     "plot_fit",

@@ -1,213 +1,110 @@
-"""Figure of what the correlation of errors does to each parameter."""
+"""A figure of the posterior discrepancy, in the units and at the places of the data."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
+from bayesjoint.plots._data import Chart, chart_of, curves_of, observations
 from bayesjoint.plots._style import (
-    FAINT,
+    DIVERGING,
     INK,
-    MUTED,
+    WIDTHS,
     colours,
     grid_lines,
     new_figure,
+    pretty_units,
+    scaled_units,
     styled,
+    with_units,
     words,
 )
+from bayesjoint.plots.fit import draw_bands, draw_chart, thinned
+from bayesjoint.reports import _read
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-SETTINGS = {
-    "correlation": "correlation between the modalities",
-    "sd_factor": "factor on the sd of the discrepancy",
-    "length_scale": "length scale of the discrepancy",
-}
-NEEDED = ("relative_information", "relative_sd", "posterior_sd", "eig", "alignment_leading")
-MOST = 6  # parameters that are told apart
-HURTS, HELPS = "#d55e00", "#009e73"
-LARGE = 4.0  # ratio of information from which its axis is logarithmic
+    from matplotlib.figure import Figure, SubFigure
 
 
 @styled
-def plot_discrepancy_sweep(sweep: xr.Dataset, parameters: Sequence[str] | None = None) -> Figure:
-    """Draw what the errors' correlation, sd or length scale does to each parameter.
+def plot_discrepancy(dt: xr.DataTree) -> Figure:
+    """Draw what the posterior takes for errors of the physics, by modality.
 
     Parameters
     ----------
-    sweep : xarray.Dataset
-        From ``bj.discrepancy_sweep``, along one setting: select one value of the others.
-    parameters : sequence of str, optional
-        Which, at most six.  Default: the first six.
+    dt : xarray.DataTree
+        From ``bj.sample`` of a problem with a discrepancy.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Information and posterior sd over those of the reference, with dots where each turns, error
-        bars (two Monte Carlo errors) where it was sampled, and a dashed line at the correlation of
-        the problem; the sd lies in the shade of "hurts" or of "helps". Below: expected information
-        gain, and the cosine of the sensitivity with directions that the correlation makes noisier
-        (full lines) and quieter (dashed). Hatched: values that are not valid.
+        Many data with positions: maps of the posterior mean and sd of the discrepancy. Else central
+        50 and 90 % along a coordinate or an index, one panel for each entry of a short last dim.
+        Units of the data.
 
     Raises
     ------
     ImportError
         Without matplotlib.
     ValueError
-        When the sweep has more than one setting, lacks something, or a parameter is unknown.
+        When the tree has no draws of a discrepancy.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import xarray as xr
-    >>> from bayesjoint.plots import plot_discrepancy_sweep
-    >>> rho, names = np.linspace(-0.9, 0.9, 7), ["depth"]
-    >>> line = (("correlation", "parameter"), 1.0 - 0.2 * rho[:, None])
-    >>> sweep = xr.Dataset(
-    ...     {"relative_information": line, "relative_sd": line, "posterior_sd": line,
-    ...      "eig": line, "alignment_leading": line, "alignment_trailing": line,
-    ...      "valid": ("correlation", np.full(7, True))},
-    ...     {"correlation": rho, "parameter": names}, {"own_correlation": 0.5},
-    ... )
-    >>> figure = plot_discrepancy_sweep(sweep)
+    >>> from bayesjoint.plots import plot_discrepancy
+    >>> from bayesjoint.reports.example import example_tree
+    >>> figure = plot_discrepancy(example_tree(discrepancy=0.4))
     """
-    setting, sweep = _checked(sweep, parameters)
-    colour = colours(sweep["parameter"].values)
-    fig = new_figure(5.6, apart=0.05)
-    (information, sd), (gain, alignment) = fig.subplots(2, 2)
-    for name, c in colour.items():
-        one = sweep.sel(parameter=name)
-        _line(information, one["relative_information"], c, words(name))
-        _line(sd, one["relative_sd"], c)
-        _line(gain, one["eig"], c)
-        _line(alignment, one["alignment_leading"], c)
-        _line(alignment, one["alignment_trailing"], c, style="--")
-        if setting == "correlation":
-            _turning(information, one, "turning_point", "relative_information", c)
-            _turning(sd, one, "turning_point_posterior", "relative_sd", c)
-            _sampled(sd, one, c)
-    reference = "zero correlation" if setting == "correlation" else "the problem's own"
-    information.set(title="Fisher information, others known", ylabel=f"relative to {reference}")
-    sd.set(title="Posterior sd", ylabel=f"relative to {reference}")
-    gain.set(title="Expected information gain", ylabel="nat")
-    alignment.set(title="Sensitivity to noisier (full), quieter (dashed)", ylabel="cosine")
-    alignment.set_ylim(-0.03, 1.05)
-    _logarithmic(information, sweep["relative_information"])
-    _shade(sd, sweep["relative_sd"], float(sweep.attrs.get("tolerance", 0.0)))
-    for ax in (information, sd, gain, alignment):
-        _finish(ax, sweep, setting)
-    handles, labels = information.get_legend_handles_labels()
-    if len(labels) > 1:
-        fig.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    else:
-        fig.suptitle(labels[0], x=0.01, ha="left", fontweight="bold", fontsize=10)
+    draws, observed = _read.group(dt, "posterior"), observations(dt)
+    names = with_discrepancy(dt)
+    if not names:
+        raise ValueError(
+            "the posterior has no discrepancy to draw; give the problem one "
+            "(bj.JointDiscrepancy) and sample it"
+        )
+    maps = {name: chart_of(observed[name]) for name in names}
+    heights = [3.0 if maps[name] else 2.2 for name in names]
+    fig = new_figure(sum(heights))
+    strips = fig.subfigures(len(names), 1, squeeze=False, height_ratios=heights)
+    colour = colours(map(str, observed.data_vars))
+    for strip, name in zip(strips.flat, names, strict=True):
+        strip.suptitle(words(name), x=0.01, ha="left", fontsize=10, fontweight="bold")
+        values, chart = thinned(draws[f"{name}_discrepancy"], observed[name]), maps[name]
+        if chart is not None:
+            _maps(strip, observed[name], values, chart)
+        else:
+            _curves(strip, observed[name], values, colour[name])
     return fig
 
 
-def _checked(sweep: xr.Dataset, parameters: Sequence[str] | None) -> tuple[str, xr.Dataset]:
-    missing = [name for name in NEEDED if name not in getattr(sweep, "variables", ())]
-    if missing:
-        raise ValueError(f"plot_discrepancy_sweep: {missing} missing; give a bj.discrepancy_sweep")
-    dims = [name for name in SETTINGS if name in sweep["relative_sd"].dims]
-    if len(dims) != 1:
-        raise ValueError(
-            f"plot_discrepancy_sweep: the sweep has the settings {dims}; select one value of all "
-            "but one, as in sweep.sel(sd_factor=1.0)"
-        )
-    return dims[0], chosen("plot_discrepancy_sweep", sweep, parameters, MOST).sortby(dims[0])
+def with_discrepancy(dt: xr.DataTree) -> list[str]:
+    """Return the modalities whose discrepancy was drawn."""
+    draws = _read.group(dt, "posterior")
+    return [str(k) for k in observations(dt).data_vars if f"{k}_discrepancy" in draws]
 
 
-def chosen(owner: str, report: xr.Dataset, parameters: Any, most: int) -> xr.Dataset:
-    """Return the report of some parameters."""
-    known = [str(name) for name in report["parameter"].values]
-    names = known[:most] if parameters is None else list(parameters)
-    unknown = [name for name in names if name not in known]
-    if unknown or not 0 < len(names) <= most:
-        raise ValueError(f"{owner}: parameters={names}; give one to {most} of {known}")
-    return report.sel(parameter=names)
+def _maps(strip: SubFigure, data: xr.DataArray, draws: np.ndarray, chart: Chart) -> None:
+    mean, sd = draws.mean(axis=0), draws.std(axis=0)
+    factor, units = scaled_units(mean, str(data.attrs.get("units") or ""))
+    reach = float(np.quantile(np.abs(mean), 0.995)) / factor or 1.0
+    left, right = strip.subplots(1, 2)
+    signed = {"cmap": DIVERGING, "vmin": -reach, "vmax": reach}
+    label = pretty_units(units)
+    draw_chart(left, chart, mean / factor, "posterior mean", label, **signed)
+    draw_chart(right, chart, sd / factor, "posterior sd", label, cmap=WIDTHS, vmin=0.0)
+    right.set_ylabel("")
+    right.tick_params(labelleft=False)
 
 
-def _line(ax: Axes, values: xr.DataArray, colour: str, label: str = "", style: str = "-") -> None:
-    setting = values.dims[0]
-    ax.plot(values[setting], values, style, color=colour, lw=1.6, label=label or "_unnamed")
-
-
-def _turning(ax: Axes, one: xr.Dataset, name: str, along: str, colour: str) -> None:
-    """Draw a dot where the line turns, when it does within what is drawn."""
-    if name not in one or not np.isfinite(one[name]):
-        return
-    known = one[along].dropna("correlation")
-    at, rho = float(one[name]), known["correlation"].values
-    if rho.size and rho[0] <= at <= rho[-1]:
-        ax.plot(at, np.interp(at, rho, known.values), "o", ms=5, mfc="white", mew=1.4, mec=colour)
-
-
-def _sampled(ax: Axes, one: xr.Dataset, colour: str) -> None:
-    if "posterior_sd_sampled" not in one:
-        return
-    # The reference, from any point of the line.
-    at = int(np.argmax(np.isfinite(one["relative_sd"].values)))
-    reference = float(one["posterior_sd"][at] / one["relative_sd"][at])
-    ax.errorbar(
-        one["nuts_correlation"], one["posterior_sd_sampled"] / reference,
-        2.0 * one["posterior_sd_sampled_mcse"] / reference,
-        fmt="s", ms=3.5, color=colour, ecolor=INK, elinewidth=1.0, capsize=2.5, zorder=5,
-    )  # fmt: skip
-
-
-def _shade(ax: Axes, ratios: xr.DataArray, tolerance: float) -> None:
-    """Shade where it hurts and where it helps, and say so on the side that the lines leave free."""
-    low, high = ax.get_ylim()
-    reach = max(high - 1.0, 1.0 - low, 2.0 * tolerance)
-    low, high = max(min(low, 1.0 - 0.25 * reach), 0.0), max(high, 1.0 + 0.25 * reach)
-    ax.axhspan(1.0 + tolerance, high, color=HURTS, alpha=0.09, lw=0, zorder=0)
-    ax.axhspan(low, 1.0 - tolerance, color=HELPS, alpha=0.09, lw=0, zorder=0)
-    ax.set_ylim(low, high)
-    known = ratios.dropna(ratios.dims[0], how="any").values
-    ends = known[[0, -1]] if len(known) else np.ones((2, 1))
-    look: dict[str, Any] = {"transform": ax.transAxes, "fontsize": 8.5, "fontweight": "bold"}
-    for word, colour, y, left in (
-        ("hurts", HURTS, 0.97, ends[0].max() <= ends[1].max()),
-        ("helps", HELPS, 0.03, ends[0].min() >= ends[1].min()),
-    ):
-        side: dict[str, Any] = {"x": 0.02 if left else 0.98, "ha": "left" if left else "right"}
-        ax.text(s=word, y=y, va="top" if y > 0.5 else "bottom", color=colour, **side, **look)
-
-
-def _finish(ax: Axes, sweep: xr.Dataset, setting: str) -> None:
-    values = sweep[setting].values
-    ax.set_xlabel(SETTINGS[setting])
-    if setting != "correlation" and values[0] > 0 and values[-1] > 10.0 * values[0]:
-        ax.set_xscale("log")
-    ax.set_xlim(values[0], values[-1])
-    if setting == "correlation":
-        ax.axvline(float(sweep.attrs["own_correlation"]), color=MUTED, ls=(0, (4, 3)), lw=1.0)
-    valid = sweep["valid"].values
-    for first, last in _gaps(valid):
-        ends = values[max(first - 1, 0)], values[min(last, values.size - 1)]
-        ax.axvspan(*ends, fc=FAINT, ec="white", hatch="///", lw=0, alpha=0.8, zorder=0.5)
-    grid_lines(ax)
-
-
-def _gaps(valid: np.ndarray) -> list[tuple[int, int]]:
-    """Return first and one past the last index of each run of values that are not valid."""
-    steps = np.diff(np.concatenate([[0], (~valid).astype(int), [0]]))
-    return list(zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1), strict=True))
-
-
-def _logarithmic(ax: Axes, ratios: xr.DataArray) -> None:
-    """Make the axis of ratios that reach far logarithmic, with few plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    reach = float(ratios.max() / ratios.min())
-    if not reach > LARGE:
-        return
-    ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1.0,) if reach > 100.0 else (1.0, 2.0, 5.0)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
+def _curves(strip: SubFigure, data: xr.DataArray, draws: np.ndarray, colour: str) -> None:
+    panels = curves_of(data)
+    factor, units = scaled_units(draws, str(data.attrs.get("units") or ""))
+    axes = strip.subplots(1, len(panels), squeeze=False, sharey=True)
+    for ax, curve in zip(axes.flat, panels, strict=True):
+        draw_bands(ax, draws[:, curve.members] / factor, curve, colour)
+        ax.axhline(0.0, color=INK, lw=0.7)
+        ax.set(xlabel=curve.label, title=curve.title)
+        grid_lines(ax)
+    axes[0, 0].set_ylabel(with_units("discrepancy", units))

@@ -18,7 +18,7 @@ from bayesjoint.plots._style import (
     with_units,
     words,
 )
-from bayesjoint.plots.discrepancy import SETTINGS, chosen
+from bayesjoint.plots.discrepancy_sweep import SETTINGS, chosen
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,7 +18,10 @@ NUMBER_OF_DATA = {"gravity": 8, "arrivals": 10}
 
 
 def example_tree(
-    modalities: Sequence[str] = ("gravity", "arrivals"), draws: int = 200, seed: int = 0
+    modalities: Sequence[str] = ("gravity", "arrivals"),
+    draws: int = 200,
+    seed: int = 0,
+    discrepancy: float = 0.0,
 ) -> xr.DataTree:
     """Return the tree of a linear Gaussian problem of two modalities, drawn from its closed form.
 
@@ -31,6 +34,9 @@ def example_tree(
         Draws per chain, two chains, independent.
     seed : int
         Of the draws; the problem itself is always the same.
+    discrepancy : float
+        Share of the variance of each error of ``"gravity"`` that is taken for one of the physics;
+        above 0 it is drawn given the data.
 
     Returns
     -------
@@ -60,7 +66,11 @@ def example_tree(
         {
             "linearization": _linearization({k: matrices[k] for k in modalities}, data, best),
             "posterior": xr.merge(
-                [_physical(posterior), *(_response(k, matrices[k], posterior) for k in modalities)]
+                [
+                    _physical(posterior),
+                    *(_response(k, matrices[k], posterior) for k in modalities),
+                    *_discrepancy(discrepancy, matrices, data, posterior, random),
+                ]
             ),
             "posterior_predictive": _predictive(matrices, modalities, posterior, random),
             "log_likelihood_joint": xr.Dataset(
@@ -170,6 +180,22 @@ def _grid() -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
 def _response(modality: str, matrix: np.ndarray, white: np.ndarray) -> xr.Dataset:
     dims = ("chain", "draw", _dim(modality))
     return xr.Dataset({f"{modality}_response": (dims, white @ matrix.T)})
+
+
+def _discrepancy(
+    share: float,
+    matrices: dict[str, np.ndarray],
+    data: dict[str, np.ndarray],
+    white: np.ndarray,
+    random: np.random.Generator,
+) -> list[xr.Dataset]:
+    """Return draws of the discrepancy of gravity given data and draws of all unknowns."""
+    if share == 0.0:
+        return []
+    gap = data["gravity"] - white @ matrices["gravity"].T  # of unit variance
+    noise = np.sqrt(share * (1.0 - share)) * random.standard_normal(gap.shape)
+    dims = ("chain", "draw", _dim("gravity"))
+    return [xr.Dataset({"gravity_discrepancy": (dims, share * gap + noise)})]
 
 
 def _predictive(

@@ -1,4 +1,4 @@
-"""The point source, its instruments and the published posterior of Campi Flegrei."""
+"""Instruments, errors and held-out stations of two volcanoes, and what is published of them."""
 
 import os
 from pathlib import Path
@@ -10,6 +10,8 @@ import xarray as xr
 import bayesjoint as bj
 from case_studies import volcano_deformation as study
 from models import volcano_deformation as volcano
+from models.volcano_data import local_metres
+from models.volcano_sources import mogi_displacement
 
 SOURCE = (426_300.0, 4_518_800.0, 2_600.0, 5e6)
 # Posterior of an independent code for these data: Trasatti (2022), test mogi1BI; mean and sd.
@@ -22,13 +24,13 @@ PUBLISHED = {
 
 
 def displacement(easting, northing, *source):
-    return volcano.mogi_displacement(np.asarray(easting), np.asarray(northing), *source).eval()
+    return mogi_displacement(np.asarray(easting), np.asarray(northing), *source).eval()
 
 
-def real_data():
+def real_data(place="campi_flegrei"):
     root = os.environ.get("BAYESJOINT_DATA") or Path(__file__).parents[3] / "shared" / "data"
     try:
-        return volcano.data_folder(Path(root))
+        return volcano.data_folder(Path(root), place)
     except ValueError as error:
         pytest.skip(str(error))
 
@@ -46,40 +48,6 @@ def folder(tmp_path):
         rest = np.column_stack([u[where] @ look, np.full(20, 0.005), np.tile(look, (20, 1))])
         np.savetxt(tmp_path / f"obs_sar{i + 1}.txt", np.hstack([points[where], rest]))
     return tmp_path
-
-
-def test_uplift_above_the_source_is_that_of_the_closed_form():
-    # Segall (2010), Earthquake and Volcano Deformation, eq. 7.14: (1 - nu) dV / (pi d^2)
-    up = displacement([0.0], [0.0], 0.0, 0.0, 3_000.0, 1e6)[0]
-    assert up == pytest.approx([0, 0, 0.75 * 1e6 / (np.pi * 3_000**2)], rel=1e-12)
-
-
-def test_radius_and_size_of_the_greatest_horizontal_displacement():
-    # The horizontal part is greatest at r = d / sqrt(2), where it is 0.385 of the central uplift.
-    radius = np.linspace(100.0, 9_000.0, 20_000)
-    u = displacement(radius, 0 * radius, 0.0, 0.0, 3_000.0, 1e6)
-    centre = displacement([0.0], [0.0], 0.0, 0.0, 3_000.0, 1e6)[0, 2]
-    assert radius[u[:, 0].argmax()] == pytest.approx(3_000 / np.sqrt(2), rel=1e-3)
-    assert u[:, 0].max() / centre == pytest.approx(2 / 3**1.5, rel=1e-6)
-
-
-def test_uplift_integrates_to_one_and_a_half_volumes():
-    slope = np.linspace(1e-6, 1 - 1e-6, 100_001)  # radius = depth * tan
-    radius = 2_000.0 * np.tan(slope * np.pi / 2)
-    up = displacement(radius, 0 * radius, 0.0, 0.0, 2_000.0, 1e6)[:, 2]
-    volume = np.trapezoid(2 * np.pi * radius * up, radius)
-    assert volume == pytest.approx(2 * (1 - 0.25) * 1e6, rel=1e-3)
-
-
-def test_horizontal_displacement_derives_from_a_potential():
-    # A centre of dilatation makes no rotation about the vertical: its gradient is symmetric.
-    east, north, step = 1_200.0, -700.0, 1.0
-    moved = displacement(
-        east + np.array([step, -step, 0, 0]), north + np.array([0, 0, step, -step]), 0, 0, 2e3, 1e6
-    )
-    north_by_east = (moved[0, 1] - moved[1, 1]) / (2 * step)
-    east_by_north = (moved[2, 0] - moved[3, 0]) / (2 * step)
-    assert north_by_east == pytest.approx(east_by_north, rel=1e-6)
 
 
 def test_instruments_see_components_and_lines_of_sight(folder):
@@ -120,8 +88,14 @@ def test_correlated_errors_find_the_source_of_exact_data(folder):
     ("break_it", "message"),
     [
         (lambda folder: (folder / "obs_sar1.txt").unlink(), "has no GPS_data.txt"),
-        (lambda folder: (folder / "obs_sar2.txt").write_text("1 2 3\n"), "3 columns, 7"),
-        (lambda folder: (folder / "GPS_data.txt").write_text("E N\na b\n"), "no table of numbers"),
+        (
+            lambda folder: (folder / "obs_sar2.txt").write_text("1 2 3\n"),
+            "no table of 7 columns.* 3 columns",
+        ),
+        (
+            lambda folder: (folder / "GPS_data.txt").write_text("E N\na b\n"),
+            "no table of 8 columns of numbers",
+        ),
     ],
 )
 def test_bad_data_say_what_is_wrong(folder, break_it, message):
@@ -130,29 +104,132 @@ def test_bad_data_say_what_is_wrong(folder, break_it, message):
         volcano.problem(folder)
 
 
-def test_unknown_kind_of_errors_is_refused(folder):
-    with pytest.raises(ValueError, match="use correlated or independent"):
-        volcano.problem(folder, errors="white")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"errors": "grey"}, "errors='grey' is unknown; use correlated, independent"),
+        ({"source": "dike"}, "source='dike' is unknown; use mogi, mctigue, sill, spheroid"),
+        ({"place": "etna"}, "place='etna' is unknown; use campi_flegrei or unimak"),
+    ],
+)
+def test_unknown_options_are_refused(folder, options, message):
+    with pytest.raises(ValueError, match=message):
+        volcano.problem(folder, **options)
 
 
-def test_a_station_set_apart_leaves_gnss(folder):
+def test_errors_are_shared_where_a_map_is_shared(folder):
     scenes = volcano.load(folder)
-    apart = study.set_apart(scenes, 2)
-    assert 2 not in apart["gnss"].station
-    assert apart["predicted_station"].displacement.shape == (1, 3)
+    together = volcano.problem_of(scenes, rank=3)
+    apart = volcano.problem_of(scenes, errors="separate", rank=3)
+    names = ["unmodelled_gnss", "unmodelled_ascending", "unmodelled_descending"]
+    assert [d.name for d in together.discrepancies] == ["constant", "unmodelled"]
+    assert [d.name for d in apart.discrepancies] == ["constant", *names]
+    assert [d.touches(apart.modality) for d in apart.discrepancies[1:]] == [
+        ["gnss"], ["ascending"], ["descending"]
+    ]  # fmt: skip
+
+
+def test_one_number_correlates_components_and_lines_of_sight(folder):
+    problem = volcano.problem_of(volcano.load(folder), errors="one_number", rank=3)
+    seen = ["gnss_east", "gnss_north", "gnss_up", "ascending", "descending"]
+    assert list(problem.modality) == seen == list(problem.discrepancies[1].sd)
+    prior = problem.discrepancies[1].correlation
+    assert (prior.parameters["lower"], prior.parameters["upper"]) == (-0.25, 1.0)
+    points = volcano.load(folder)["gnss"]
+    u = displacement(points.easting, points.northing, *SOURCE)
+    for i, name in enumerate(seen[:3]):
+        np.testing.assert_allclose(problem.modality[name].data, u[:, i], rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("source", ["mctigue", "sill", "spheroid"])
+def test_other_sources_have_their_own_unknowns(folder, source):
+    problem = volcano.problem(folder, source=source, errors="stated")
+    shape = {"mctigue": ["radius"], "sill": [], "spheroid": ["flatness"]}[source]
+    assert [p.name for p in problem.latents] == [*PUBLISHED, *shape]
+
+
+# --- Unimak ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unimak(tmp_path):
+    """Write a station and a pixel of each track at Unimak, in the formats of the files."""
+    station = "%Name Lon Lat\nAC10 -164.4 54.7 -0.007 0.001 0.004 0.00003 0.00004 0.0001\n"
+    (tmp_path / "unimak_gnss_NOAM_AB06.txt").write_text(station)
+    for track, azimuth in (("asc", -11.0), ("des", 191.0)):
+        rows = f"%Reference\n-164.6 54.5 {azimuth} 35.0 0.002 0.000004 0 1 0 1\n"
+        (tmp_path / f"unimak_{track}_ref.csv").write_text(2 * rows)
+    return tmp_path
+
+
+def test_unimak_is_read_in_metres_and_lines_of_sight(unimak):
+    scenes = volcano.load(unimak, "unimak")
+    assert scenes["gnss"].displacement.values.tolist() == [[-0.007, 0.001, 0.004]]
+    assert scenes["gnss"].displacement.attrs["units"] == "m/yr"
+    # The satellite looks to the right: from the west flying north, from the east flying south.
+    rising, falling = (scenes[track].look.values[0, 0] for track in ("ascending", "descending"))
+    for look, east in ((rising, -1), (falling, 1)):
+        assert np.linalg.norm(look) == pytest.approx(1.0)
+        assert look[2] == pytest.approx(np.cos(np.radians(35.0)))
+        assert np.sign(look[0]) == east and abs(look[1]) < 0.12
+    assert len(scenes["ascending"].look) == 2
+
+
+def test_local_metres_are_those_of_the_tangent_plane():
+    def geocentric(longitude, latitude):
+        lam, phi = np.radians(longitude), np.radians(latitude)
+        across = 6_378_137 / np.sqrt(1 - 0.00669438 * np.sin(phi) ** 2)
+        polar = (1 - 0.00669438) * across * np.sin(phi)
+        return np.stack(
+            [across * np.cos(phi) * np.cos(lam), across * np.cos(phi) * np.sin(lam), polar]
+        )
+
+    places = np.random.default_rng(0).uniform([-164.9, 54.4], [-164.1, 54.8], (20, 2)).T
+    lam, phi = np.radians(-164.5), np.radians(54.6)
+    east = [-np.sin(lam), np.cos(lam), 0.0]
+    north = [-np.sin(phi) * np.cos(lam), -np.sin(phi) * np.sin(lam), np.cos(phi)]
+    offset = geocentric(*places) - geocentric(-164.5, 54.6)[:, None]
+    np.testing.assert_allclose(local_metres(*places).T, np.array([east, north]) @ offset, atol=20)
+
+
+def test_unimak_has_two_sources_and_nothing_published(unimak):
+    problem = volcano.problem(unimak, place="unimak", errors="white")
+    names = {p.name.split("_")[0] for p in problem.latents}
+    assert names == {"westdahl", "fisher"}
+    frame = problem.discrepancies[1]
+    assert frame.name == "gnss_frame"
+    np.testing.assert_allclose(frame.covariance["gnss", "gnss"], 0.005**2 * np.eye(3))
+    with pytest.raises(ValueError, match="nothing is published for unimak"):
+        volcano.problem(unimak, place="unimak", errors="independent")
+
+
+# --- one correlation number ----------------------------------------------------------------------
+
+
+def test_correlation_of_what_is_seen_is_that_of_the_field():
+    looks = np.vstack([np.eye(3), [[-0.6, -0.1, 0.79], [0.5, -0.1, 0.86]]])
+    looks /= np.linalg.norm(looks, axis=1, keepdims=True)
+    field = np.random.default_rng(0).standard_normal((40_000, 3))
+    drawn = np.corrcoef((field @ looks.T).T)
+    implied = study.correlation_between(looks)
+    np.testing.assert_allclose(drawn, implied, atol=5 / np.sqrt(40_000))
+    assert np.linalg.matrix_rank(implied) == 3
+    for i in (3, 4):
+        assert study.unexplained_share(implied, looks[i], i) == 0.0
+        assert study.unexplained_share(study.with_one_number(5, 0.3), looks[i], i) > 1.0
+    with pytest.raises(ValueError, match="between -0.25 and 1"):
+        study.with_one_number(5, -0.3)
+
+
+# --- held-out stations ---------------------------------------------------------------------------
+
+
+def test_a_left_out_station_is_gone(folder):
+    scenes = volcano.load(folder)
+    rest = study.without_station(scenes, 2)
+    assert rest["gnss"].station.values.tolist() == [1, 3, 4, 5, 6]
     with pytest.raises(ValueError, match="no station 9"):
-        study.set_apart(scenes, 9)
-
-
-@pytest.mark.slow
-def test_a_station_set_apart_is_predicted(folder):
-    scenes = volcano.load(folder)
-    draws = study.predict_station(
-        volcano, scenes, 2, errors="independent",
-        draws=150, tune=150, chains=1, backend="interpreted", progress=False, prior_draws=5,
-    )  # fmt: skip
-    truth = scenes["gnss"].displacement.sel(station=2).values
-    assert np.all(np.abs(draws.mean(axis=0) - truth) < 3 * draws.std(axis=0))
+        study.without_station(scenes, 9)
 
 
 def test_thinning_keeps_all_stations(folder):
@@ -175,14 +252,16 @@ def test_stations_are_left_out_and_refitted_where_weights_are_not_trusted(folder
 
     def refit(station):
         asked.append(station)
-        return np.array([1.0, 2.0, 3.0]) + rng.standard_normal((50, 3))
+        shifted = {n: v + (3e3 if n == "x" else 0.0) for n, v in tree["posterior"].items()}
+        return xr.DataTree.from_dict({"posterior": xr.Dataset(shifted)})
 
     monkeypatch.setattr(study, "TRUSTED_K", float(trusting.pareto_k.median()))
     refitted = study.leave_one_station_out(problem, tree, refit, draws=60)
     poor = trusting.pareto_k > study.TRUSTED_K
     assert poor.any()
     assert asked == trusting.station.values[poor].tolist()
-    assert np.array_equal(refitted.sd.mean("component") > 0.5, poor)
+    assert np.array_equal(refitted.refitted, poor)
+    assert np.array_equal(np.abs(refitted.error).max("component") > 0.01, poor)
 
 
 def test_coverage_counts_stations_and_gives_the_exact_interval():
@@ -219,3 +298,37 @@ def test_unmodelled_displacement_gives_intervals_several_times_wider():
     sd = np.sqrt((vectors**2 / (1 + strength)).sum("mode"))
     for name, (_, published) in PUBLISHED.items():
         assert float(sd[local.latent_of_cell == name][0]) > 4 * published
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("errors", "words"), [("white", "contradict each other"), ("correlated", "")]
+)
+def test_campi_flegrei_is_told_to_contradict_itself_unless_errors_are_shared(errors, words):
+    scenes = study.thin(volcano.load(real_data()), every=16)
+    report, _ = study.contradiction(volcano.problem_of(scenes, errors=errors, rank=40))
+    assert words in report.attrs["words"][0]
+    assert (float(report["sigma"]) > 3.0) == bool(words)
+
+
+@pytest.mark.slow
+def test_published_sources_of_unimak_are_found():
+    problem = volcano.problem(real_data("unimak"), place="unimak", errors="white")
+    local = bj.linearize(problem, starts=2, backend="interpreted")["linearization"]
+    assert 6e3 < float(local["westdahl_depth"]) < 8.5e3  # Xue et al. (2020): 7 to 8 km
+    assert 4e6 < float(local["westdahl_volume_change"]) < 7e6
+    assert 4e3 < float(local["fisher_depth"]) < 7e3
+    assert float(local["fisher_volume_change"]) < -1e6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "depth"),
+    # Trasatti (2022), sill2BI: a crack of 1 km radius at 3,808 ± 19 m; mctigue1BI: 2,612 ± 21 m.
+    [("sill", 3_808.0), ("mctigue", 2_612.0)],
+)
+def test_published_depths_of_other_sources_are_near(source, depth):
+    scenes = volcano.load(real_data())
+    problem = volcano.problem_of(scenes, source=source, errors="independent")
+    local = bj.linearize(problem, starts=4, backend="interpreted")["linearization"]
+    assert float(local["depth"]) == pytest.approx(depth, rel=0.03)

@@ -6,6 +6,7 @@ import xarray as xr
 
 from bayesjoint import plots
 from bayesjoint.plots import _data, _fields, _style
+from bayesjoint.reports.example import example_tree
 from tests.reports import factory
 
 EVERYWHERE = [
@@ -49,6 +50,34 @@ def test_every_figure_of_a_posterior(tree, name):
 def test_every_figure_of_a_preview_and_of_points(only_linear, pair, name):
     for dt in (only_linear, factory.at_points(pair)):
         drawn(getattr(plots, f"plot_{name}")(dt))
+
+
+@pytest.mark.filterwarnings("error")
+def test_discrepancy_is_drawn_along_the_data_and_on_maps():
+    few = example_tree(discrepancy=0.4)
+    assert "gravity" in drawn(plots.plot_discrepancy(few))
+    rng, places = np.random.default_rng(0), np.random.default_rng(1).uniform(0, 9e3, (2, 60))
+    coords = {k: ("station", v, {"units": "m"}) for k, v in zip(("x", "y"), places, strict=True)}
+    at = ("chain", "draw", "station")
+    draws = xr.Dataset(
+        {
+            "gravity_response": (at, np.zeros((1, 30, 60))),
+            "gravity_discrepancy": (at, places[0] / 1e3 + 0.1 * rng.standard_normal((1, 30, 60))),
+        },
+        coords,
+    )
+    data = xr.Dataset({"gravity": ("station", np.zeros(60), {"units": "m/s2"})}, coords)
+    many = xr.DataTree.from_dict({"posterior": draws, "observed_data": data})
+    figure = plots.plot_discrepancy(many)
+    assert {"posterior mean", "posterior sd", "x [km]", "m/s²"} <= set(drawn(figure))
+    mean, sd = (axes.collections[0].get_array() for axes in figure.axes[:2])
+    np.testing.assert_allclose(mean, places[0] / 1e3, atol=0.1)  # 5 standard errors
+    np.testing.assert_allclose(sd, 0.1, atol=0.065)
+
+
+def test_discrepancy_that_was_not_drawn_is_refused():
+    with pytest.raises(ValueError, match="no discrepancy to draw"):
+        plots.plot_discrepancy(example_tree())
 
 
 def test_point_spread_marks_the_cell(tree):
@@ -127,8 +156,6 @@ def test_tension_is_drawn_with_and_without_simulated_data():
 
 @pytest.mark.filterwarnings("error")
 def test_leave_one_out_is_drawn():
-    from bayesjoint.reports.example import example_tree
-
     texts = drawn(plots.plot_leave_one_out(example_tree()))
     assert any(text.startswith("arrivals: p = ") for text in texts)
 
