@@ -68,6 +68,13 @@ def test_missing_model_file(monkeypatch, capsys):
     assert "none.py does not exist" in error_of(monkeypatch, capsys, "run", "none.py")
 
 
+def test_a_model_may_import_its_neighbours(tmp_path):
+    (tmp_path / "neighbour_of_a_model.py").write_text("ANSWER = 42\n")
+    path = tmp_path / "model_with_a_neighbour.py"
+    path.write_text("from neighbour_of_a_model import ANSWER\n")
+    assert cli._load_module(path).ANSWER == 42
+
+
 def test_broken_model_file(monkeypatch, capsys, tmp_path):
     path = tmp_path / "broken.py"
     path.write_text("import no_such_package")

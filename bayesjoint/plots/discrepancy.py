@@ -106,5 +106,7 @@ def _curves(strip: SubFigure, data: xr.DataArray, draws: np.ndarray, colour: str
         draw_bands(ax, draws[:, curve.members] / factor, curve, colour)
         ax.axhline(0.0, color=INK, lw=0.7)
         ax.set(xlabel=curve.label, title=curve.title)
+        if not curve.continuous:
+            ax.xaxis.get_major_locator().set_params(integer=True)
         grid_lines(ax)
     axes[0, 0].set_ylabel(with_units("discrepancy", units))

@@ -272,3 +272,10 @@ def test_numbers_keep_the_digits_that_mean_something(value, sd, units, shown):
 )
 def test_certain_digits(value, sd, known):
     assert digits(value, sd) == known
+
+
+def test_page_shows_the_discrepancy_that_was_drawn(tmp_path):
+    from bayesjoint.reports.example import example_tree
+
+    with_one = text_of(report(example_tree(discrepancy=0.4), tmp_path / "page.html"))
+    assert "errors of the physics rather than for noise" in with_one
