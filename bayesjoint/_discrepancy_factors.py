@@ -232,7 +232,7 @@ def _words(given: "JointDiscrepancy", marginal: bool, can: bool, rank: int) -> s
     if given.form == "latent":
         reason = "as asked"
     elif not can:
-        reason = "since a noise is not Gaussian, or tempered"
+        reason = "since a noise is correlated, not Gaussian or tempered"
     else:
         reason = f"since that is cheaper above {MARGINAL_RANK}"
     return f"sampled {kind}, {reason}"

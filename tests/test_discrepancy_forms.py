@@ -52,7 +52,7 @@ def in_time(names="ab", **settings):
         (
             [seen("a"), seen("b", noise=bj.StudentTNoise(sd=0.3, nu=4))],
             {},
-            "since a noise is not Gaussian, or tempered",
+            "since a noise is correlated, not Gaussian or tempered",
         ),
         (
             [seen("a"), seen("b", noise=bj.GaussianNoise(sd=np.linspace(0.1, 0.6, 6)))],
