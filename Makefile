@@ -18,7 +18,7 @@ demo: $(STAMP)  ## three neutron measurements of one film: joint posterior, as a
 	@$(BIN)/bayesjoint run models/reflectometry.py --out demo_output
 
 test: $(STAMP)  ## the quick tests; ARGS="-k noise" selects among them
-	@$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 test-all: $(STAMP)  ## every test, the long statistical ones too
 	@$(BIN)/python -m pytest -q $(ARGS)
