@@ -94,7 +94,7 @@ def main(count=5_000):
     )
     for smoothness in (1.5, 2.5):
         exact = measure(f"2 x {count}, smoothness {smoothness}, exact", make(None, smoothness))
-        for rank in (100, 200, 400, 800):
+        for rank in (200, 400, 800, 1_200):
             value = measure(f"2 x {count}, {rank} modes", make(rank, smoothness))
             print(f"{'':45s} log-density off by {abs(float(value) - float(exact)):.1e}")
     measure("2 x 10,000 on a lattice, exact", lattice(rng))
