@@ -3,7 +3,7 @@
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test test-all check bench clean
+.PHONY: help setup demo test test-all check bench gallery clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -30,8 +30,15 @@ check: $(STAMP)  ## lint, formatting, types
 
 bench: $(STAMP)  ## effective draws a second, with and without preconditioning
 	@$(BIN)/python tests/bench_sampling.py
+	@$(BIN)/python tests/bench_discrepancy.py
 	@$(BIN)/python tests/bench_refinement.py
 	@$(BIN)/python tests/bench_exact.py
+	@$(BIN)/python tests/bench_edges.py
+	@$(BIN)/python tests/bench_data_sets.py
+	@$(BIN)/python tests/bench_recentring.py
+
+gallery: $(STAMP)  ## run the case studies, draw the pictures of case_studies/README.md
+	@$(BIN)/python case_studies/gallery.py
 
 clean:  ## remove results and caches (.venv stays)
 	@rm -rf demo_output build dist .mypy_cache .pytest_cache .ruff_cache

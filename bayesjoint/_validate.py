@@ -7,6 +7,8 @@ import numpy as np
 
 from bayesjoint.priors import Prior
 
+SEMIDEFINITE = 1e-12  # of the number of rows: a negative eigenvalue of rounding
+
 
 def require_name(kind: str, name: Any) -> None:
     """Raise unless ``name`` is a usable identifier."""
@@ -75,13 +77,7 @@ def same_units(first: str | None, second: str | None) -> bool:
 
 def covariance_factor(owner: str, matrix: Any) -> np.ndarray:
     """Return the lower Cholesky factor of a covariance, or raise with its fault."""
-    matrix = np.asarray(matrix, dtype=float)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"{owner}: a square matrix is needed, the shape given is {matrix.shape}")
-    if not np.all(np.isfinite(matrix)):
-        raise ValueError(f"{owner}: the matrix is not finite; look for NaN or infinity in it")
-    if not np.allclose(matrix, matrix.T, rtol=1e-8, atol=1e-12 * np.abs(matrix).max()):
-        raise ValueError(f"{owner}: the matrix is not symmetric; use (C + C.T) / 2 if it should be")
+    matrix = _symmetric(owner, matrix)
     try:
         return np.linalg.cholesky(matrix)
     except np.linalg.LinAlgError:
@@ -90,3 +86,24 @@ def covariance_factor(owner: str, matrix: Any) -> np.ndarray:
             f"{owner}: the matrix is not positive definite, its smallest eigenvalue is "
             f"{smallest:.3g}; add independent variance to its diagonal or lower the correlations"
         ) from None
+
+
+def require_semidefinite(owner: str, matrix: Any) -> None:
+    """Raise when a matrix is no covariance; it may be singular."""
+    smallest = np.linalg.eigvalsh(_symmetric(owner, matrix))[0]
+    if smallest < -SEMIDEFINITE * len(matrix):
+        raise ValueError(
+            f"{owner}: the matrix is not positive semi-definite, its smallest eigenvalue is "
+            f"{smallest:.3g}; lower the correlations"
+        )
+
+
+def _symmetric(owner: str, matrix: Any) -> np.ndarray:
+    matrix = np.asarray(matrix, dtype=float)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"{owner}: a square matrix is needed, the shape given is {matrix.shape}")
+    if not np.all(np.isfinite(matrix)):
+        raise ValueError(f"{owner}: the matrix is not finite; look for NaN or infinity in it")
+    if not np.allclose(matrix, matrix.T, rtol=1e-8, atol=1e-12 * np.abs(matrix).max()):
+        raise ValueError(f"{owner}: the matrix is not symmetric; use (C + C.T) / 2 if it should be")
+    return matrix

@@ -1,15 +1,17 @@
 """Model discrepancy: errors of the physics, jointly Gaussian over all modalities."""
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pymc as pm
 
-from bayesjoint import _discrepancy_checks, _processes
-from bayesjoint._build import ModelBuild
-from bayesjoint._discrepancy_factors import Factor, ModalFactor, build_matrix, factor_of
+from bayesjoint._errors import checks as _discrepancy_checks
+from bayesjoint._errors import processes as _processes
+from bayesjoint._errors.factors import Factor, ModalFactor, build_matrix, factor_of
+from bayesjoint._graph.build import ModelBuild
+from bayesjoint._replace import Replaceable
 from bayesjoint.grids import Grid
 from bayesjoint.priors import Prior
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class JointDiscrepancy:
+class JointDiscrepancy(Replaceable):
     """Multivariate-normal prior over the model errors of several modalities.
 
     Parameters
@@ -29,7 +31,8 @@ class JointDiscrepancy:
         default: see the notes.
     correlation : float, matrix, Prior or None
         Correlation between modalities, in the order of ``sd``; a number is common to all pairs,
-        None means independent.  Unknown: a prior over the common number, or over the matrix, as
+        None means independent, 1 or -1 that the errors of two are one.  Unknown: a prior over the
+        common number, or over the matrix, as
         ``bj.Prior(pm.LKJCorr, eta=2, n=3)``.
     loadings : mapping of modality to float, optional
         Sensitivity of each modality to one common cause, instead of ``correlation``.  An
@@ -56,8 +59,8 @@ class JointDiscrepancy:
     form : {"auto", "latent", "marginal"}
         Whether the discrepancy is sampled or integrated out: one posterior either way.  "auto"
         integrates out where all its modalities have Gaussian noise, and either share their places
-        or need no more than 600 modes; `linearize` and `sample` state the choice in the attribute
-        ``discrepancy_forms``.
+        or need no more than 600 modes; `linearize` and `sample` state the choice, and how far off
+        the log-density is where it is approximate, in the attribute ``discrepancy_forms``.
     of : ForwardMap, optional
         Model space: the error of this shared map before the observation operators, an independent
         field for every component of its output; the map states its ``coords``.
@@ -65,7 +68,8 @@ class JointDiscrepancy:
         Reduced rank for many data: the process in the product of one-dimensional eigenbases of this
         grid, interpolated to the data by cubic splines.  An approximation of the Matérn process,
         whose mean variance over the data is exact; let the grid reach a length scale beyond the
-        data.
+        data.  Above 1,000 places or 2,000 data the error of its covariance is stated instead of
+        that of the log-density.
     rank : int, optional
         Number of leading modes kept: of the grid, or, without one, of the exact covariance at the
         data, the best approximation of that rank.
@@ -148,13 +152,12 @@ class JointDiscrepancy:
             return self
         if self.covariance is not None:
             inside = {k: v for k, v in self.covariance.items() if set(k) <= set(kept)}
-            return replace(self, covariance=inside)
+            return self.replace(covariance=inside)
         if self.loadings is not None:
-            return replace(self, loadings={name: self.loadings[name] for name in kept})
+            return self.replace(loadings={name: self.loadings[name] for name in kept})
         index = [list(self.sd).index(name) for name in kept]
         correlation = _processes.correlation_among(self.correlation, index, len(self.sd))
-        return replace(
-            self,
+        return self.replace(
             sd={name: self.sd[name] for name in kept},
             correlation=correlation if len(kept) > 1 else None,
         )

@@ -15,9 +15,9 @@ import pytensor.tensor as pt
 from pytensor.gradient import pullback
 from scipy import sparse
 
-from bayesjoint import _derivatives
-from bayesjoint._build import ModelBuild
-from bayesjoint._compile import UNOPTIMISED
+from bayesjoint._graph import derivatives as _derivatives
+from bayesjoint._graph.build import ModelBuild
+from bayesjoint._graph.compile import UNOPTIMISED
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,11 @@ class LinearMap(ForwardMap):
                     "C order"
                 )
             if abs(matrix).max() == 0:
-                raise _derivatives.zero_block(self.name, latent)
+                raise ValueError(
+                    f"map {self.name!r}: the matrix for {latent!r} is zero, the data say nothing "
+                    f"of it; leave {latent!r} out of the map. What sees the errors alone is "
+                    "Modality(name, data, None, noise)"
+                )
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,13 +7,15 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from bayesjoint import _validate
 from bayesjoint._kernels.differences import cell_widths
+from bayesjoint._replace import Replaceable
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class Grid:
+class Grid(Replaceable):
     """Cell centres of a tensor grid in one to three dimensions.
 
     Parameters
@@ -51,6 +53,15 @@ class Grid:
         object.__setattr__(self, "centres", MappingProxyType(arrays))
         object.__setattr__(self, "units", MappingProxyType(units))
 
+    def _settings_given(self) -> dict[str, Any]:
+        """Return the centres along each dimension, with their units where these are stated."""
+        return {
+            name: xr.DataArray(axis, dims=name, attrs={"units": self.units[name]})
+            if name in self.units
+            else axis
+            for name, axis in self.centres.items()
+        }
+
     def __reduce__(self):
         return (_make_grid, (dict(self.centres), dict(self.units)))
 
@@ -78,6 +89,11 @@ class Grid:
     def extent(self) -> tuple[float, ...]:
         """Length of the grid along each dimension."""
         return tuple(float(width.sum()) for width in self.widths)
+
+    @property
+    def long_axes(self) -> tuple[int, ...]:
+        """Axes along which there are two cells or more, so that a field has a gradient."""
+        return tuple(axis for axis, size in enumerate(self.shape) if size > 1)
 
     @cached_property
     def volumes(self) -> np.ndarray:

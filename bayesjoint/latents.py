@@ -11,15 +11,16 @@ import pytensor.tensor as pt
 from scipy import sparse
 
 from bayesjoint import _validate
-from bayesjoint._build import ModelBuild, Unknown
+from bayesjoint._graph.build import ModelBuild, Unknown
 from bayesjoint._kernels import matern
 from bayesjoint._kernels.factors import Factor, PrecisionFactor
+from bayesjoint._replace import Replaceable
 from bayesjoint.grids import Grid
 from bayesjoint.priors import Prior
 
 
 @dataclass(frozen=True, eq=False)
-class Parameter:
+class Parameter(Replaceable):
     """A scalar or a labelled vector with a prior.
 
     Parameters
@@ -92,7 +93,7 @@ class Parameter:
 
 
 @dataclass(frozen=True, eq=False)
-class GaussianField:
+class GaussianField(Replaceable):
     """A Gaussian field on a tensor grid with Matérn covariance, or with a given precision.
 
     Parameters
@@ -247,13 +248,33 @@ class GaussianField:
             factor = build.matrix(f"{self.name}_factor", np.linalg.inv(upper))
             return (factor @ white.ravel()).reshape(self.shape)
         sd = build.unknown(f"{self.name}_sd", self.sd, units=self.units or "")
-        if not any(isinstance(value, Prior) for value in (self.sd, self.length_scale)):
+        if self.prior_is_known:
             return self._constant_deviation(build, white)
         length_scale = self._length_scales(build)
         amplitude = self._amplitude(length_scale)
         vectors = self._basis_matrices(build, [basis[1] for basis in self._bases])
         variance = _apply([v**2 for v in vectors], amplitude**2)  # of each cell, sd = 1
         return sd * _apply(vectors, amplitude * white) / pt.sqrt(variance)
+
+    @property
+    def prior_is_known(self) -> bool:
+        """Whether neither sd nor length scale is unknown."""
+        return not any(isinstance(value, Prior) for value in (self.sd, self.length_scale))
+
+    def pulled(self, build: ModelBuild, rows: Any) -> Any:
+        """Return ``L^T`` times rows over cells as a graph in unknown sd and length scale."""
+        scales = build.values.get(f"{self.name}_length_scale")
+        length_scale = (
+            self._lengths(self.length_scale) if scales is None else [scales] * len(self.dims)
+        )
+        amplitude = self._amplitude(length_scale)
+        vectors = [basis[1] for basis in self._bases]
+        variance = _apply(self._basis_matrices(build, [v**2 for v in vectors]), amplitude**2)
+        sd = build.values.get(f"{self.name}_sd", self.sd)
+        modes = (rows * (sd / pt.sqrt(variance)).ravel()).reshape((-1, *self.shape))
+        for axis, matrix in enumerate(self._basis_matrices(build, vectors), start=1):
+            modes = pt.moveaxis(pt.tensordot(modes, matrix, [[axis], [0]]), -1, axis)
+        return (modes * amplitude).reshape((-1, self.grid.size))
 
     def _constant_deviation(self, build: ModelBuild, white):
         """Return the deviation when sd and length scale are numbers: nothing is computed twice."""
@@ -295,14 +316,21 @@ class GaussianField:
 
     def matern_factor(self, sd: Any, length_scale: Any) -> matern.MaternFactor:
         """Return the factor of the prior covariance at numbers for sd and length scale."""
-        given = length_scale if isinstance(length_scale, Mapping) else {}
-        lengths = [float(given[dim] if given else length_scale) for dim in self.dims]
         vectors = tuple(basis[1] for basis in self._bases)
-        return matern.MaternFactor(vectors, self._amplitude(lengths), float(sd))
+        return matern.MaternFactor(vectors, self._amplitude(self._lengths(length_scale)), float(sd))
+
+    def _lengths(self, length_scale: Any) -> list[float]:
+        """Return a known length scale along each dim."""
+        each = (
+            length_scale
+            if isinstance(length_scale, Mapping)
+            else dict.fromkeys(self.dims, length_scale)
+        )
+        return [float(each[dim]) for dim in self.dims]
 
     def _length_scales(self, build: ModelBuild) -> list:
         if isinstance(self.length_scale, Mapping):
-            return [float(self.length_scale[dim]) for dim in self.dims]
+            return self._lengths(self.length_scale)
         return [build.unknown(f"{self.name}_length_scale", self.length_scale)] * len(self.dims)
 
 

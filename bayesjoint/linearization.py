@@ -7,16 +7,18 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from bayesjoint import _mode, _of_data
-from bayesjoint._actions import LocalActions
-from bayesjoint._compile import threads_for
-from bayesjoint._confounding import of_discrepancies
-from bayesjoint._coupled_prior import CoupledPrior, coupled_prior
-from bayesjoint._density import CompiledDensity, default_backend
-from bayesjoint._functions import ModelFunctions
-from bayesjoint._informed import Informed
-from bayesjoint._latent_space import LatentSpace
-from bayesjoint.couplings import PropertyMixture
+from bayesjoint._compiled.density import CompiledDensity, default_backend
+from bayesjoint._compiled.functions import ModelFunctions, compiled
+from bayesjoint._compiled.latent_space import LatentSpace
+from bayesjoint._graph.compile import threads_for
+from bayesjoint._local import mode as _mode
+from bayesjoint._local import of_data as _of_data
+from bayesjoint._local.actions import LocalActions
+from bayesjoint._local.approximations import approximation_errors
+from bayesjoint._local.confounding import of_discrepancies
+from bayesjoint._local.coupled_prior import CoupledPrior, coupled_prior
+from bayesjoint._local.informed import Informed
+from bayesjoint.couplings import CorrelatedFields, PropertyMixture
 from bayesjoint.forward import LinearMap, SilentMap
 from bayesjoint.latents import GaussianField
 from bayesjoint.modalities import Modality
@@ -63,7 +65,9 @@ def linearize(
         resolution, leakage, information and identifiability follow from.  Every report accepts it.
         Attributes: ``rank`` (pairs kept), ``method``, ``truncation_bound`` (the sum of the
         eigenvalues left out, which bounds the degrees of freedom that are missing, and twice the
-        nats of information), ``largest_left_out``.
+        nats of information), ``largest_left_out``; ``local``, 0 where all is linear, Gaussian and
+        of known scale (fields of known correlation included), so that the numbers are those of the
+        posterior, 1 where they hold near the point only.
 
     Raises
     ------
@@ -95,12 +99,11 @@ def linearize(
     >>> float(tree["linearization/eigenvalues"][0])
     4.0
     """
-    functions = ModelFunctions(problem)
-    with threads_for(functions.size + functions.rank):
+    with compiled(problem) as functions, threads_for(functions.size + functions.rank):
         if at is None:
             starts = default_starts(problem) if starts is None else starts
             if (backend or ("interpreted" if starts == 1 else default_backend(problem))) == "numba":
-                functions.density = CompiledDensity(functions, "numba")
+                functions.density = functions.once(CompiledDensity, "numba")
             dataset = linearization_at_mode(functions, starts, threshold)[0]
         elif isinstance(at, xr.DataTree):
             if "posterior" not in at.children:
@@ -125,23 +128,17 @@ def default_starts(problem: JointProblem) -> int:
 
 
 def linearization_at_mode(
-    functions: ModelFunctions,
-    starts: int,
-    threshold: float = THRESHOLD,
-    space: LatentSpace | None = None,
+    functions: ModelFunctions, starts: int, threshold: float = THRESHOLD
 ) -> tuple[xr.Dataset, _mode.Mode]:
-    """Return the dataset of the group at the maximum a posteriori, and the maximum.
-
-    Who asks again and again gives the space of the functions, whose graphs are compiled once.
-    """
+    """Return the dataset of the group at the maximum a posteriori, and the maximum."""
     mode = _mode.maximum_a_posteriori(functions, starts)
-    dataset = linearization_at_point(space or LatentSpace(functions), mode.point, threshold)
+    dataset = linearization_at_point(functions.once(LatentSpace), mode.point, threshold)
     found = {"converged": int(mode.converged), "lower_modes": list(mode.lower_modes)}
     return dataset.assign_attrs(at="map", starts=starts, **found), mode
 
 
 def _at_draws(functions: ModelFunctions, posterior: xr.Dataset, threshold: float) -> xr.Dataset:
-    space = LatentSpace(functions)
+    space = functions.once(LatentSpace)
     sets = [
         linearization_at_point(space, p, threshold).drop_vars("data_rows")  # large, many times
         for p in space.points_of_draws(posterior, DRAWS)
@@ -152,11 +149,15 @@ def _at_draws(functions: ModelFunctions, posterior: xr.Dataset, threshold: float
         data_vars="all",
     )  # fmt: skip
     bound = max(dataset.attrs["truncation_bound"] for dataset in sets)
-    return joined.assign_attrs(at="draws", converged=1, truncation_bound=bound)
+    # Attributes that differ are dropped; how far off a form is depends on the draw, somewhat.
+    forms = sets[0].attrs["discrepancy_forms"]
+    return joined.assign_attrs(
+        at="draws", converged=1, truncation_bound=bound, discrepancy_forms=forms
+    )
 
 
 def _at_values(functions: ModelFunctions, values: Mapping, threshold: float) -> xr.Dataset:
-    space = LatentSpace(functions)
+    space = functions.once(LatentSpace)
     dataset = linearization_at_point(space, space.point_of_values(values), threshold)
     return dataset.assign_attrs(at="values", converged=1)
 
@@ -200,7 +201,7 @@ def linearization_at_point(
         truncation_bound=spectrum.left_out,
         largest_left_out=spectrum.largest_left_out,
         rank=int(spectrum.values.size),
-        discrepancy_forms=discrepancy_forms(functions, point),
+        discrepancy_forms=discrepancy_forms(space, point),
         method=spectrum.method,
     )
     return dataset.merge(space.physical_values(point)).merge(_mixtures(space, point))
@@ -248,20 +249,21 @@ def _attrs(functions: ModelFunctions, space: LatentSpace) -> dict[str, Any]:
         "couplings": [coupling.name for coupling in problem.couplings],
         "mixtures": [c.name for c in problem.couplings if isinstance(c, PropertyMixture)],
         "discrepancies": [d.name for d in problem.discrepancies],
+        "discrepancy_coordinates": sorted({a for d in problem.discrepancies for a in d.axes}),
         "errors": "correlated" if _of_data.correlated(functions) else "independent",
         "coupled": int(bool(problem.couplings)),
         "powers": [float(m.power) for m in problem.modalities],
         "noise_scales": [_noise_scale(m) for m in problem.modalities],
-        "local": int(bool(problem.couplings) or not is_gaussian(problem, space)),
+        "local": int(not is_gaussian(problem, space)),
         "pymc_version": pm.__version__,
     }
 
 
-def discrepancy_forms(functions: ModelFunctions, point: np.ndarray) -> list[str]:
+def discrepancy_forms(space: LatentSpace, point: np.ndarray) -> list[str]:
     """Say how each discrepancy enters, and how far off that is where it is an approximation."""
-    errors, forms = functions.truncation_errors(point), []
-    for name, factor in functions.build.factors.items():
-        off = f" (log-density off by about {errors[name]:.1g} nats)" if name in errors else ""
+    errors, forms = approximation_errors(space, point), []
+    for name, factor in space.functions.build.factors.items():
+        off = f" ({errors[name]})" if name in errors else ""
         forms.append(f"{name}: {factor.words}{off}")
     return forms
 
@@ -275,11 +277,16 @@ def _noise_scale(modality: Modality) -> str:
 
 
 def is_gaussian(problem: JointProblem, space: LatentSpace) -> bool:
-    """Return whether the posterior is Gaussian: all is linear, Gaussian and of known scale."""
+    """Return whether the posterior is Gaussian: all is linear, Gaussian and of known scale.
+
+    Correlated fields are so where their correlation is known; other couplings are not.
+    """
+    couplings = all(isinstance(c, CorrelatedFields) for c in problem.couplings)
     latents = all(
         isinstance(latent, GaussianField) or latent.prior.distribution is pm.Normal
         for latent in problem.latents
     )
     maps = all(isinstance(m.forward, LINEAR) and m.operator.is_linear for m in problem.modalities)
     noise = all(isinstance(m.noise, (GaussianNoise, CorrelatedNoise)) for m in problem.modalities)
-    return latents and maps and noise and len(space.unknown_slices) == len(problem.latents)
+    known = len(space.unknown_slices) == len(problem.latents)
+    return latents and couplings and maps and noise and known

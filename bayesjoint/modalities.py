@@ -10,14 +10,15 @@ import pytensor.tensor as pt
 import xarray as xr
 
 from bayesjoint import _validate
-from bayesjoint._build import ModelBuild
+from bayesjoint._graph.build import ModelBuild
+from bayesjoint._replace import Replaceable
 from bayesjoint.forward import ForwardMap, silent_map
 from bayesjoint.noise import Noise, NoiseTerms
 from bayesjoint.observation import ObservationOperator
 
 
 @dataclass(frozen=True, eq=False)
-class Modality:
+class Modality(Replaceable):
     """One data set with its physics, its instrument and its noise.
 
     Parameters
@@ -132,12 +133,17 @@ class Modality:
         terms: NoiseTerms = build.noise[self.name]
         mean = build.responses[self.name]
         if discrepancy is not None:
-            mean = mean + discrepancy
-        observed = self.noise.observe(self.name, mean, terms, self.observed_data(), self.data.dims)
+            mean = self.noise.expectation(mean, discrepancy)
+        data = self.observed_data(build)
+        observed = self.noise.observe(self.name, mean, terms, data, self.data.dims)
         if self.power != 1.0:
-            density = pm.logp(observed, pt.constant(self.observed_data())).sum()
+            density = pm.logp(observed, data).sum()
             pm.Potential(f"{self.name}_tempering", (self.power - 1.0) * density)
 
-    def observed_data(self) -> np.ndarray:
+    def observed_data(self, build: ModelBuild):
+        """Return the shared variable of the data, that the model takes."""
+        return build.observe(self.name, self.numbers())
+
+    def numbers(self) -> np.ndarray:
         """Return the data as the model takes them."""
         return self.data.values.astype("int64" if not self.noise.has_scale else float)

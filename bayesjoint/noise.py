@@ -13,8 +13,11 @@ import pytensor.tensor as pt
 from scipy import stats
 
 from bayesjoint import _validate
-from bayesjoint._build import ModelBuild
+from bayesjoint._graph.build import ModelBuild
+from bayesjoint._replace import Replaceable
 from bayesjoint.priors import Prior
+
+FEWEST_EXPECTED = 1e-100  # counts: zero, with a log-density and gradient that stay finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +33,18 @@ class NoiseTerms:
         return self.scale * self.stated
 
 
-class Noise:
+class Noise(Replaceable):
     """What all noise models share."""
 
-    gaussian = False  # independent and Gaussian: discrepancy can be integrated out
+    gaussian = False  # independent and Gaussian
     has_scale = True
     scale_information = 1.0  # Fisher information of log scale relative to the Gaussian's 2 a datum
     correlation_factor: np.ndarray | None = None
+
+    @property
+    def is_normal(self) -> bool:
+        """Whether it is Gaussian, correlated or not: a discrepancy can be integrated out."""
+        return self.gaussian or self.correlation_factor is not None
 
     def check(self, owner: str, data: Any) -> None:
         """Raise when the noise does not fit the data."""
@@ -54,6 +62,10 @@ class Noise:
             return NoiseTerms(np.ones(data.shape), tensor)
         stated = np.broadcast_to(_values_like(sd, data), data.shape).astype(float)
         return NoiseTerms(stated, build.unknown(f"{name}_scale", scale, of_errors=True))
+
+    def expectation(self, response, discrepancy):
+        """Return the tensor of the expected data where a discrepancy is sampled."""
+        return response + discrepancy
 
     def observe(self, name: str, mean, terms: NoiseTerms, observed, dims):
         """Add the observed variable."""
@@ -200,6 +212,12 @@ class StudentTNoise(Noise):
 class PoissonNoise(Noise):
     """Counts whose expectation is the response.
 
+    Notes
+    -----
+    A discrepancy adds to the expectation; where it would take it below zero, nothing is counted.
+    Errors that are not small beside the expectation are better stated as a latent of the map, in
+    the logarithm of the rate.
+
     Examples
     --------
     >>> import bayesjoint as bj
@@ -230,21 +248,26 @@ class PoissonNoise(Noise):
         """Add the observed variable."""
         return pm.Poisson(name, mu=mean, observed=observed, dims=dims)
 
+    def expectation(self, response, discrepancy):
+        """Return their sum, no less than zero."""
+        return pt.maximum(response + discrepancy, FEWEST_EXPECTED)
+
     def draw(self, rng: np.random.Generator, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
         """Return replicated data."""
-        return rng.poisson(mean).astype(float)
+        return rng.poisson(_expected(mean)).astype(float)
 
     def log_density(self, data: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
         """Return the pointwise log-density."""
-        return stats.poisson.logpmf(data, mean)
+        return stats.poisson.logpmf(data, _expected(mean))
 
     def cdf(self, data: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
         """Return a probability between those of fewer and of no more counts.
 
         Drawn once a datum (seed 0), so that it is uniform for counts as the model predicts them.
         """
+        expected = _expected(mean)
         share = np.random.default_rng(0).uniform(size=np.shape(data))
-        return stats.poisson.cdf(data - 1, mean) + share * stats.poisson.pmf(data, mean)
+        return stats.poisson.cdf(data - 1, expected) + share * stats.poisson.pmf(data, expected)
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,6 +330,10 @@ class CorrelatedNoise(Noise):
         return mean + sd * (self.correlation_factor @ rng.standard_normal(mean.size)).reshape(
             mean.shape
         )
+
+
+def _expected(mean: np.ndarray) -> np.ndarray:
+    return np.maximum(mean, FEWEST_EXPECTED)
 
 
 def _check_scale(noise: Any, owner: str) -> None:

@@ -9,7 +9,7 @@ import pytensor.sparse as ps
 import pytensor.tensor as pt
 from scipy import sparse
 
-from bayesjoint._build import ModelBuild
+from bayesjoint._graph.build import ModelBuild
 
 
 @dataclass(frozen=True, eq=False)

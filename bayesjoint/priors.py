@@ -14,7 +14,7 @@ from pymc.distributions.distribution import support_point
 from pymc.logprob.utils import ParameterValueError
 from pytensor.compile.builders import OpFromGraph
 
-from bayesjoint._compile import INTERPRETED
+from bayesjoint._graph.compile import INTERPRETED
 
 
 @dataclass(frozen=True, eq=False, init=False)

@@ -1,8 +1,8 @@
 """The joint problem: latents, modalities, couplings and discrepancy, and its model."""
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -10,15 +10,20 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from bayesjoint import _marginal, _problem_checks, _split
-from bayesjoint._build import ModelBuild
-from bayesjoint._discrepancy_factors import ModalFactor
+from bayesjoint._errors import marginal as _marginal
+from bayesjoint._errors.factors import ModalFactor
+from bayesjoint._graph.build import ModelBuild
+from bayesjoint._problem import checks as _problem_checks
+from bayesjoint._problem import split as _split
+from bayesjoint._problem.pool import Pool
+from bayesjoint._problem.settled import at_one_point, settled
+from bayesjoint._replace import Replaceable
 from bayesjoint.discrepancy import JointDiscrepancy
 from bayesjoint.modalities import Modality
 
 
 @dataclass(frozen=True, eq=False)
-class JointProblem:
+class JointProblem(Replaceable):
     """Several modalities that observe the same latents; frozen, and a plain value.
 
     Parameters
@@ -67,12 +72,14 @@ class JointProblem:
     modalities: Sequence[Modality]
     couplings: Sequence[Any] = ()
     discrepancy: Any = None
+    pool: Pool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "latents", tuple(self.latents))
         object.__setattr__(self, "modalities", tuple(self.modalities))
         object.__setattr__(self, "couplings", tuple(self.couplings))
         _problem_checks.check(self)
+        object.__setattr__(self, "pool", Pool())
 
     @property
     def latent(self) -> dict[str, Any]:
@@ -95,26 +102,91 @@ class JointProblem:
             else tuple(self.discrepancy)
         )
 
-    def replace(self, **changes: Any) -> "JointProblem":
-        """Return the problem with some of its parts replaced."""
-        return replace(self, **changes)
+    def derived(self, how: Any, problem: "JointProblem") -> "JointProblem":
+        """Return a problem that follows from this one whatever the data, so that graphs do too."""
+        object.__setattr__(problem, "pool", self.pool.part(how))
+        return problem
 
     def with_data(self, data: xr.Dataset) -> "JointProblem":
-        """Return the problem with the data of the modalities named in ``data`` replaced."""
+        """Return the problem with the data of the modalities named in ``data`` replaced.
+
+        What was compiled for the one serves the other: of many data sets the first alone compiles.
+
+        Parameters
+        ----------
+        data : Dataset
+            Under the names of modalities; in the shape of their data, with any order of the dims.
+
+        Raises
+        ------
+        ValueError
+            When there is no such modality, or the data do not fit it.
+        """
         unknown = set(data.data_vars) - set(self.modality)
         if unknown:
             raise ValueError(
                 f"there is no modality {sorted(map(str, unknown))}; there are "
                 f"{sorted(self.modality)}"
             )
-        return self.replace(
+        observed = self.replace(
             modalities=[
-                replace(m, data=m.data.copy(data=data[m.name].transpose(*m.data.dims).values))
+                m.replace(data=m.data.copy(data=data[m.name].transpose(*m.data.dims).values))
                 if m.name in data
                 else m
                 for m in self.modalities
             ]
         )
+        object.__setattr__(observed, "pool", self.pool)
+        return observed
+
+    def hold(self, values: Mapping[str, Any] | xr.DataTree) -> "JointProblem":
+        """Return the problem with hyperparameters held at values, no longer unknown.
+
+        Parameters
+        ----------
+        values : mapping or DataTree
+            Values by name; or a tree from `linearize` at one point, whose settings of the errors,
+            such as scales of noise and sds, correlations and length scales of a discrepancy, are
+            held there.
+
+        Raises
+        ------
+        ValueError
+            When the problem has no such hyperparameter, it is that of a coupling, or the tree is
+            not at one point.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import pymc as pm
+        >>> import xarray as xr
+        >>> import bayesjoint as bj
+        >>> slope = bj.Parameter("slope", bj.Prior(pm.Normal, mu=0, sigma=1))
+        >>> noise = bj.GaussianNoise(sd=bj.Prior(pm.HalfNormal, sigma=1))
+        >>> data, gain = xr.DataArray([1.0, 2.1], dims="x"), np.array([[1.0], [2.0]])
+        >>> line = bj.Modality("line", data, bj.linear_map(gain, "slope"), noise)
+        >>> problem = bj.JointProblem(latents=[slope], modalities=[line])
+        >>> problem.hold({"line_sd": 0.1}).modality["line"].noise.sd
+        0.1
+        """
+        known = {u.name: u for u in build(self).unknowns if u.kind == "hyperparameter"}
+        if isinstance(values, xr.DataTree):
+            of_errors = [name for name, unknown in known.items() if unknown.of_errors]
+            values = at_one_point(values, of_errors, "hold: values")
+        if unknown := sorted(set(values) - set(known)):
+            raise ValueError(
+                f"hold: there is no hyperparameter {unknown}; there are {sorted(known)}"
+            )
+        held = self.replace(
+            latents=[settled(latent, latent.name, values) for latent in self.latents],
+            modalities=[m.replace(noise=settled(m.noise, m.name, values)) for m in self.modalities],
+            discrepancy=tuple(settled(d, d.name, values) for d in self.discrepancies) or None,
+        )
+        if left := {u.name for u in build(held).unknowns} & set(values):
+            raise ValueError(
+                f"hold: {sorted(left)} are settings of a coupling; give the coupling numbers"
+            )
+        return held
 
     def without(self, *names: str) -> "JointProblem":
         """Return the problem without some modalities; latents only they reach keep their prior."""
@@ -147,7 +219,7 @@ class JointProblem:
         `separate`.  Noise and discrepancies stay as they are, with their unknown settings, so that
         correlated errors stay correlated: the posterior is what `bj.tension` compares with.
         """
-        return _split.split(self)
+        return self.derived("split", _split.split(self))
 
     def _reached(self, modality: Modality) -> list[Any]:
         """Return the latents that a modality reaches, and those that they follow from."""
@@ -166,13 +238,13 @@ class JointProblem:
         restricted_couplings = [c.restricted(names) for c in self.couplings]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            return replace(
-                self,
+            part = self.replace(
                 latents=latents,
                 modalities=modalities,
                 couplings=[c for c in restricted_couplings if c is not None],
                 discrepancy=tuple(d for d in restricted if d is not None) or None,
             )
+        return self.derived((tuple(kept), tuple(sorted(names))), part)
 
     def _require_modalities(self, names: Sequence[str]) -> None:
         unknown = sorted(set(names) - set(self.modality))

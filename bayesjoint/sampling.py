@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesjoint import _nuts, _run, _store
-from bayesjoint._compile import threads_for
-from bayesjoint._density import CompiledDensity
-from bayesjoint._functions import ModelFunctions
-from bayesjoint._progress import Followed
+from bayesjoint._compiled.density import CompiledDensity, default_backend
+from bayesjoint._compiled.functions import ModelFunctions, compiled
+from bayesjoint._compiled.latent_space import LatentSpace
+from bayesjoint._graph.compile import threads_for
+from bayesjoint._sampler import nuts as _nuts
+from bayesjoint._sampler import run as _run
+from bayesjoint._sampler import store as _store
+from bayesjoint._sampler.joint_draw import joint_points
+from bayesjoint._sampler.progress import Followed
 from bayesjoint.linearization import (
     default_starts,
     discrepancy_forms,
@@ -50,7 +54,7 @@ def sample(
     draws, tune, chains : int
         Draws kept and warm-up draws of each chain, and the number of chains.
     random_seed : int, optional
-        Makes the run repeatable.
+        Makes the run repeatable, bit for bit, on one machine.
     cores : int, optional
         Chains that run at the same time; all processors by default.
     target_accept : float, optional
@@ -85,10 +89,11 @@ def sample(
     DataTree
         Groups posterior, sample_stats, posterior_predictive, prior, prior_predictive,
         log_likelihood, predictive_cdf, log_likelihood_joint, log_prior, observed_data,
-        constant_data and linearization.  Attributes of the posterior group: ``sampling_time`` (s,
-        warm-up included, compilation not), ``tuning_steps``, ``refreshes`` of the spectrum, and the
-        judgement of `diagnose`: ``verdict``, ``diagnostics`` (a paragraph), and its numbers.  From
-        a store, a large tree is read as it is used.
+        constant_data and linearization; mahalanobis where errors are correlated.  Attributes of
+        the posterior group: ``sampling_time`` (s, warm-up included, compilation not),
+        ``tuning_steps``, ``refreshes`` of the spectrum, ``recentred`` (whether fields were, see
+        Notes), and the judgement of `diagnose`: ``verdict``, ``diagnostics`` (a paragraph), and its
+        numbers.  From a store, a large tree is read as it is used.
 
     Raises
     ------
@@ -111,9 +116,14 @@ def sample(
     draws are exact whatever the coordinates.  Its steps split off the standard normal, along which
     they turn exactly (Shahbaba et al. 2014, doi 10.1007/s11222-012-9373-1): directions that the
     data leave to the prior cost no step, so that the steps of a draw do not grow with the grid.
-    Where the warm-up still takes more than 16 steps a
-    draw, the posterior is not as the mode says: the spectrum is computed anew, averaged over where
-    the chains are, and the warm-up repeated.
+    Where the warm-up still takes more than 16 steps a draw, the posterior is not as the mode says:
+    the spectrum is computed anew, averaged over where the chains are, and the warm-up repeated.
+
+    Where data are precise, white coordinates z of a field follow every move of its sd, length scale
+    or correlation h, if these are unknown.  Where a short trial takes more than 16 steps a draw or
+    diverges, such fields are recentred: chains move in ``x`` of ``z = m(h) + T(h) x``, with m and
+    ``T T^T`` the mean and covariance of z given h by the linearised data, and the volume in the
+    density; a gradient then costs as the cube of the number of directions that the data inform.
 
     Where the search finds several modes, chains start at each that holds more than e^-10 of the
     heaviest by Laplace's approximation, in proportion to what they hold, and the spectrum is
@@ -145,10 +155,9 @@ def sample(
     if path and not done:
         _store.require_replaceable(path)
     output = _store.ZarrOutput(path) if path else _store.MemoryOutput()
-    functions = ModelFunctions(problem)
     settings = _nuts.Settings(target_accept or _run.ACCEPT, cores=cores)
-    with threads_for(functions.size + functions.rank):
-        functions.density = CompiledDensity(functions, backend)
+    with compiled(problem) as functions, threads_for(functions.size + functions.rank):
+        functions.density = functions.once(CompiledDensity, backend or default_backend(problem))
         run = _run.resume(functions, path, settings, draws) if done else None
         with Followed(progress, len(run.chains) if run else chains, tune, draws, done) as followed:
             if run is None:
@@ -215,12 +224,13 @@ def _modes(functions: ModelFunctions) -> tuple[xr.Dataset, np.ndarray]:
     """Return the linearization at the mode, and all modes of the density that is sampled."""
     problem = functions.problem
     integrated = _with_discrepancy_integrated_out(problem)
-    reference = functions if integrated is problem else ModelFunctions(integrated)
-    linearization, mode = linearization_at_mode(reference, default_starts(problem))
-    if reference is functions:
+    if integrated is problem:
+        linearization, mode = linearization_at_mode(functions, default_starts(problem))
         return linearization, mode.points
-    full = [_with_discrepancy(functions, reference, point) for point in mode.points]
-    forms = discrepancy_forms(functions, full[0])  # of what is sampled
+    with compiled(integrated) as reference:
+        linearization, mode = linearization_at_mode(reference, default_starts(problem))
+        full = [_with_discrepancy(functions, reference, point) for point in mode.points]
+    forms = discrepancy_forms(functions.once(LatentSpace), full[0])  # of what is sampled
     return linearization.assign_attrs(discrepancy_forms=forms), np.stack(full)
 
 
@@ -229,7 +239,7 @@ def _static_groups(
 ) -> dict[str, xr.Dataset]:
     """Return the groups that do not grow with the draws."""
     functions, rng = run.functions, run.random(_run.PRIOR)
-    points = _run.prior_points(functions, functions.density, rng, prior_draws)
+    points = joint_points(functions, functions.density, rng, prior_draws)
     prior = run.evaluator.table(points)
     return {
         "prior": prior.prior(),
@@ -248,10 +258,10 @@ def _with_discrepancy_integrated_out(problem: JointProblem) -> JointProblem:
     for discrepancy in problem.discrepancies:
         names = discrepancy.touches(problem.modality)
         gaussian = all(
-            problem.modality[n].noise.gaussian and problem.modality[n].power == 1.0 for n in names
+            problem.modality[n].noise.is_normal and problem.modality[n].power == 1.0 for n in names
         )
         changed.append(replace(discrepancy, form="auto") if gaussian else discrepancy)
-    return problem.replace(discrepancy=tuple(changed))
+    return problem.derived("integrated", problem.replace(discrepancy=tuple(changed)))
 
 
 def _with_discrepancy(
@@ -262,7 +272,7 @@ def _with_discrepancy(
     for name, where in reference.slices.items():
         full[functions.slices[name]] = point[where]
     errors = functions.errors(full)
-    residual = functions.rotate(functions.data - functions.outputs(full)[: functions.data.size])
+    residual = functions.rotate(functions.residual(full))
     solved = errors.solve(residual)
     for name, block in functions.sampled_factors(full).items():
         full[functions.slices[f"{name}_white"]] = functions.rotate(block).T @ solved

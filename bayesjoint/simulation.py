@@ -6,14 +6,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesjoint._density import CompiledDensity
-from bayesjoint._draws import DrawEvaluator
-from bayesjoint._functions import ModelFunctions
-from bayesjoint._latent_space import LatentSpace
-from bayesjoint._run import prior_points
+from bayesjoint._compiled.density import default_backend
+from bayesjoint._compiled.draws import DrawEvaluator
+from bayesjoint._compiled.functions import ModelFunctions, compiled
+from bayesjoint._compiled.latent_space import LatentSpace
+from bayesjoint._sampler.joint_draw import joint_draw, normalised
 from bayesjoint.problem import JointProblem
-
-MIXING_DRAWS = 100  # of the coupled prior, of which the last is the truth
 
 
 def simulate(
@@ -63,11 +61,11 @@ def simulate(
     (2.0, (3,))
     """
     rng = np.random.default_rng(random_seed)
-    functions = ModelFunctions(problem)
-    point = _truth_point(functions, dict(truth or {}), rng)
-    table = DrawEvaluator(functions).table(point[None, None])
-    drawn = table.posterior_predictive(rng).isel(chain=0, draw=0, drop=True)
-    values = table.prior().isel(chain=0, draw=0, drop=True)
+    with compiled(problem) as functions:
+        point = _truth_point(functions, dict(truth or {}), rng)
+        table = functions.once(DrawEvaluator).table(point[None, None])
+        drawn = table.posterior_predictive(rng).isel(chain=0, draw=0, drop=True)
+        values = table.prior().isel(chain=0, draw=0, drop=True)
     responses = [name for name in values.data_vars if str(name).endswith("_response")]
     merged = xr.merge([drawn, values.drop_vars(responses)])
     return merged.assign_attrs(random_seed=-1 if random_seed is None else random_seed)
@@ -76,7 +74,7 @@ def simulate(
 def _truth_point(
     functions: ModelFunctions, truth: dict[str, Any], rng: np.random.Generator
 ) -> np.ndarray:
-    space = LatentSpace(functions)
+    space = functions.once(LatentSpace)
     unknown = sorted(set(truth) - set(space.names))
     if unknown:
         raise ValueError(f"simulate: truth names {unknown}; the unknowns are {space.names}")
@@ -93,6 +91,11 @@ def _truth_point(
             )
     point = functions.initial
     if drawn:
-        density = CompiledDensity(functions, "interpreted")
-        point = prior_points(functions, density, rng, MIXING_DRAWS)[-1, -1]
+        # A coupled prior takes some ten thousand evaluations, others next to none.
+        coupled = bool(functions.build.residuals)
+        backend = default_backend(functions.problem) if coupled else "interpreted"
+        names = set(normalised(functions.problem, set(truth)))
+        stated = space.point_of_values({n: truth[n] for n in names}, start=point)
+        whites = {n: stated[functions.slices[f"{n}_white"]] for n in names}
+        point = joint_draw(functions, backend, rng, whites)
     return space.point_of_values(truth, start=point)

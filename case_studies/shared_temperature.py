@@ -158,26 +158,15 @@ def watched(
     return gain(matrix, total, prior_of(scenes)[1])[1]
 
 
-def against_correlation(
-    correlations, vapour_sd: float, scenes: int = 1, scans: int = 10
-) -> xr.Dataset:
-    """Return the posterior sd of one scene when its channels' errors have other correlations.
+def correlated_sd(
+    correlation: float, vapour_sd: float, scenes: int = 1, scans: int = 10
+) -> np.ndarray:
+    """Return posterior sds of temperatures, K, then vapour, g/cm2, known a priori to an sd.
 
-    Returns
-    -------
-    Dataset
-        ``surface``, K, and ``vapour``, g/cm2, over ``correlation``.
+    The common errors of the channels have another correlation, as with two black bodies.
     """
-    matrix, sd = design(scenes, scans), prior_of(scenes, vapour_sd)[1]
-    rows = [
-        np.sqrt(np.diag(gain(matrix, covariance(scenes, scans, channels=rho), sd)[1]))
-        for rho in correlations
-    ]
-    surface, vapour = np.array(rows)[:, [0, scenes]].T
-    return xr.Dataset(
-        {"surface": ("correlation", surface), "vapour": ("correlation", vapour)},
-        coords={"correlation": np.asarray(correlations)},
-    )
+    errors, prior = covariance(scenes, scans, channels=correlation), prior_of(scenes, vapour_sd)[1]
+    return np.sqrt(np.diag(gain(design(scenes, scans), errors, prior)[1]))
 
 
 # --- posteriors of the toolkit -------------------------------------------------------------------

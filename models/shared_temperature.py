@@ -230,9 +230,12 @@ def simulate(
 
 @cache
 def _root(scenes: int, scans: int) -> np.ndarray:
-    """Return a square root of the correlation, which is singular to rounding."""
+    """Return the symmetric square root of the correlation, which is singular to rounding.
+
+    That is one matrix, whatever the signs of eigenvectors: one seed is one data set everywhere.
+    """
     values, vectors = np.linalg.eigh(correlation(schedule(scenes, scans)["time"].values))
-    return vectors * np.sqrt(np.maximum(values, 0.0))
+    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
 
 
 # --- problem -------------------------------------------------------------------------------------

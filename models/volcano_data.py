@@ -7,7 +7,7 @@ eleven GNSS stations and two Sentinel-1 tracks; velocities in m/yr, metres from 
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ PLANE = ("easting", "northing")
 COMPONENTS = ["east", "north", "up"]
 # The sd that the file of a Unimak track gives, down to 0.03 µm/yr, are not those of a velocity.
 UNIMAK_PIXEL_SD = 0.001  # m/yr, scaled by an unknown factor
+DEGREE = 111_200.0  # m of latitude
 ORIGIN = (-164.5, 54.6)  # degrees, of Unimak's metres
 
 
@@ -49,6 +50,15 @@ class Place:
         Of the likelihoods of the published posterior.
     atmosphere : (float, float), optional
         Prior medians of the sd and length scale (m) of what each track sees of the air alone.
+    air : (float, float)
+        The same, where each track has errors of its own in any case.
+    ramp : float
+        Sd of the slopes of a track's plane, m (or m/yr) a metre.
+    formal : mapping of data set to (float, float)
+        Median, and sd of the logarithm, of the factor on errors that are known to be formal.
+    rate_ratio : float, optional
+        Sd of the logarithm of what a source does in the years of the radar over what it does in
+        those of GNSS; None where both saw the same years.
     """
 
     folder: str
@@ -63,6 +73,10 @@ class Place:
     constants: Mapping[str, float]
     powers: Mapping[str, float] | None = None
     atmosphere: tuple[float, float] | None = None
+    air: tuple[float, float] = (0.005, 10_000.0)
+    ramp: float = 2e-7
+    formal: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    rate_ratio: float | None = None
 
 
 def data_folder(data: Path | None = None, place: str = "campi_flegrei") -> Path:
@@ -123,14 +137,30 @@ def _unimak(files: Mapping[str, Path]) -> dict[str, xr.Dataset]:
     names = [line.split()[0] for line in files["gnss"].read_text("utf-8").splitlines()[1:] if line]
     sets = {"gnss": _stations(names, table)}
     for track in TRACKS:
-        table = _table(files[track], columns=range(6), comments="%")
+        table = _table(files[track], columns=range(10), comments="%")
         azimuth, incidence = np.radians(table[:, 2:4].T)
         flat = np.sin(incidence)
         looks = [-flat * np.cos(azimuth), flat * np.sin(azimuth), np.cos(incidence)]
         places = local_metres(table[:, 0], table[:, 1])
         sd = np.full(len(table), UNIMAK_PIXEL_SD)
-        sets[track] = _pixels(track, places, table[:, 4], sd, np.stack(looks, axis=1))
+        scene = _pixels(track, places, table[:, 4], sd, np.stack(looks, axis=1))
+        width = _widths(files[track], table[:, 6:])
+        sets[track] = scene.assign(width=(f"{track}_pixel", width, {"units": "m"}))
     return sets
+
+
+def _widths(file: Path, blocks: np.ndarray) -> np.ndarray:
+    """Return the width of the blocks of an image over which data are means, m.
+
+    Blocks are first and last row and column; the header has the size of the image in pixels and its
+    extent in degrees.
+    """
+    header = file.read_text("utf-8").split("\n", 1)[0]
+    rows, columns = (int(n) for n in header.split("Dimensions:")[1].split(", Extent")[0].split(","))
+    west, east, south, north = (float(n) for n in header.split("Extent:")[1].split(","))
+    height = (blocks[:, 1] - blocks[:, 0]) * (north - south) / rows
+    across = (blocks[:, 3] - blocks[:, 2]) * (east - west) / columns
+    return DEGREE * np.sqrt(height * across * np.cos(np.radians(ORIGIN[1])))
 
 
 def local_metres(longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
@@ -174,6 +204,11 @@ def _pixels(track: str, places, seen, sd, looks) -> xr.Dataset:
 def _dataset(point: str, places: np.ndarray, dims: tuple[str, ...], value, sd) -> xr.Dataset:
     coords = {name: (point, places[:, i], {"units": "m"}) for i, name in enumerate(PLANE)}
     return xr.Dataset({"displacement": (dims, value), "sd": (dims, sd)}, coords=coords)
+
+
+def points_of(scenes: Mapping[str, xr.Dataset]) -> dict[str, np.ndarray]:
+    """Return the coordinates of all points, one data set after the other."""
+    return {axis: np.concatenate([s[axis].values for s in scenes.values()]) for axis in PLANE}
 
 
 # --- instruments -------------------------------------------------------------------------------
@@ -263,5 +298,10 @@ PLACES = {
         length_scale=5_000.0,
         constants={"gnss": 0.005, "ascending": 0.01, "descending": 0.01},
         atmosphere=(0.001, 10_000.0),
+        air=(0.001, 10_000.0),
+        ramp=2e-8,  # 2 mm/yr over 100 km
+        # Errors of white noise alone are too small by 5 to 11 (Mao, Harrison & Dixon 1999).
+        formal={"gnss": (7.5, 0.3)},
+        rate_ratio=0.3,
     ),
 }

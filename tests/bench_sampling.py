@@ -121,10 +121,15 @@ def preconditioned(case: Case) -> Result:
 
 
 def _result(case: Case, sampler: str, tree: xr.DataTree, seconds: float) -> Result:
-    fields = tree["posterior"].to_dataset()[["density", "slowness"]]
-    ess = min(float(smallest) for smallest in az.ess(fields).min().data_vars.values())
+    ess = smallest_ess(tree, ["density", "slowness"])
     steps, diverging = (tree["sample_stats"][name] for name in ("n_steps", "diverging"))
     return Result(case, sampler, ess, seconds, float(steps.mean()), int(diverging.sum()))
+
+
+def smallest_ess(tree: xr.DataTree, names: list[str]) -> float:
+    """Return the effective draws (bulk) of the cell that has fewest, of some fields."""
+    fields = tree["posterior"].to_dataset()[names]
+    return min(float(smallest) for smallest in az.ess(fields).min().data_vars.values())
 
 
 def table_of(results: list[Result]) -> Table:

@@ -42,7 +42,7 @@ def field_factor(field: bj.GaussianField) -> np.ndarray:
     """Return L of a field by evaluating it at unit white vectors."""
     import pytensor
 
-    from bayesjoint._compile import INTERPRETED
+    from bayesjoint._graph.compile import INTERPRETED
     from bayesjoint.problem import build
 
     made = build(bj.JointProblem(latents=[field], modalities=[]))

@@ -9,8 +9,8 @@ import pytensor
 import xarray as xr
 
 import bayesjoint as bj
-from bayesjoint._build import ModelBuild
-from bayesjoint._compile import INTERPRETED
+from bayesjoint._graph.build import ModelBuild
+from bayesjoint._graph.compile import INTERPRETED
 from bayesjoint.problem import build
 
 STEP = 1e-5

@@ -8,8 +8,8 @@ import pytensor
 import pytensor.tensor as pt
 
 import bayesjoint as bj
-from bayesjoint._build import ModelBuild
-from bayesjoint._compile import UNOPTIMISED
+from bayesjoint._graph.build import ModelBuild
+from bayesjoint._graph.compile import UNOPTIMISED
 
 GRIDS = {
     "1-D": bj.Grid(x=np.array([0.0, 1.0, 3.0, 4.0, 8.0, 9.0])),
@@ -33,8 +33,8 @@ class Case:
 
     def __call__(self, grid, names=None, weight=7.0, **changes):
         settings = dict(self.settings) | changes
-        if self.guided:
-            settings.setdefault("guide", image(grid))
+        if self.guided and "guide" not in settings:
+            settings["guide"] = image(grid)
         return self.kind(*(names or self.names), weight=weight, **settings)
 
 
@@ -44,6 +44,7 @@ def case(kind, *names, rate=1, guided=False, **settings):
 
 
 CROSS, TV, SPARSITY = bj.CrossGradient, bj.JointTotalVariation, bj.JointSparsity
+GUIDES = ("guide", "guide-central")  # a profile has a cross-gradient with a guide only
 CASES = {
     "cross": case(CROSS),
     "cross-central": case(CROSS, form="central", rate=2),
@@ -51,6 +52,7 @@ CASES = {
     "cross-range": case(CROSS, normalisation="range", scales={"a": 3.0, "b": 0.4}),
     "cross-gradient": case(CROSS, normalisation="gradient", form="central", rate=2),
     "guide": case(CROSS, "a", guided=True),
+    "guide-central": case(CROSS, "a", guided=True, form="central", rate=2),
     "guide-face": case(CROSS, "a", guided=True, form="face", normalisation="gradient"),
     "tv": case(TV, "a", "b", "c", **EDGE),
     "tv-single": case(TV, "a", form="central", rate=2, **EDGE),
@@ -58,12 +60,8 @@ CASES = {
     "sparsity": case(SPARSITY, "a", "b", "c", nu=2.0, **EDGE),
     "sparsity-central": case(SPARSITY, form="central", rate=2, **EDGE),
 }
-PLACES = [  # a profile has no cross-gradient
-    (name, dims)
-    for name, made in CASES.items()
-    for dims in GRIDS
-    if dims != "1-D" or made.kind is not bj.CrossGradient
-]
+ON_PROFILES = [n for n, made in CASES.items() if made.kind is not CROSS or n in GUIDES]
+PLACES = [(n, dims) for n in CASES for dims in GRIDS if dims != "1-D" or n in ON_PROFILES]
 
 
 def image(grid):

@@ -6,11 +6,11 @@ import pytest
 import xarray as xr
 
 import bayesjoint as bj
-from bayesjoint._actions import LocalActions
-from bayesjoint._curvature import sampled_precision
-from bayesjoint._functions import ModelFunctions
-from bayesjoint._information import local_information
-from bayesjoint._prior import prior_precision
+from bayesjoint._compiled.functions import ModelFunctions
+from bayesjoint._compiled.prior import prior_precision
+from bayesjoint._local.actions import LocalActions
+from bayesjoint._local.curvature import sampled_precision
+from bayesjoint._local.information import local_information
 from tests.gaussian import gaussian_case
 
 

@@ -45,6 +45,17 @@ def test_notebook_is_stored_without_outputs(path):
     assert not any(cell.outputs or cell.execution_count for cell in code_of(notebook))
 
 
+@every_notebook
+def test_the_gallery_shows_pictures_of_it(path):
+    """One picture a tagged cell, all shown beside a link to the notebook."""
+    gallery = (path.parent / "README.md").read_text("utf-8")
+    pictures = {f"figures/{p.name}" for p in (path.parent / "figures").glob(f"{path.stem}_*.png")}
+    tagged = [c for c in nbformat.read(path, 4).cells if "gallery" in c.metadata.get("tags", [])]
+    assert f"({path.name})" in gallery
+    assert len(pictures) == len(tagged) > 0
+    assert pictures == set(re.findall(rf"\((figures/{path.stem}_\d\.png)\)", gallery))
+
+
 def require_data(path):
     """Skip, saying what is missing, where a notebook needs data that the repository has not."""
     if path.stem == "volcano_deformation":

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 import bayesjoint as bj
-from bayesjoint._weighted_runs import Runs, largest_weight
+from bayesjoint.studies._weighted_runs import Runs, largest_weight
 
 GRID = bj.Grid(depth=np.arange(5.0), x=np.arange(6.0))
 WAY = {"into": "a", "source": "b"}

@@ -22,7 +22,7 @@ def problem_of(coupling, *grids, **prior):
     ("settings", "message"),
     [
         ({}, r"CrossGradient\('a', 'b'\): weight is not given; try a few"),
-        ({"weight": -1.0}, "weight must be positive, the smallest given is -1"),
+        ({"weight": -1.0}, "weight must be finite and not negative, -1 given"),
         ({"weight": [[-1.0, 2.0]]}, "finite and not negative.*range from -1 to 2"),
         ({"weight": np.zeros((2, 2))}, "some of them positive; they range from 0 to 0"),
         ({"form": "backward"}, r"form 'backward' is unknown; use one of \['central', 'face',"),
@@ -52,6 +52,7 @@ def test_errors_when_a_cross_gradient_is_made(settings, message):
         (("a",), {"epsilon": None}, "epsilon is not given; state the gradient"),
         (("a",), {"epsilon": STANDARD}, "an unknown epsilon needs the normaliser"),
         (("a",), {"epsilon": [1.0, 2.0]}, "epsilon must be one number"),
+        (("a",), {"epsilon": {"a": 0.3}}, "epsilon must be one number.*give it another scale"),
         (("a",), {"nu": STANDARD}, "an unknown nu needs the normaliser"),
         (("a",), {"nu": 0.0}, "nu must be positive"),
         (("a",), {"form": "ahead"}, "form 'ahead' is unknown"),
@@ -77,17 +78,21 @@ def test_errors_where_a_coupling_does_not_fit():
         problem_of(couple()).replace(couplings=[couple(), couple()])
     with pytest.raises(ValueError, match="both latents must be fields on the same grid"):
         problem_of(couple(), PLANE, bj.Grid(y=np.arange(3.0), z=np.arange(3.0)))
-    thin = bj.Grid(y=np.arange(1.0), x=np.arange(3.0))
-    with pytest.raises(ValueError, match="needs two cells or more along each dimension"):
-        problem_of(couple(), thin, thin)
+    single = bj.Grid(y=np.arange(1.0), x=np.arange(1.0))
+    with pytest.raises(ValueError, match="the grid is a single cell; gradients need two or more"):
+        problem_of(couple(), single, single)
 
 
 def test_a_profile_has_no_cross_gradient_but_shares_edges():
     with pytest.raises(ValueError, match="in one it is zero.*JointTotalVariation couples profiles"):
         problem_of(couple(), LINE, LINE)
-    guided = bj.CrossGradient("a", guide=np.arange(4.0), weight=1.0)
-    with pytest.raises(ValueError, match="needs two or three dimensions"):
-        problem_of(guided, LINE, LINE)
+    line, along = bj.Grid(x=np.arange(4.0), y=np.zeros(1)), np.arange(4.0)[:, None]
+    with pytest.raises(ValueError, match="needs two or three dimensions of two cells or more"):
+        problem_of(couple(), line, line)
+    guided = bj.CrossGradient("a", guide=along, weight=1.0)
+    problem_of(guided, line, line)
+    with pytest.raises(ValueError, match="compares directions, and on a profile there is one"):
+        problem_of(guided.replace(normalisation="gradient"), line, line)
     problem_of(bj.JointTotalVariation("a", "b", weight=1.0, epsilon=1.0), LINE, LINE)
 
 
@@ -122,3 +127,30 @@ def test_a_mask_is_not_a_weight_and_a_guide_is_an_image():
     named = xr.DataArray(holed, dims=PLANE.dims, name="two words")
     with pytest.raises(ValueError, match="'two words': the name must be a word of letters"):
         bj.CrossGradient("a", guide=named, weight=1.0)
+
+
+EDGES = bj.JointTotalVariation("a", "b", weight=1.0, epsilon=1.0)
+EVERY_SECOND = (np.indices(PLANE.shape).sum(0) % 2).astype(bool)
+ONE_ROW, UPPER = np.indices(PLANE.shape)[0] == 2, np.indices(PLANE.shape)[0] < 3
+
+
+@pytest.mark.parametrize("coupling", [couple(), EDGES], ids=["cross", "edges"])
+def test_a_coupling_that_no_cell_can_feel_is_refused(coupling):
+    for mask, message in [
+        (np.zeros(PLANE.shape, dtype=bool), "the mask is False in all cells"),
+        (EVERY_SECOND, "no cell that takes part has .* inside the mask"),
+    ]:
+        with pytest.raises(ValueError, match=f"{coupling.name}: {message}"):
+            problem_of(coupling.replace(mask=mask))
+    with pytest.raises(ValueError, match="the weights are zero in every cell that takes part"):
+        problem_of(coupling.replace(mask=UPPER, weight=1.0 * ~UPPER))
+
+
+def test_a_row_of_cells_shares_edges_but_has_no_cross_gradient():
+    problem_of(EDGES.replace(mask=ONE_ROW))
+    with pytest.raises(ValueError, match="has neighbours along two dimensions inside the mask"):
+        problem_of(couple(mask=ONE_ROW))
+    apart = np.where(ONE_ROW, 1.0, 0.0)
+    mask = np.abs(np.indices(PLANE.shape)[0] - 2) != 1
+    with pytest.raises(ValueError, match="the guide is the same in all cells that are neighbours"):
+        problem_of(bj.CrossGradient("a", guide=apart, weight=1.0, mask=mask))

@@ -11,8 +11,8 @@ import pytest
 from pytensor.gradient import jacobian
 
 import bayesjoint as bj
-from bayesjoint._build import ModelBuild
-from bayesjoint._compile import INTERPRETED, UNOPTIMISED
+from bayesjoint._graph.build import ModelBuild
+from bayesjoint._graph.compile import INTERPRETED, UNOPTIMISED
 from tests.structural import (
     CASES,
     CROSS,
@@ -28,6 +28,8 @@ from tests.structural import (
     log_p,
 )  # fmt: skip
 
+HOLES = {"1-D": [2], "2-D": [(1, 2), 3], "3-D": [(1, 0, 1)]}
+EVERYWHERE = pytest.mark.parametrize(("name", "dims"), PLACES)
 IN_2D = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
@@ -55,7 +57,7 @@ def hessian(function, values, step=1e-5):
     return -np.array([(gradient(flat + u) - gradient(flat - u)) / (2 * step) for u in units])
 
 
-@pytest.mark.parametrize(("name", "dims"), PLACES)
+@EVERYWHERE
 def test_gradient_agrees_with_finite_differences(name, dims, rng):
     function, values = derivatives(name, dims), draw(CASES[name], GRIDS[dims], rng)
     found, step = function(*values)[1], 1e-5
@@ -70,12 +72,12 @@ def test_gradient_agrees_with_finite_differences(name, dims, rng):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * np.abs(found).max())
 
 
-@pytest.mark.parametrize(("name", "dims"), PLACES)
+@EVERYWHERE
 def test_the_gauss_newton_term_is_the_hessian_where_it_costs_nothing(name, dims, rng):
-    """Parallel fields for a cross-gradient, flat ones for edges."""
+    """Parallel fields for a cross-gradient, flat ones for edges and on a profile."""
     function, case, grid = derivatives(name, dims), CASES[name], GRIDS[dims]
     one = image(grid) if case.guided else rng.normal(size=grid.shape)
-    shape = one if case.least_squares else 0 * one
+    shape = one if case.least_squares and dims != "1-D" else 0 * one
     values = [(-1) ** k * SD[n] * shape for k, n in enumerate(case.names)]
     _, gradient, term, _ = function(*values)
     assert np.abs(gradient).max() < 1e-8 * np.abs(term).max()
@@ -84,7 +86,7 @@ def test_the_gauss_newton_term_is_the_hessian_where_it_costs_nothing(name, dims,
     )
 
 
-@pytest.mark.parametrize(("name", "dims"), PLACES)
+@EVERYWHERE
 def test_the_gauss_newton_term_elsewhere(name, dims, rng):
     """Never indefinite; of a least-squares density its own, of edges a bound from above."""
     function, values = derivatives(name, dims), draw(CASES[name], GRIDS[dims], rng)
@@ -98,7 +100,7 @@ def test_the_gauss_newton_term_elsewhere(name, dims, rng):
         assert np.linalg.eigvalsh(term - hessian(function, values))[0] > -1e-5 * size
 
 
-@pytest.mark.parametrize(("name", "dims"), PLACES)
+@EVERYWHERE
 def test_the_order_of_the_dimensions_does_not_matter(name, dims, rng):
     case, grid = CASES[name], GRIDS[dims]
     values = draw(case, grid, rng)
@@ -108,9 +110,9 @@ def test_the_order_of_the_dimensions_does_not_matter(name, dims, rng):
     assert found == pytest.approx(log_p(case(grid), grid, values), rel=1e-12)
 
 
-@IN_2D
-def test_the_order_of_the_properties_does_not_matter(case, rng):
-    grid = GRIDS["2-D"]
+@EVERYWHERE
+def test_the_order_of_the_properties_does_not_matter(name, dims, rng):
+    case, grid = CASES[name], GRIDS[dims]
     values = draw(case, grid, rng)
     found = log_p(case(grid, names=case.names[::-1]), grid, values[::-1])
     assert found == pytest.approx(log_p(case(grid), grid, values), rel=1e-12)
@@ -167,15 +169,16 @@ def test_a_map_of_weights(case, rng):
     assert sum(parts) == pytest.approx(expected, rel=1e-12)
 
 
-@IN_2D
-def test_cells_outside_the_mask_do_not_enter(case, rng):
-    grid = GRIDS["2-D"]
+@EVERYWHERE
+def test_cells_outside_the_mask_do_not_enter(name, dims, rng):
+    case, grid = CASES[name], GRIDS[dims]
     values = draw(case, grid, rng)
     everywhere = np.ones(grid.shape, dtype=bool)
     expected = log_p(case(grid), grid, values)
     assert log_p(case(grid, mask=everywhere), grid, values) == pytest.approx(expected, rel=1e-12)
     mask = everywhere.copy()
-    mask[1, 2] = mask[3] = False
+    for hole in HOLES[dims]:
+        mask[hole] = False
     inputs, build = add(case(grid, mask=mask), grid)
     gradient = pt.grad(next(iter(build.log_priors.values())), inputs)
     for part in pytensor.function(inputs, gradient, mode=UNOPTIMISED)(*values):
@@ -203,6 +206,27 @@ def test_a_mask_leaves_the_coupling_of_the_rest(name, rng):
     assert found == pytest.approx(expected * share * longer**power, rel=1e-10)
 
 
+@EVERYWHERE
+def test_a_weight_of_zero_is_no_coupling(name, dims, rng):
+    case, grid = CASES[name], GRIDS[dims]
+    assert log_p(case(grid, weight=0.0), grid, draw(case, grid, rng)) == 0.0
+
+
+LIFTED = [place for place in PLACES if place[1] != "3-D" and "gradient" not in place[0]]
+
+
+@pytest.mark.parametrize(("name", "dims"), [p for p in LIFTED if p[0] != "guide-face"])
+def test_a_dimension_of_one_cell_does_not_matter(name, dims, rng):
+    """Of normalised gradients it moves the floor, as the prior of the fields is another one."""
+    case, grid = CASES[name], GRIDS[dims]
+    values = draw(case, grid, rng)
+    guide = {"guide": image(grid)[:, None]} if case.guided else {}
+    first, *others = grid.centres.items()
+    lifted = bj.Grid(**dict([first, ("line", np.array([5.0])), *others]))
+    found = log_p(case(lifted, **guide), lifted, [v[:, None] for v in values])
+    assert found == pytest.approx(log_p(case(grid), grid, values), rel=1e-12)
+
+
 def smooth(cells, names):
     x = (np.arange(cells) + 0.5) / cells
     grid = bj.Grid(y=2.0 * x, x=3.0 * x)
@@ -227,9 +251,21 @@ def test_the_mesh_does_not_matter_for_smooth_fields(case):
     assert np.log2(abs(steps[0] / steps[1])) > case.rate - 0.35
 
 
-@IN_2D
-def test_it_survives_pickling(case, rng):
-    grid = GRIDS["2-D"]
+@pytest.mark.parametrize(("form", "rate"), [("forward", 1), ("central", 2), ("face", 1)])
+def test_the_mesh_does_not_matter_for_a_smooth_profile_along_a_guide(form, rate):
+    found = []
+    for cells in (32, 64, 128):
+        x = 3.0 * (np.arange(cells) + 0.5) / cells
+        coupling = CROSS("a", guide=np.tanh(3 * (x - 1)), weight=7.0, form=form, floor=0.5)
+        found.append(log_p(coupling, bj.Grid(x=x), [np.sin(np.pi * x / 3)]))
+    steps = np.diff(found)
+    assert abs(steps[1]) < 0.05 * abs(found[-1])
+    assert np.log2(abs(steps[0] / steps[1])) > rate - 0.35
+
+
+@EVERYWHERE
+def test_it_survives_pickling(name, dims, rng):
+    case, grid = CASES[name], GRIDS[dims]
     mask = rng.random(grid.shape) < 0.8
     coupling = case(grid, mask=mask, weight=np.full(grid.shape, 2.0))
     values = draw(case, grid, rng)

@@ -8,7 +8,10 @@ from scipy.linalg import block_diag
 from scipy.spatial.distance import cdist
 
 import bayesjoint as bj
+from bayesjoint._compiled.functions import ModelFunctions
+from bayesjoint._compiled.latent_space import LatentSpace
 from bayesjoint._kernels.matern import matern_correlation
+from bayesjoint._local import approximations as _approximations
 from bayesjoint.problem import build
 from tests.helpers import STANDARD, data, log_likelihood
 
@@ -52,7 +55,7 @@ def in_time(names="ab", **settings):
         (
             [seen("a"), seen("b", noise=bj.StudentTNoise(sd=0.3, nu=4))],
             {},
-            "since a noise is correlated, not Gaussian or tempered",
+            "since a noise is not Gaussian or tempered",
         ),
         (
             [seen("a"), seen("b", noise=bj.GaussianNoise(sd=np.linspace(0.1, 0.6, 6)))],
@@ -66,10 +69,11 @@ def test_the_form_and_its_reason_are_stated(modalities, settings, words):
     (stated,) = tree["linearization"].attrs["discrepancy_forms"]
     assert words in stated
     assert ("nats" in stated) == ("rank" in settings)
+    assert ("at these data" in stated) == ("3 leading" in words)
 
 
 def test_leading_modes_at_places_that_are_not_shared():
-    """The stated error bounds the divergence between the covariances."""
+    """The stated error bounds that of the log-density."""
     modalities = [seen("a"), seen("b", LATER)]
     problem = problem_of(modalities, in_time(correlation=0.5, rank=9))
     kernel = matern_correlation(cdist(*[np.concatenate([TIMES, LATER])[:, None]] * 2) / 2.0, 1.5)
@@ -81,11 +85,87 @@ def test_leading_modes_at_places_that_are_not_shared():
     residual = np.concatenate([m.data.values for m in modalities])
     expected = stats.multivariate_normal(cov=total).logpdf(residual)
     assert log_likelihood(problem)(m_white=0.0) == pytest.approx(expected, rel=1e-8)
-    ratio = np.linalg.solve(total, mixing * kernel + 0.09 * np.eye(12))
-    divergence = 0.5 * (np.trace(ratio) - 12 - np.linalg.slogdet(ratio)[1])
+    error = density_error(mixing * kernel + 0.09 * np.eye(12), total)
     (stated,) = bj.linearize(problem)["linearization"].attrs["discrepancy_forms"]
     bound = float(stated.split("off by about ")[1].split()[0])
-    assert 0 < divergence < 1.1 * bound  # stated to one digit
+    assert 0 < error < 1.1 * bound  # stated to one digit
+
+
+GRID = bj.Grid(time=np.linspace(-2.0, 9.0, 12))
+
+
+def density_error(whole, approximate):
+    """Return the root mean square of ``log p_whole - log p_approximate`` of two Gaussians."""
+    change = np.linalg.solve(approximate, whole) - np.eye(len(whole))
+    mean = 0.5 * (np.trace(change) - np.linalg.slogdet(np.eye(len(whole)) + change)[1])
+    return np.sqrt(mean**2 + 0.5 * np.trace(change @ change))
+
+
+@pytest.mark.parametrize("settings", [{"grid": GRID}, {"grid": GRID, "rank": 5, "form": "latent"}])
+def test_the_error_of_a_grid_is_that_of_the_log_density(settings):
+    """With an unknown length scale and sd, and another discrepancy, which is not an error of it."""
+    modalities = [seen("a"), seen("b", LATER)]
+    unknown = bj.JointDiscrepancy(
+        sd={"a": 0.7, "b": bj.Prior(pm.HalfNormal, sigma=1.0)}, correlation=0.5, on="time",
+        length_scale=bj.Prior(pm.LogNormal, mu=0.0, sigma=1.0), **settings,
+    )  # fmt: skip
+    apart = bj.JointDiscrepancy(sd={"a": 0.5}, name="apart")
+    at = {"m": 0.0, "discrepancy_sd_b": 0.4, "discrepancy_length_scale": 2.0}
+    problem = problem_of(modalities, [unknown, apart])
+    stated, _ = bj.linearize(problem, at=at)["linearization"].attrs["discrepancy_forms"]
+    functions = ModelFunctions(problem.replace(discrepancy=unknown))
+    space = LatentSpace(functions)
+    factor = functions.errors(space.point_of_values(at)).factor
+    times = np.concatenate([TIMES, LATER])[:, None]
+    kernel = matern_correlation(cdist(times, times) / 2.0, 1.5)
+    sds = np.repeat([0.7, 0.4], 6)
+    mixing = np.outer(sds, sds) * np.kron([[1, 0.5], [0.5, 1]], np.ones((6, 6)))
+    noise = 0.09 * np.eye(12)
+    expected = density_error(mixing * kernel + noise, factor @ factor.T + noise)
+    assert expected > 1e-3
+    assert f"log-density off by about {expected:.1g} nats" in stated
+    covariances = mixing * kernel + noise, factor @ factor.T + noise
+    residual = np.concatenate([m.data.values for m in modalities])
+    there = np.subtract(*(stats.multivariate_normal(cov=c).logpdf(residual) for c in covariances))
+    assert f"at these data by {abs(there):.1g}" in stated
+
+
+def test_the_error_of_a_grid_in_model_space():
+    """A field at four places, seen by two matrices."""
+    places = np.array([0.0, 1.0, 2.5, 4.0])
+    operators = {"a": RNG.normal(size=(3, 4)), "b": RNG.normal(size=(2, 4))}
+    shared = bj.linear_map(np.ones((4, 1)), "m", coords={"x": places})
+    modalities = [
+        bj.Modality(name, data(np.zeros(len(rows)), f"i_{name}"), shared,
+                    bj.GaussianNoise(sd=0.3), observe=rows)
+        for name, rows in operators.items()
+    ]  # fmt: skip
+    grid = bj.Grid(x=np.linspace(-2.0, 6.0, 9))
+    discrepancy = bj.JointDiscrepancy(of=shared, sd=0.5, on="x", length_scale=2.0, grid=grid)
+    problem = problem_of(modalities, discrepancy)
+    (stated,) = bj.linearize(problem)["linearization"].attrs["discrepancy_forms"]
+    functions = ModelFunctions(problem)
+    factor = functions.errors(functions.initial).factor
+    seen_through = np.concatenate([*operators.values()])
+    kernel = matern_correlation(cdist(places[:, None], places[:, None]) / 2.0, 1.5)
+    noise = 0.09 * np.eye(5)
+    exact = 0.25 * seen_through @ kernel @ seen_through.T + noise
+    expected = density_error(exact, factor @ factor.T + noise)
+    assert f"log-density off by about {expected:.1g} nats" in stated
+
+
+def test_on_many_places_the_error_of_a_grid_is_that_of_its_covariance(monkeypatch):
+    loads = {"a": 0.7, "b": 0.4}
+    cause = bj.JointDiscrepancy(loadings=loads, sd=1.0, on="time", length_scale=2.0, grid=GRID)
+    problem = problem_of([seen("a"), seen("b", LATER)], cause)
+    monkeypatch.setattr(_approximations, "DENSE_LIMIT", 11)  # one less than there are data
+    (stated,) = bj.linearize(problem)["linearization"].attrs["discrepancy_forms"]
+    functions = ModelFunctions(problem)
+    unit = functions.errors(functions.initial).factor / np.repeat([0.7, 0.4], 6)[:, None]
+    times = np.concatenate([TIMES, LATER])[:, None]
+    error = np.abs(unit @ unit.T - matern_correlation(cdist(times, times) / 2.0, 1.5))
+    assert f"covariances off by up to {error.max():.1g} of the variance between 12 of" in stated
+    assert f"12 places, variances by up to {np.diag(error).max():.1g}" in stated
 
 
 def test_a_product_of_functions_on_a_lattice_is_dense_algebra():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import bayesjoint as bj
-from tests.test_discrepancy import CASES, problem_of
+from tests.test_discrepancy import CASES, CORRELATED, problem_of
 
 KERNELS = [
     "paired by index",
@@ -19,13 +19,15 @@ KERNELS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", KERNELS)
-def test_latent_and_marginal_form_are_one_posterior(name):
+@pytest.mark.parametrize(
+    ("name", "noise"), [*((name, None) for name in KERNELS), ("in time with loadings", CORRELATED)]
+)
+def test_latent_and_marginal_form_are_one_posterior(name, noise):
     """Seeds 1 and 2; means and sd of both parameters within 4.5 Monte Carlo errors."""
     names, settings, _, _ = CASES[name]
     found = {}
     for seed, form in enumerate(("marginal", "latent"), start=1):
-        problem = problem_of(bj.JointDiscrepancy(form=form, **settings), names)
+        problem = problem_of(bj.JointDiscrepancy(form=form, **settings), names, noise)
         tree = bj.sample(problem, draws=1_000, tune=300, chains=2, random_seed=seed, progress=False)
         assert ("sampled" in tree["linearization"].attrs["discrepancy_forms"][0]) == (
             form == "latent"

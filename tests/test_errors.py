@@ -304,7 +304,7 @@ def test_negative_scales(make):
 )
 def test_matrices_that_are_not_positive_definite(make):
     with pytest.raises(
-        ValueError, match="not positive definite, its smallest eigenvalue is -1; add"
+        ValueError, match="not positive (semi-)?definite, its smallest eigenvalue is -1; "
     ):
         make()
 
@@ -412,11 +412,12 @@ UNKNOWN_LENGTH = bj.Prior(pm.LogNormal, mu=0.0, sigma=1.0)
             {"covariance": {("p", "q"): np.eye(2), ("q", "p"): np.eye(2)}},
             r"names the pair \('p', 'q'\) twice",
         ),
-        ({"sd": PAIR, "correlation": 1.0}, "not positive definite"),
+        ({"sd": PAIR, "correlation": 1.01}, "not positive semi-definite"),
+        ({"sd": {"p": 1.0}, "correlation": 0.5}, "needs two modalities, sd names"),
         ({"sd": PAIR, "correlation": np.eye(3)}, "must be a number or a 2 by 2 matrix with ones"),
         ({"sd": PAIR, "correlation": [0.5, 0.5]}, "must be a number or a 2 by 2 matrix with ones"),
         ({"sd": PAIR, "loadings": {"p": 1.0}}, "with loadings give one sd, of the common cause"),
-        ({"sd": PAIR | {"r": 1.0}, "correlation": -0.6}, "not positive definite"),
+        ({"sd": PAIR | {"r": 1.0}, "correlation": -0.6}, "not positive semi-definite"),
         ({"sd": PAIR, "name": "my drift"}, "must be a word of letters"),
         (
             {
@@ -524,7 +525,7 @@ FIRST, SECOND = timed("p", [0.0, 1.0, 2.0]), timed("q", [0.5, 1.5])
         (
             [timed("p", [0.0, 1.0], noise=bj.StudentTNoise(sd=1.0, nu=4))],
             {"sd": {"p": 1.0}, "form": "marginal"},
-            "the marginal form needs GaussianNoise, 'p' has another; use form='latent'",
+            "the marginal form needs Gaussian noise, 'p' has another; use form='latent'",
         ),
         (
             [timed("p", [0.0, 1.0], power=0.5)],

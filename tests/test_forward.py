@@ -306,7 +306,7 @@ def test_a_pytensor_map_that_ignores_a_latent_is_refused():
 
 @pytest.mark.parametrize("zero", [np.zeros((5, 1)), sparse.csr_array((5, 1))])
 def test_a_linear_map_that_ignores_a_latent_is_refused(zero):
-    with pytest.raises(ValueError, match="map 'linear_field_rate': .* 'rate' is zero everywhere"):
+    with pytest.raises(ValueError, match="map 'linear_field_rate': the matrix for 'rate' is zero"):
         problem_of(bj.linear_map({"field": MATRIX, "rate": zero}))
 
 

@@ -8,10 +8,10 @@ import pytest
 import xarray as xr
 
 import bayesjoint as bj
-from bayesjoint._density import CompiledDensity
-from bayesjoint._draws import DrawEvaluator
-from bayesjoint._functions import ModelFunctions
-from bayesjoint._run import prior_points
+from bayesjoint._compiled.density import CompiledDensity
+from bayesjoint._compiled.draws import DrawEvaluator
+from bayesjoint._compiled.functions import ModelFunctions
+from bayesjoint._sampler.run import prior_points
 from bayesjoint.problem import build
 
 GRID = bj.Grid(depth=np.array([5.0, 15.0, 30.0, 50.0]), x=np.arange(5.0, 60.0, 10.0))
@@ -346,3 +346,34 @@ def test_bad_input_is_told(wrong):
     make, message = WRONG[wrong]
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def information_at(problem, value):
+    """Return the expected information gain and whether it is local, all fields at one value."""
+    tree = bj.linearize(problem, at={name: np.full(GRID.shape, value) for name in problem.latent})
+    report = bj.information(tree)
+    return float(report["eig"]), report.attrs["local"]
+
+
+def test_fields_of_known_correlation_are_the_same_everywhere_and_say_so():
+    coupled = problem(bj.CorrelatedFields("a", "b", correlation=-0.8), names="ba")
+    rng = np.random.default_rng(4)
+    matrices = {name: rng.standard_normal((DATA, CELLS)) / np.sqrt(CELLS) for name in "ba"}
+    (seen,) = coupled.modalities
+    both = bj.Modality("seen", seen.data, bj.linear_map(matrices), bj.GaussianNoise(sd=NOISE))
+    coupled = coupled.replace(modalities=[both])
+    covariance = correlated_covariance(coupled, "ab", np.array([[1.0, -0.8], [-0.8, 1.0]]))
+    forward = np.concatenate(list(matrices.values()), axis=1)
+    signal = forward @ covariance @ forward.T / NOISE**2
+    exact = 0.5 * np.linalg.slogdet(np.eye(DATA) + signal)[1]
+    for value in (0.0, 1.7):
+        eig, local = information_at(coupled, value)
+        assert eig == pytest.approx(exact, rel=1e-8) and local == 0
+
+
+def test_other_couplings_make_a_problem_local():
+    coupled = problem(bj.CrossGradient("a", "b", weight=3.0), names="ba")
+    assert information_at(coupled, 0.0)[1] == 1
+    unknown = bj.CorrelatedFields("a", "b", correlation=bj.Prior(pm.Uniform, lower=-1, upper=1))
+    tree = bj.linearize(problem(unknown, names="ba"), starts=1)
+    assert tree["linearization"].attrs["local"] == 1

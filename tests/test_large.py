@@ -6,10 +6,14 @@ import pytensor.tensor as pt
 import pytest
 
 import bayesjoint as bj
-from bayesjoint import _coupled_prior, _curvature, _informed, _mode, _spectrum
-from bayesjoint._compile import INTERPRETED
-from bayesjoint._functions import ModelFunctions
-from bayesjoint._latent_space import LatentSpace
+from bayesjoint._compiled.functions import ModelFunctions
+from bayesjoint._compiled.latent_space import LatentSpace
+from bayesjoint._graph.compile import INTERPRETED
+from bayesjoint._local import coupled_prior as _coupled_prior
+from bayesjoint._local import curvature as _curvature
+from bayesjoint._local import informed as _informed
+from bayesjoint._local import mode as _mode
+from bayesjoint._sampler import spectrum as _spectrum
 from tests.gaussian import gaussian_case
 from tests.helpers import STANDARD, data
 from tests.test_actions import coupled_problem

@@ -9,7 +9,7 @@ import xarray as xr
 from scipy.linalg import block_diag
 
 import bayesjoint as bj
-from bayesjoint._compile import INTERPRETED
+from bayesjoint._graph.compile import INTERPRETED
 from tests.gaussian import gaussian_case
 from tests.helpers import log_likelihood
 

@@ -6,11 +6,12 @@ import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
-from scipy.stats import kstest, norm
+from scipy.stats import binom, norm
 
 import bayesjoint as bj
-from bayesjoint._compile import flatten, over_rows
-from bayesjoint._functions import ModelFunctions
+from bayesjoint._compiled.functions import ModelFunctions
+from bayesjoint._graph.compile import flatten, over_rows
+from tests.chance import CHANCE, uniform
 from tests.mixtures import LABELS, field, problem, rocks, searched
 
 PAIR = bj.Grid(x=np.array([0.0, 1.0]))
@@ -75,8 +76,7 @@ def test_ranks_of_unknown_proportions_and_means_are_uniform():
             x[:, 0, 0] < truth["x"][0, 0], x[:, 1, 1] < truth["x"][1, 1],
         ]  # fmt: skip
         ranks.append([weights @ each for each in below])
-    for column in np.array(ranks).T:  # 300 replicates, seeds 2 and 4
-        assert kstest(column, "uniform").pvalue > 0.01
+    assert uniform(*np.array(ranks).T)  # 300 replicates, seeds 2 and 4
 
 
 SECTION = bj.Grid(depth=np.arange(4) + 0.5, x=np.arange(6) + 0.5)
@@ -110,7 +110,9 @@ def test_a_sampled_section_finds_its_units(tmp_path):
     draws = posterior["posterior"]
     assert draws["rocks_proportions"].dims == ("chain", "draw", "rocks_unit")
     assert list(draws["rocks_unit"].values) == LABELS
-    assert not posterior["sample_stats"]["diverging"].any()
+    # One draw in 1,000 may diverge, and that number may scatter.
+    diverging = posterior["sample_stats"]["diverging"]
+    assert int(diverging.sum()) <= binom.isf(CHANCE, diverging.size, 1e-3)
     report = bj.membership(posterior)
     np.testing.assert_allclose(report["probability"].sum("unit"), 1.0)
     np.testing.assert_allclose(report["prior_probability"], 0.5, atol=0.06)  # of prior draws

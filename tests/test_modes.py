@@ -8,8 +8,9 @@ import xarray as xr
 from scipy import stats
 
 import bayesjoint as bj
-from bayesjoint import _mode, _starts
-from bayesjoint._functions import ModelFunctions
+from bayesjoint._compiled.functions import ModelFunctions
+from bayesjoint._local import mode as _mode
+from bayesjoint._sampler import starts as _starts
 
 QUICK = {"chains": 4, "random_seed": 1, "progress": False, "prior_draws": 10}
 
@@ -155,3 +156,21 @@ def test_a_sampled_discrepancy_has_the_modes_of_the_integrated_one():
     assert list(tree["posterior"].attrs["mode_of_chain"]) == [0, 0, 0, 1]
     means = tree["posterior"]["velocity"].mean("draw")
     np.testing.assert_allclose(means, [1.0, 1.0, 1.0, -1.0], atol=0.05)
+
+
+def exactly_fitted(sd):
+    """Return three data that five cells can fit exactly, with noise of unknown sd."""
+    grid = bj.Grid(x=np.arange(5.0))
+    seen = bj.Modality(
+        "seen", xr.DataArray([1.0, -2.0, 0.5], dims="at"), bj.linear_map(np.eye(3, 5), "f"),
+        bj.GaussianNoise(sd=sd),
+    )  # fmt: skip
+    field = bj.GaussianField("f", grid, sd=1.0, length_scale=1.0)
+    return bj.JointProblem(latents=[field], modalities=[seen])
+
+
+def test_a_density_without_maximum_names_the_noise_that_vanishes():
+    with pytest.raises(ValueError, match=r"no maximum: .* as seen_sd vanishes.*pm\.LogNormal"):
+        bj.linearize(exactly_fitted(bj.Prior(pm.HalfNormal, sigma=0.5)))
+    cured = bj.linearize(exactly_fitted(bj.Prior(pm.LogNormal, mu=-1.0, sigma=0.5)))
+    assert cured["linearization"].attrs["converged"] == 1

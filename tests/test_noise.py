@@ -8,8 +8,11 @@ from scipy import stats
 from scipy.integrate import quad
 
 import bayesjoint as bj
-from bayesjoint._compile import INTERPRETED
+from bayesjoint._compiled.density import CompiledDensity
+from bayesjoint._compiled.functions import ModelFunctions
+from bayesjoint._graph.compile import INTERPRETED
 from bayesjoint.problem import build
+from tests.chance import CHANCE, uniform
 from tests.helpers import STANDARD, data, evaluator, log_likelihood
 
 RNG = np.random.default_rng(4)
@@ -240,9 +243,65 @@ def test_distribution_functions_are_uniform_at_data_of_the_model():
     ):
         drawn = noise.draw(rng, mean, sd)
         below = noise.cdf(drawn, mean, sd)
-        assert stats.kstest(below, "uniform").pvalue > 1e-3, type(noise).__name__
+        assert uniform(below, chance=CHANCE / 3), type(noise).__name__
     counts = noise.draw(rng, mean, sd)
     share = noise.cdf(counts, mean, sd)
     assert np.all(share <= stats.poisson.cdf(counts, mean))
     assert np.all(share >= stats.poisson.cdf(counts - 1, mean))
     np.testing.assert_array_equal(share, noise.cdf(counts, mean, sd))  # not drawn anew
+
+
+@pytest.mark.parametrize("backend", ["interpreted", "numba"])
+def test_a_scale_that_underflows_is_impossible_and_no_error(backend):
+    noise = bj.GaussianNoise(sd=bj.Prior(pm.HalfNormal, sigma=1.0))
+    functions = ModelFunctions(problem_of(noise))
+    point = functions.initial.copy()
+    point[functions.slices["y_sd_white"]] = -50.0
+    density = CompiledDensity(functions, backend)
+    assert np.isfinite(density(functions.initial)[0])
+    assert density(point)[0] == -np.inf
+
+
+def counted(rate, counts, sd):
+    """Counts of a known rate with an error of the physics that is sampled."""
+    level = bj.Parameter("level", bj.Prior(pm.Uniform, lower=rate, upper=rate + 0.1))
+    forward = bj.linear_map(np.ones((4, 1)), "level")
+    modality = bj.Modality("y", data(counts), forward, bj.PoissonNoise())
+    errors = bj.JointDiscrepancy(sd={"y": sd})
+    return bj.JointProblem(latents=[level], modalities=[modality], discrepancy=errors)
+
+
+def test_nothing_is_counted_where_a_discrepancy_takes_the_expectation_below_zero():
+    likelihood = log_likelihood(counted(2.0, [0, 0, 3, 1], 1.5))
+    white = np.array([-2.0, 1.0, 0.5, -1.0])  # the first expects less than zero
+    expected = stats.poisson([0.0, 3.55, 2.8, 0.55]).logpmf([0, 0, 3, 1]).sum()
+    assert likelihood(discrepancy_white=white) == pytest.approx(expected)
+    assert likelihood(discrepancy_white=white[[1, 1, 0, 1]]) < -100.0
+
+
+def test_counts_with_a_discrepancy_larger_than_their_rate_are_simulated():
+    drawn = [
+        bj.simulate(counted(2.0, [0, 0, 3, 1], 4.0), random_seed=seed)["y"].values
+        for seed in range(20)
+    ]
+    chance = stats.norm.expect(lambda white: np.exp(-np.maximum(2.05 + 4.0 * white, 0.0)))
+    share = np.mean(np.concatenate(drawn) == 0)
+    assert share == pytest.approx(chance, abs=3 * np.sqrt(chance * (1 - chance) / 80))
+
+
+def test_the_prior_does_not_heed_data_that_are_impossible_at_a_point():
+    functions = ModelFunctions(counts_of_a_line())
+    density = CompiledDensity(functions, "interpreted")
+    value, _ = density(np.array([-3.0]))
+    prior, gradient = density.without_data()(np.array([-3.0]))
+    assert value == -np.inf
+    assert prior == pytest.approx(stats.norm.logpdf(-3.0))
+    np.testing.assert_allclose(gradient, [3.0])
+
+
+def counts_of_a_line():
+    """Counts whose expectation is below zero in one of a hundred draws of the prior."""
+    level = bj.Parameter("level", bj.Prior(pm.Normal, mu=5.0, sigma=2.0))
+    forward = bj.linear_map(np.ones((2, 1)), "level")
+    modality = bj.Modality("y", data([4, 6]), forward, bj.PoissonNoise())
+    return bj.JointProblem(latents=[level], modalities=[modality])

@@ -6,9 +6,9 @@ import pytest
 import xarray as xr
 from nutpie import sample
 
-from bayesjoint import _nuts
-from bayesjoint._coordinates import Coordinates
-from bayesjoint._density import _Locked
+from bayesjoint._compiled.coordinates import Coordinates
+from bayesjoint._compiled.density import _Locked
+from bayesjoint._sampler import nuts as _nuts
 
 SIZE = 6
 STARTS = (np.ones(SIZE), np.array([0.1, 5.0, 1e-3, 3.0, 2.0, 1e-7]))
@@ -80,7 +80,7 @@ def test_a_continued_chain_has_the_metric_that_it_is_given(start):
 
 
 def test_nutpie_takes_its_first_metric_from_the_gradient():
-    """The fact that `_nuts._with_metric` rests on, read from nutpie itself."""
+    """The fact that `nuts._with_metric` rests on, read from nutpie itself."""
     start = STARTS[1]
     model = Normal(np.ones(SIZE)).at(Coordinates.around(np.zeros(SIZE)), start)
     tree = sample(

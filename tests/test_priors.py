@@ -12,7 +12,7 @@ from pytensor.gradient import pushforward
 from scipy import special, stats
 
 import bayesjoint as bj
-from bayesjoint._compile import INTERPRETED
+from bayesjoint._graph.compile import INTERPRETED
 from bayesjoint.problem import build
 from tests.helpers import evaluator, log_density
 

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import bayesjoint as bj
-from bayesjoint._compile import INTERPRETED
+from bayesjoint._graph.compile import INTERPRETED
 from bayesjoint.problem import build
 from tests.helpers import STANDARD, data, evaluator, log_density
 

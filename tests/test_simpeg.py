@@ -9,9 +9,9 @@ import pytensor.tensor as pt
 import pytest
 
 import bayesjoint as bj
-from bayesjoint._compile import INTERPRETED
-from bayesjoint._functions import ModelFunctions
-from bayesjoint._mode import maximum_a_posteriori
+from bayesjoint._compiled.functions import ModelFunctions
+from bayesjoint._graph.compile import INTERPRETED
+from bayesjoint._local.mode import maximum_a_posteriori
 from tests.helpers import data
 from tests.structural import SD, add, log_p
 

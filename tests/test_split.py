@@ -1,16 +1,19 @@
 """The split problem: its latents, couplings and covariance, against the separate problems."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pymc as pm
 import pytest
+import xarray as xr
 
 import bayesjoint as bj
-from bayesjoint._functions import ModelFunctions
-from bayesjoint._latent_space import LatentSpace
-from bayesjoint.couplings.normaliser import Normaliser, digest
-from tests.helpers import STANDARD, data
+from bayesjoint._compiled.functions import ModelFunctions
+from bayesjoint._compiled.latent_space import LatentSpace
+from bayesjoint.couplings._group import digest
+from bayesjoint.couplings.normaliser import Normaliser
+from tests.helpers import STANDARD, data, log_density
 
 GRID = bj.Grid(depth=np.arange(3.0), x=np.arange(4.0))
 POINTS = np.linspace(0.0, 4.0, 6)
@@ -211,3 +214,53 @@ def test_a_normaliser_of_the_weight_serves_the_copies():
     unknown = bj.CrossGradient("a", "b", weight=weight, normaliser=table)
     split = plain.replace(couplings=[unknown]).split()
     assert [c.normaliser.log_z(2.0) for c in split.couplings] == [table.log_z(2.0)] * 2
+
+
+def test_what_is_held_is_known_in_the_problem_and_when_it_is_split():
+    problem = volcano()
+    held = problem.hold({"gnss_sd": 0.25})
+    for made in (held, held.split()):
+        hyper = [u.name for u in ModelFunctions(made).build.unknowns if u.kind == "hyperparameter"]
+        assert hyper == ["insar_sd"]
+    gnss, insar = problem.modalities
+    known = problem.replace(modalities=[replace(gnss, noise=bj.GaussianNoise(sd=0.25)), insar])
+    first, second = (log_density(bj.build_model(p)) for p in (held, known))
+    names = {v.name for v in bj.build_model(known).value_vars}
+    point = dict.fromkeys(names, 0.3)
+    assert first(**point) == pytest.approx(second(**point), rel=1e-12)
+
+
+def test_a_tree_says_where_errors_are_held():
+    problem = volcano()
+    tree = bj.linearize(problem, backend="interpreted")
+    held = problem.hold(tree)
+    for name, modality in held.modality.items():
+        assert modality.noise.sd == tree["linearization"][f"{name}_sd"]
+    again = bj.linearize(held, backend="interpreted")["linearization"]
+    assert list(again.attrs["hyperparameters"]) == []
+
+
+def test_errors_of_hold_name_the_cure():
+    with pytest.raises(
+        ValueError,
+        match=r"hold: there is no hyperparameter \['sd'\]; there are \['gnss_sd', 'insar_sd'\]",
+    ):
+        volcano().hold({"sd": 1.0})
+    with pytest.raises(ValueError, match=r"at one point; give that of bj.linearize"):
+        volcano().hold(xr.DataTree())
+
+
+def test_tension_names_the_errors_that_were_fitted_anew():
+    insar = volcano().modality["insar"].data
+    problem = volcano().with_data(xr.Dataset({"insar": insar.copy(data=np.linspace(-3.0, 3.0, 5))}))
+    joint = bj.linearize(problem, backend="interpreted")
+    held = problem.hold(joint)
+    reports = [
+        bj.tension(*(bj.linearize(p, backend="interpreted") for p in (given, given.split())))
+        for given in (problem, held)
+    ]
+    assert [r.attrs["fitted_anew"] for r in reports] == [["gnss_sd", "insar_sd"], []]
+    said = [any("fitted anew" in words for words in r.attrs["words"]) for r in reports]
+    assert said == [True, False]
+    # Nine data: only with known errors is d that of the two parameters.
+    assert reports[0]["d"] < 0 and reports[1]["d"] == pytest.approx(2.0, abs=0.2)

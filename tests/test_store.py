@@ -13,7 +13,8 @@ import xarray as xr
 import zarr
 
 import bayesjoint as bj
-from bayesjoint import _nuts, _store
+from bayesjoint._sampler import nuts as _nuts
+from bayesjoint._sampler import store as _store
 from tests.test_linearization import two_sensors
 
 SETTINGS = {"chains": 2, "tune": 100, "random_seed": 3, "progress": False, "prior_draws": 10,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from bayesjoint._kernels import matern
 
@@ -42,20 +43,32 @@ class Term:
     period: float = 1.0
     origin: float = 0.0
 
-    def matrix(self, points: np.ndarray, length: Any, xp: Any = np) -> Any:
-        """Return the covariance between points of shape (n, d); a tensor where the length is."""
+    def matrix(
+        self, points: np.ndarray, length: Any, xp: Any = np, others: np.ndarray | None = None
+    ) -> Any:
+        """Return the covariance between points of shape (n, d), or of these with others.
+
+        A tensor where the length is one.
+        """
         at = points[:, self.columns]
+        to = at if others is None else others[:, self.columns]
         if self.kind == "drift":
-            return np.outer(at[:, 0] - self.origin, at[:, 0] - self.origin) / length**2
+            return np.outer(at[:, 0] - self.origin, to[:, 0] - self.origin) / length**2
         if self.kind == "periodic":
-            angle = np.pi * (at - at.T) / self.period
+            angle = np.pi * (at - to.T) / self.period
             return xp.exp(-2.0 * np.sin(angle) ** 2 / length**2)
-        return matern.matern_correlation(matern.distances(at) / length, self.smoothness, xp)
+        return matern.matern_correlation(cdist(at, to) / length, self.smoothness, xp)
 
 
-def product(terms: Sequence[Term], points: np.ndarray, lengths: Sequence[Any], xp: Any = np) -> Any:
-    """Return the product of the covariances of all terms between points of shape (n, d)."""
+def product(
+    terms: Sequence[Term],
+    points: np.ndarray,
+    lengths: Sequence[Any],
+    xp: Any = np,
+    others: np.ndarray | None = None,
+) -> Any:
+    """Return the product of the covariances of all terms, see `Term.matrix`."""
     total: Any = 1.0
     for term, length in zip(terms, lengths, strict=True):
-        total = total * term.matrix(points, length, xp)
+        total = total * term.matrix(points, length, xp, others)
     return total

@@ -121,6 +121,31 @@ class BlockErrors:
         ratio = correlation / self.stated
         return (swept @ swept.T) * ratio[np.ix_(self.block_of, self.block_of)]
 
+    def cross_modes(
+        self,
+        base: np.ndarray,
+        direction: np.ndarray,
+        sd_factors: np.ndarray,
+        jacobian: np.ndarray,
+    ) -> "CrossModes":
+        """Return what a correlation rho makes noisier or quieter: ``base + rho direction``.
+
+        Parameters
+        ----------
+        base, direction : ndarray, shape (block, block)
+        sd_factors : ndarray, shape (block,)
+            On the sd of the discrepancy.
+        jacobian : ndarray, shape (n, k)
+            Sensitivities of the data.
+        """
+        lower = self.lower(self.covariance(base, sd_factors))
+        half = solve_triangular(lower, self.change(direction, sd_factors), lower=True)
+        inner = solve_triangular(lower, half.T, lower=True)
+        strengths, vectors = eigh((inner + inner.T) / 2)
+        reduced, left = self.reduce(jacobian)
+        whitener = solve_triangular(lower, vectors, lower=True, trans=1).T
+        return CrossModes(strengths, whitener @ reduced, left.T @ left)
+
     def lower(self, covariance: np.ndarray) -> np.ndarray:
         """Return the Cholesky factor of a covariance of the reduced data.
 
@@ -141,12 +166,18 @@ class BlockErrors:
 
     def singular(self, block: int | None = None) -> SingularErrors:
         """Return the error for a combination of data that is free of error."""
-        of = "the data" if block is None else f"modality {self.names[block]!r} given the others"
-        return SingularErrors(
-            f"a combination of the errors of {of} has less than {LIMIT:g} of their variance: it is "
-            "free of error to working precision and the information diverges; give more "
-            "independent noise, or a correlation farther from its bounds"
+        return lost(
+            "the data" if block is None else f"modality {self.names[block]!r} given the others"
         )
+
+
+def lost(of: str) -> SingularErrors:
+    """Return the error for a combination of some data that is free of error."""
+    return SingularErrors(
+        f"a combination of the errors of {of} has less than {LIMIT:g} of their variance: it is "
+        "free of error to working precision and the information diverges; give more "
+        "independent noise, or a correlation farther from its bounds"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,20 +190,15 @@ class CrossModes:
     Parameters
     ----------
     strengths : ndarray, shape (q,)
-    whitener : ndarray, shape (q, q)
-        ``W^T``.
+    sensitivity : ndarray, shape (q, k)
+        ``W^T J``: of each direction to the unknowns.
+    rest : ndarray, shape (k, k)
+        Information of what no correlation changes.
     """
 
     strengths: np.ndarray
-    whitener: np.ndarray
-
-    @classmethod
-    def of(cls, lower: np.ndarray, change: np.ndarray) -> "CrossModes":
-        """Return the modes of ``C_0 = L L^T`` and ``C_1``."""
-        half = solve_triangular(lower, change, lower=True)
-        inner = solve_triangular(lower, half.T, lower=True)
-        strengths, vectors = eigh((inner + inner.T) / 2)
-        return cls(strengths, solve_triangular(lower, vectors, lower=True, trans=1).T)
+    sensitivity: np.ndarray
+    rest: np.ndarray
 
     def noise(self, correlation: float) -> np.ndarray:
         """Return the variance of each direction over that without correlation."""

@@ -68,11 +68,32 @@ def neighbours(inside: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     return np.moveaxis(before, 0, axis), np.moveaxis(after, 0, axis)
 
 
-def slope_matrix(centres: np.ndarray) -> np.ndarray:
-    """Return the matrix of slopes to the next cell; the last cell takes the one before."""
-    before, after = one_sided_slopes(centres)
-    after[-1] = before[-1]
-    return after
+def forward_slopes(
+    values: np.ndarray, centres: np.ndarray, axis: int, inside: np.ndarray
+) -> np.ndarray:
+    """Return slopes of draws to the next cell, or where that is not inside from the one before.
+
+    Parameters
+    ----------
+    values : ndarray, shape (draw, *grid)
+    centres : ndarray, shape (n,)
+        Cell centres along the axis.
+    axis : int
+        Of the grid.
+    inside : ndarray of bool, shape of the grid
+        Cells that take part.
+
+    Returns
+    -------
+    ndarray, shape (draw, *grid)
+        Zero where neither neighbour is inside.
+    """
+    steps = np.diff(centres).reshape([-1 if i == axis else 1 for i in range(inside.ndim)])
+    slope = np.diff(values, axis=axis + 1) / steps
+    none = np.zeros_like(np.take(values, [0], axis=axis + 1))
+    before, after = neighbours(inside, axis)
+    behind = np.where(before, np.concatenate([none, slope], axis=axis + 1), 0.0)
+    return np.where(after, np.concatenate([slope, none], axis=axis + 1), behind)
 
 
 def cell_widths(centres: np.ndarray) -> np.ndarray:

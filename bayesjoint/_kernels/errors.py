@@ -262,11 +262,13 @@ def covariance_information(
     With ``dC_i = diag(d_i) + E_i B^T + B E_i^T`` and ``P = C^-1`` the trace is
     ``d_i^T (P * P) d_j + 2 d_i . rows(P E_j * P B) + 2 d_j . rows(P E_i * P B)
     + 2 <B^T P E_i, (B^T P E_j)^T> + 2 <B^T P B, E_i^T P E_j>``; no product of size data by data is
-    formed when the rank is smaller.
+    formed when the rank is smaller, and none of rank by rank when it is not.
     """
-    result = _squared_products(errors, variance_changes)
     if factor_changes is None or errors.factor is None:
-        return 0.5 * result
+        return 0.5 * _squared_products(errors, variance_changes)
+    if errors.is_dense:
+        return _dense_information(errors, errors.factor, variance_changes, factor_changes)
+    result = _squared_products(errors, variance_changes)
     solved = errors.solve(errors.factor)  # P B
     moved = {i: errors.solve(change) for i, change in enumerate(factor_changes) if np.any(change)}
     inner = errors.factor.T @ solved
@@ -279,6 +281,21 @@ def covariance_information(
             result[i, j] += 2.0 * np.sum(mixed[i] * mixed[j].T)
             result[i, j] += 2.0 * np.sum(inner * (factor_changes[i].T @ change))
     return 0.5 * result
+
+
+def _dense_information(
+    errors: ErrorCovariance,
+    factor: np.ndarray,
+    variance_changes: np.ndarray,
+    factor_changes: np.ndarray,
+) -> np.ndarray:
+    changes = []
+    for variance, change in zip(variance_changes, factor_changes, strict=True):
+        crossed = change @ factor.T if np.any(change) else np.zeros((variance.size,) * 2)
+        changes.append(errors.solve(np.diag(variance) + crossed + crossed.T))
+    flat = np.stack(changes).reshape(len(changes), -1)
+    turned = np.stack([change.T for change in changes]).reshape(len(changes), -1)
+    return 0.5 * flat @ turned.T
 
 
 def _squared_products(errors: ErrorCovariance, changes: np.ndarray) -> np.ndarray:

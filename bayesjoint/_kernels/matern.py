@@ -10,7 +10,6 @@ from functools import cached_property
 
 import numpy as np
 from scipy.linalg import eigh_tridiagonal
-from scipy.spatial.distance import cdist
 
 
 def laplacian_eigenbasis(centres: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -148,11 +147,6 @@ def matern_correlation(distance, smoothness: float, xp=np):
     if smoothness == 2.5:
         return (1.0 + root + root**2 / 3.0) * xp.exp(-root)
     raise ValueError(f"smoothness {smoothness} has no closed form; use one of {CLOSED_FORMS}")
-
-
-def distances(points: np.ndarray) -> np.ndarray:
-    """Return all Euclidean distances between points of shape (n, d)."""
-    return cdist(points, points)
 
 
 def interpolation_matrix(nodes: np.ndarray, at: np.ndarray) -> np.ndarray:

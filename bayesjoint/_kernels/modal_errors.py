@@ -5,12 +5,13 @@ are independent: one matrix of the size of the number of modalities for each of 
 & Williams 2008).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from bayesjoint._kernels.cross_correlation import CrossModes
 from bayesjoint._kernels.modes import Modes
 from bayesjoint._kernels.singular import SINGULAR, singular
 
@@ -139,14 +140,55 @@ class ModalErrors:
         return (excess + 1.0 / self.noise).ravel()
 
     def truncation_error(self) -> float:
-        """Return how much the log-density is off on average for the modes left out, nats.
+        """Return how far off the log-density of data is for the modes left out, nats.
 
-        The Kullback-Leibler divergence from the whole covariance to this one,
-        ``(1/2) sum(r - log(1 + r))`` with r the variances left out relative to the noise.
+        The root mean square over data of the whole covariance, as by `log_density_error`: of mean
+        ``(1/2) sum(r - log(1 + r))`` and variance ``(1/2) sum(r^2)`` with r the variances left out
+        relative to the noise.
         """
         relative = self.mixing / np.sqrt(np.outer(self.noise[:, 0], self.noise[:, 0]))
         ratios = np.outer(self.modes.left_out, np.maximum(np.linalg.eigvalsh(relative), 0.0))
-        return float(0.5 * np.sum(ratios - np.log1p(ratios)))
+        mean = 0.5 * np.sum(ratios - np.log1p(ratios))
+        return float(np.sqrt(mean**2 + 0.5 * np.sum(ratios**2)))
+
+    def change_for_modes_left_out(
+        self, residual: np.ndarray, process_times: Callable[[np.ndarray], np.ndarray]
+    ) -> float:
+        """Return what the modes left out add to the log-density of residuals, nats.
+
+        To first order in their variances S: ``(1/2) (v^T S v - tr(C^-1 S))`` with
+        ``v = C^-1 residual``.  It grows with the misfit, which `truncation_error` cannot know.
+
+        Parameters
+        ----------
+        residual : ndarray, shape (p n,)
+        process_times : function
+            The whole covariance of the unit process times columns, (n, k) -> (n, k).
+        """
+        solved = self._split(self.solve(residual))[:, :, 0]
+        within = self.modes.variances.ravel()[:, None] * self.modes.project(solved.T)
+        left = process_times(solved.T) - self.modes.expand(within)
+        quadratic = np.sum(self.mixing * (solved @ left))
+        trace = np.sum(np.diag(self.mixing) / self.noise[:, 0]) * self.modes.left_out.sum()
+        return float(0.5 * (quadratic - trace))
+
+    def cross_modes(self, direction: np.ndarray, jacobian: np.ndarray) -> CrossModes:
+        """Return what a change of the mixing, ``mixing + rho direction``, makes noisier or quieter.
+
+        One small generalised eigenproblem for each mode; ``jacobian`` has shape (p n, k).
+        """
+        root = np.linalg.inv(self._lower)  # (mode, p, p)
+        change = self.modes.variances.ravel()[:, None, None] * direction
+        strengths, vectors = np.linalg.eigh(root @ change @ root.swapaxes(1, 2))
+        parts = self._split(jacobian)
+        within = self._project(parts)
+        sensitivity = vectors.swapaxes(1, 2) @ root @ within.swapaxes(0, 1)
+        left = np.zeros((0, jacobian.shape[1]))
+        if not self.modes.is_complete:
+            left = (parts - self._expand(within)) / np.sqrt(self.noise)[:, :, None]
+            left = left.reshape(jacobian.shape)
+        sensitivity = sensitivity.reshape(strengths.size, jacobian.shape[1])
+        return CrossModes(strengths.ravel(), sensitivity, left.T @ left)
 
     def part(self, blocks: Sequence[int]) -> "ModalErrors":
         """Return the covariance of some of the modalities."""

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-STEPS, LONGEST = 100, 3.0  # of Newton's method, and its longest step in log power
-ACCURACY = 1e-9  # relative, of the degrees of freedom
+STEPS, LONGEST = 200, 1.5  # of Newton's method, and its longest step in log power
+FIRST = 0.1  # degrees of freedom of each likelihood, nearly, from which the powers grow
+ACCURACY = 1e-9  # relative, of the degrees of freedom and of the powers; rounding allowing
 
 
 def equal_powers(blocks: np.ndarray) -> tuple[np.ndarray, float]:
@@ -26,20 +27,26 @@ def equal_powers(blocks: np.ndarray) -> tuple[np.ndarray, float]:
 
     Notes
     -----
-    Solves ``tr((I + sum_j w_j B_j)^-1 w_k B_k) = d`` for all k with ``max w = 1``.  The matrix of
-    derivatives to ``log w`` is diagonally dominant with negative elements off its diagonal: the
-    powers grow together with d, so that there is one solution.
+    Solves ``tr((I + sum_j w_j B_j)^-1 w_k B_k) = d`` for all k with ``max w = 1``.  In
+    ``u = log w`` the left sides are the gradient of ``log det(I + sum_j exp(u_j) B_j)``, which is
+    convex: given ``sum u`` one u makes them equal.  Its Hessian is diagonally dominant with
+    negative elements off the diagonal, so that all powers grow together with d, and one of the
+    solutions has ``max w = 1``.  Newton's method walks along this curve, up from small powers.
     """
     kept = np.einsum("kii->i", blocks)
     kept = np.flatnonzero(kept > 1e-12 * kept.max())
     blocks = blocks[:, kept[:, None], kept]
-    held = int(np.argmin(_dofs(np.zeros(len(blocks)), blocks)[0]))
-    for _ in blocks:
-        log_powers, dofs = _solve(blocks, held)
-        if np.max(log_powers) <= 1e-9:
-            break
-        held = int(np.argmax(log_powers))  # it reaches 1 at fewer degrees of freedom
-    return np.exp(np.minimum(log_powers, 0.0)), dofs
+    log_powers = np.log(FIRST) - np.log(np.einsum("kii->k", blocks))
+    log_powers -= max(log_powers.max(), 0.0)
+    for _ in range(STEPS):
+        dofs, slopes = _dofs(log_powers, blocks)
+        uneven = np.log(dofs.max() / dofs.min())
+        rounding = np.finfo(float).eps * (np.exp(log_powers) @ np.einsum("kii->k", blocks))
+        if max(uneven, abs(log_powers.max())) < max(ACCURACY, 10.0 * rounding):
+            return np.exp(log_powers - log_powers.max()), float(dofs.mean())
+        step = _step(log_powers, dofs, slopes)
+        log_powers += step * min(1.0, LONGEST / np.abs(step).max())
+    raise RuntimeError("balance: the powers were not found; please report it, with the problem")
 
 
 def _dofs(log_powers: np.ndarray, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -50,16 +57,13 @@ def _dofs(log_powers: np.ndarray, blocks: np.ndarray) -> tuple[np.ndarray, np.nd
     return dofs, np.diag(dofs) - np.einsum("kij,lji->kl", solved, solved, optimize=True)
 
 
-def _solve(blocks: np.ndarray, held: int) -> tuple[np.ndarray, float]:
-    """Return log powers, that of one likelihood held at zero, by Newton's method."""
-    free = np.delete(np.arange(len(blocks)), held)
-    log_powers = np.zeros(len(blocks))
-    for _ in range(STEPS):
-        dofs, slopes = _dofs(log_powers, blocks)
-        gap = np.log(dofs[free] / dofs[held])
-        if np.max(np.abs(gap), initial=0.0) < ACCURACY:
-            return log_powers, float(dofs[held])
-        relative = slopes / dofs[:, None]
-        step = np.linalg.solve((relative[free] - relative[held])[:, free], -gap)
-        log_powers[free] += np.clip(step, -LONGEST, LONGEST)
-    raise RuntimeError("balance: the powers were not found; please report it, with the problem")
+def _step(log_powers: np.ndarray, dofs: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    """Return Newton's step to equal degrees of freedom at which the largest power is 1."""
+    bordered = np.pad(slopes, (0, 1), constant_values=1.0)
+    bordered[-1, -1] = 0.0
+    aims = np.zeros((len(dofs) + 1, 2))
+    aims[:-1, 0], aims[-1, 1] = -dofs, 1.0
+    to_the_curve, along = np.linalg.solve(bordered, aims)[:-1].T
+    room = -(log_powers + to_the_curve)
+    grows = along > 1e-12 * along.max()
+    return to_the_curve + np.min(room[grows] / along[grows]) * along

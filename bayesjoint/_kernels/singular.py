@@ -29,7 +29,8 @@ def noiseless(names: Sequence[str], ratio: float) -> SingularErrors:
     return SingularErrors(
         f"the independent noise of {_called(names)} is only {ratio:.1g} of the sd of the "
         "discrepancy: combinations of the data are free of error to working precision and the "
-        "information diverges; give more noise"
+        "information diverges; give more noise, or, where its sd is unknown, a prior that keeps it "
+        "off zero"
     )
 
 

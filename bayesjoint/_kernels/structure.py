@@ -6,6 +6,8 @@ from itertools import combinations
 
 import numpy as np
 
+from bayesjoint._kernels.differences import forward_slopes
+
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
@@ -30,18 +32,24 @@ class Gradients:
 
 
 def gradients_of(
-    first: np.ndarray, second: np.ndarray, matrices: Sequence[np.ndarray]
+    first: np.ndarray,
+    second: np.ndarray,
+    centres: Sequence[np.ndarray],
+    inside: np.ndarray | None = None,
 ) -> Gradients:
-    """Return the gradients of draws of two fields, each (draw, *grid).
+    """Return the gradients of draws of two fields, each (draw, *grid), by forward differences.
 
-    A dim of a single cell has an empty matrix, and no gradient.
+    Parameters
+    ----------
+    first, second : ndarray, shape (draw, *grid)
+    centres : sequence of ndarray
+        Cell centres along each dimension; along one of a single cell there is no gradient.
+    inside : ndarray of bool, shape of the grid, optional
+        Cells that take part, all by default; a difference that reaches another is not formed.
     """
+    taking_part = np.ones(first.shape[1:], dtype=bool) if inside is None else inside
     a, b = (
-        [
-            np.moveaxis(np.tensordot(matrix, field, axes=(1, axis + 1)), 0, axis + 1)
-            for axis, matrix in enumerate(matrices)
-            if matrix.size
-        ]
+        [forward_slopes(field, at, axis, taking_part) for axis, at in enumerate(centres)]
         for field in (first, second)
     )
     cross = np.zeros(first.shape)

@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pymc as pm
 import pytensor.tensor as pt
 
 from bayesjoint import _validate
-from bayesjoint._build import ModelBuild
+from bayesjoint._graph.build import ModelBuild
+from bayesjoint.couplings._group import is_array, tabulated
 from bayesjoint.grids import Grid
 from bayesjoint.priors import Prior
 
@@ -31,9 +31,10 @@ def require_number(owner: str, setting: str, value: Any) -> None:
 
 
 def require_weight(owner: str, weight: Any, normaliser: Any = None) -> None:
-    """Raise unless the weight is a positive number, an array without negative ones, or unknown.
+    """Raise unless the weight is a number or map, not negative, or unknown.
 
-    An unknown one needs the normaliser of the coupled prior.
+    An unknown one needs the normaliser of the coupled prior.  Zero is no coupling; a map of zeros
+    is taken for a mistake.
     """
     _validate.require_given(
         owner, "weight", weight, "try a few and compare bj.resolution and bj.leakage"
@@ -46,7 +47,8 @@ def require_weight(owner: str, weight: Any, normaliser: Any = None) -> None:
         )  # fmt: skip
         return
     if np.ndim(weight) == 0:
-        require_number(owner, "weight", weight)
+        if not (np.isfinite(weight) and weight >= 0):
+            raise ValueError(f"{owner}: weight must be finite and not negative, {weight:g} given")
         return
     array = np.asarray(weight, dtype=float)
     if not np.all(np.isfinite(array)) or np.any(array < 0) or not np.any(array > 0):
@@ -61,9 +63,12 @@ def renamed_keys(scales: Mapping[str, float] | None, names: Mapping[str, str]) -
     return scales and {names.get(key, key): scale for key, scale in scales.items()}
 
 
-def renamed_normaliser(normaliser: Any) -> Any:
+def renamed_normaliser(normaliser: Any, names: Mapping[str, str]) -> Any:
     """Return the normaliser for the same fields under other names, which its digest knows not."""
-    return None if normaliser is None else replace(normaliser, made_for="")
+    if normaliser is None:
+        return None
+    lengths = renamed_keys(normaliser.length_scale, names)
+    return replace(normaliser, made_for="", length_scale=lengths or {})
 
 
 def require_form(owner: str, form: str, forms: Sequence[str]) -> None:
@@ -82,11 +87,14 @@ def require_scales(owner: str, scales: Mapping[str, float] | None, names: Sequen
         require_number(owner, f"scale of {name!r}", scale)
 
 
-def shared_grid(owner: str, fields: Sequence[Any], scaled: bool = True) -> Grid:
+def shared_grid(
+    owner: str, fields: Sequence[Any], scaled: bool = True, over: Sequence[str] = ()
+) -> Grid:
     """Return the grid of the fields, or raise unless they lie on one and their priors are fixed.
 
-    A field that is divided by its current sd (``scaled``) may have an unknown one: the normaliser
-    does not depend on it.
+    A field that is divided by its current sd (``scaled``) may have an unknown one, where its mean
+    is the same in every cell: the normaliser does not depend on it.  Fields that the normaliser is
+    ``over`` may have an unknown length scale.
     """
     grids: list[Any] = [getattr(field, "grid", None) for field in fields]
     if None in grids or not all(same_grid(grids[0], grid) for grid in grids):
@@ -95,17 +103,25 @@ def shared_grid(owner: str, fields: Sequence[Any], scaled: bool = True) -> Grid:
             f"{owner}: {which.get(len(fields), 'all latents must be fields on the same')} grid; "
             "make them as bj.GaussianField on one bj.Grid"
         )
-    if min(grids[0].shape) < 2:
-        raise ValueError(f"{owner}: the grid needs two cells or more along each dimension")
+    if not grids[0].long_axes:
+        raise ValueError(f"{owner}: the grid is a single cell; gradients need two or more")
     for field in fields:
-        unknown = [
-            key
-            for key, value in field.hyperparameters.items()
-            if isinstance(value, Prior) and key not in (("mean", "sd") if scaled else ("mean",))
-        ]
+        free = {"mean"} | ({"sd"} if scaled and not is_array(field.mean) else set())
+        free |= {"length_scale"} if field.name in over else set()
+        settings = field.hyperparameters.items()
+        unknown = [k for k, value in settings if isinstance(value, Prior) and k not in free]
         fact = f"an unknown {' and '.join(unknown)} of {field.name!r}"
-        require_fixed(owner, fact, bool(unknown), "Give numbers")
+        require_fixed(owner, fact, bool(unknown), _cure(owner, field.name, unknown))
     return grids[0]
+
+
+def _cure(owner: str, name: str, unknown: Sequence[str]) -> str:
+    if unknown != ["length_scale"]:
+        return "Give numbers"
+    return (
+        "Give a number, build the problem with it, and put normaliser=bj.tabulate_normaliser("
+        f"problem, {owner!r}, length_scale={{{name!r}: (low, high)}}) into the coupling"
+    )
 
 
 def on_grid(owner: str, what: str, values: Any, grid: Grid) -> np.ndarray:
@@ -147,6 +163,29 @@ def cell_weights(owner: str, weight: Any, inside: np.ndarray | None, grid: Grid)
     return np.asarray(weights, dtype=float) * shares * (1.0 if inside is None else inside)
 
 
+def require_cost(
+    coupling: Any, inside: np.ndarray | None, formed: np.ndarray, least: int, grid: Grid
+) -> None:
+    """Raise unless some cell has a weight, and as many components of the gradient as it needs."""
+    if inside is not None and not inside.any():
+        raise ValueError(f"{coupling.name}: the mask is False in all cells; the coupling is zero")
+    costs = formed >= least
+    if not costs.any():
+        where = "a neighbour" if least == 1 else "neighbours along two dimensions"
+        raise ValueError(
+            f"{coupling.name}: no cell that takes part has {where} inside the mask, so that the "
+            "coupling is zero; widen the mask"
+        )
+    if isinstance(coupling.weight, Prior):
+        return
+    weights = cell_weights(coupling.name, coupling.weight, inside, grid)
+    if np.ndim(coupling.weight) and not np.any(weights[costs] > 0):
+        raise ValueError(
+            f"{coupling.name}: the weights are zero in every cell that takes part and has "
+            "neighbours, so that the coupling is zero; raise them there, or leave the coupling out"
+        )
+
+
 def named_constant(build: ModelBuild, owner: str, name: str, array: np.ndarray):
     """Return an array as a constant of the model."""
     return build.matrix(f"{owner}_{name}", array)
@@ -171,12 +210,23 @@ def weights_of(build: ModelBuild, coupling: Any, inside: np.ndarray | None, grid
     return cell_weights(coupling.name, 1.0, inside, grid), factor
 
 
-def add_potential(build: ModelBuild, coupling: Any, factor: Any, cost: Any, residual: Any) -> None:
-    """Add ``log p = -factor cost``, and its normaliser where the factor is unknown."""
+def add_potential(
+    build: ModelBuild,
+    coupling: Any,
+    latents: Mapping[str, Any],
+    factor: Any,
+    cost: Any,
+    residual: Any,
+) -> None:
+    """Add ``log p = -factor cost``, and its normaliser where that depends on an unknown."""
     build.add_coupling(coupling.name, -factor * cost, pt.sqrt(factor) * residual)
-    if isinstance(coupling.weight, Prior):
-        log_z = coupling.normaliser.tensor(build, coupling.name, factor)
-        pm.Potential(f"{coupling.name}_normaliser", -log_z)
+    weight = factor if isinstance(coupling.weight, Prior) else coupling.weight
+    lengths = {
+        name: build.values.get(f"{name}_length_scale", latents[name].length_scale)
+        for name in tabulated(coupling)
+    }
+    if any(isinstance(value, pt.TensorVariable) for value in (weight, *lengths.values())):
+        coupling.normaliser.add_to_model(build, coupling.name, weight, lengths)
 
 
 def fields_on_one_grid(owner: str, fields: Sequence[Any]) -> Sequence[Any]:

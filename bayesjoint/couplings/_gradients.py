@@ -15,15 +15,19 @@ Part = tuple[np.ndarray, np.ndarray | None]  # matrix along the axis, weights of
 
 
 def global_length(grid: Grid) -> float:
-    """Return the geometric mean extent of the grid, which makes gradients dimensionless."""
-    return float(np.prod(grid.extent) ** (1.0 / len(grid.extent)))
+    """Return the geometric mean extent of the grid, which makes gradients dimensionless.
+
+    Over dimensions of two cells or more; along others there is no gradient.
+    """
+    extent = [grid.extent[axis] for axis in grid.long_axes]
+    return float(np.prod(extent) ** (1.0 / len(extent)))
 
 
 class Slopes:
     """Components of the gradient in every cell, times the global length.
 
     Squares of all components add up to the squared gradient of the cell in the form asked for:
-    one component a dimension, or in the face form two.
+    one component a dimension of two cells or more, or in the face form two.
 
     Parameters
     ----------
@@ -34,9 +38,10 @@ class Slopes:
     """
 
     def __init__(self, grid: Grid, form: str, inside: np.ndarray | None = None) -> None:
+        self._shape = grid.shape
         self._terms = [
             (axis, grid.dims[axis], component)
-            for axis in range(len(grid.dims))
+            for axis in grid.long_axes
             for component in (
                 _whole(grid, form, axis) if inside is None else _within(grid, form, axis, inside)
             )
@@ -50,6 +55,14 @@ class Slopes:
         """Return the components of an array."""
         return self._components(values, lambda name, array: array, np)
 
+    @property
+    def formed(self) -> np.ndarray:
+        """How many components each cell has, in the shape of the grid."""
+        total = np.zeros(self._shape, dtype=int)
+        for axis, _, component in self._terms:
+            total += np.any([_formed(part, axis, self._shape) for part in component], axis=0)
+        return total
+
     def _components(self, values: Any, constant: Constant, xp: Any) -> list[Any]:
         return [
             sum(_slope(part, axis, dim, values, constant, xp) for part in component)
@@ -62,6 +75,13 @@ def _slope(part: Part, axis: int, dim: str, values: Any, constant: Constant, xp:
     product = xp.tensordot(constant(f"slope_{dim}", matrix), values, [[1], [axis]])
     slope = xp.moveaxis(product, 0, axis)
     return slope if weight is None else constant(f"slope_weight_{dim}", weight) * slope
+
+
+def _formed(part: Part, axis: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the cells in which a part is not zero whatever the field."""
+    matrix, weight = part
+    along = matrix.any(axis=1).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return np.broadcast_to(along if weight is None else along & (weight != 0), shape)
 
 
 def _whole(grid: Grid, form: str, axis: int) -> list[list[Part]]:
@@ -103,9 +123,9 @@ def prior_slope_rms(field: Any) -> float:
     """
     factor, grid = field.factor({}), field.grid
     total = 0.0
-    for axis, centres in enumerate(grid.centres.values()):
+    for axis in grid.long_axes:
         shape = [-1 if i == axis else 1 for i in range(len(grid.dims))]
-        steps = np.diff(centres).reshape(shape)
+        steps = np.diff(grid.centres[grid.dims[axis]]).reshape(shape)
         total += float(np.mean(_step_variance(factor, grid.shape, axis) / steps**2))
     return global_length(grid) * float(np.sqrt(total))
 

@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 
-from bayesjoint import _processes, _validate
-from bayesjoint._build import ModelBuild
+from bayesjoint import _validate
+from bayesjoint._errors import processes as _processes
+from bayesjoint._graph.build import ModelBuild
+from bayesjoint._replace import Replaceable
 from bayesjoint.couplings._common import fields_on_one_grid
 from bayesjoint.priors import Prior
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class CorrelatedFields:
+class CorrelatedFields(Replaceable):
     """Gaussian fields correlated cell by cell: a joint prior, normalised for every correlation.
 
     Each field keeps its own prior (mean, sd, length scale); only between fields something changes.
@@ -52,6 +54,7 @@ class CorrelatedFields:
     ... )
     """
 
+    _positional = "names"
     names: tuple[str, ...]
     correlation: Any
 
@@ -135,7 +138,7 @@ class CorrelatedFields:
     def renamed(self, names: Mapping[str, str]) -> "CorrelatedFields":
         """Return the coupling of latents of other names."""
         renamed = (names.get(name, name) for name in self.names)
-        return CorrelatedFields(*renamed, correlation=self.correlation)
+        return self.replace(names=renamed)
 
     def check(self, latents: Mapping[str, Any]) -> None:
         """Raise unless the fields lie on one grid and their white coordinates can be mixed."""
@@ -152,6 +155,14 @@ class CorrelatedFields:
         row = self._factor(build)[self.names.index(field.name)]
         known = [build.whites[name] for name in (*self.before(field.name), field.name)]
         return sum(row[j] * white for j, white in enumerate(known)), 0.0
+
+    def pulled(self, build: ModelBuild, name: str, own: Mapping[str, Any]) -> Any:
+        """Return rows on the white variable of a field, given those on fields' white coordinates.
+
+        The transpose of `shape`: ``sum_i C_ij own_i``.
+        """
+        factor, column = self._factor(build), self.names.index(name)
+        return sum(factor[i, column] * own[n] for i, n in enumerate(self.names) if i >= column)
 
     def add_to_model(self, build: ModelBuild, latents: Mapping[str, Any]) -> None:
         """Add nothing: the fields have been shaped when they were added."""

@@ -1,7 +1,7 @@
 """The cross-gradient: structural coupling of two fields, or of one field with a known image."""
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -10,19 +10,22 @@ import numpy as np
 import pytensor.tensor as pt
 
 from bayesjoint import _validate
-from bayesjoint._build import ModelBuild
+from bayesjoint._graph.build import ModelBuild
 from bayesjoint._kernels.differences import FORMS
-from bayesjoint.couplings import _common
+from bayesjoint._replace import Replaceable
+from bayesjoint.couplings import _common, _guide
 from bayesjoint.couplings._gradients import Slopes, prior_slope_rms
+from bayesjoint.couplings._group import tabulated
+from bayesjoint.couplings._guide import GUIDE
 from bayesjoint.couplings.normaliser import Normaliser
+from bayesjoint.grids import Grid
 from bayesjoint.priors import Prior
 
 NORMALISATIONS = ("none", "range", "gradient")
-GUIDE = "guide"
 
 
 @dataclass(frozen=True, eq=False)
-class CrossGradient:
+class CrossGradient(Replaceable):
     """Prior potential that favours fields whose gradients are parallel.
 
     Parameters
@@ -31,13 +34,13 @@ class CrossGradient:
         Names of two fields on one grid.
     weight : float, array of the grid's shape, or Prior
         Factor lambda of the potential, in every cell or of each; dimensionless, with the same
-        meaning on every mesh.  See `calibrate_coupling` for what it does to the prior.  An unknown
-        one needs ``normaliser``.
+        meaning on every mesh; zero is no coupling.  See `calibrate_coupling` for what it does to
+        the prior.  An unknown one needs ``normaliser``.
     form : {"forward", "central", "face"}
         Differences of the gradient, see Notes.
     guide : array or DataArray, shape of the grid
-        A known image instead of the second field.  The name of a DataArray enters the name of
-        the coupling.
+        A known image instead of the second field; needed on a profile, see Notes.  The name of a
+        DataArray enters the name of the coupling.
     normalisation : {"none", "range", "gradient"}
         ``"none"``: each property is divided by its prior sd (a guide by its sd over the cells) and
         by nothing else.  ``"range"``: by its ``scales`` (a guide by its range).  ``"gradient"``:
@@ -46,17 +49,20 @@ class CrossGradient:
         Ranges of the properties, for ``"range"``.
     floor : float
         For ``"gradient"``: epsilon is the product of both gradients at this fraction of their
-        prior rms (of a guide: its own rms); flatter cells hardly count.
+        prior rms (of a guide: its own rms); flatter cells hardly count.  On a profile: the gradient
+        of the guide below which it counts as flat, as a fraction of its rms.
     mask : array of bool, shape of the grid, optional
         Cells that take part, all by default.  Differences that reach other cells are left out.
     normaliser : Normaliser, optional
-        Of the coupled prior, from `tabulate_normaliser`; needed where the weight is unknown.
+        Of the coupled prior, from `tabulate_normaliser`; needed where the weight or a length scale
+        of the fields is unknown.
 
     Raises
     ------
     ValueError
-        When the weight is missing, negative, or unknown without normaliser, the form is unknown,
-        or the fields do not share a grid of two or three dimensions.
+        When the weight is missing or negative, something is unknown whose normaliser is not given,
+        the form is unknown, the fields do not share a grid, that is a profile and there is no
+        guide, or no cell that takes part has the neighbours that it needs.
 
     Notes
     -----
@@ -78,9 +84,21 @@ class CrossGradient:
     ``lambda l^4 / (2 V s_a^2 s_b^2)`` on an even grid; on an uneven one cells meet midway between
     centres here, there centres lie midway between faces, so that volumes differ.
 
-    An unknown weight needs the normaliser of the coupled prior.  An unknown sd does not, as the
-    property is divided by the current one (but for ``"range"`` and ``"gradient"``); an unknown
-    length scale would.
+    A dimension of one cell has no gradient and does not enter.  On a *profile*, a grid with one
+    dimension of two cells or more, all gradients are parallel and t vanishes: two fields are
+    refused.  A guide g has a meaning of its own there: the profile is free to change at the edges
+    of the guide, and smoothed where that is flat,
+    ``t = grad(a / s_a) eta / sqrt(|grad g|^2 + eta^2)``, eta the ``floor`` times the rms of
+    ``grad g``.  ``|t|^2`` is ``|grad a|^2 - (grad a . xi)^2`` with
+    ``xi = grad g / sqrt(|grad g|^2 + eta^2)``, the part of the gradient that does not follow the
+    guide (asymmetric parallel level sets sum its root: Ehrhardt et al. 2016, doi
+    10.1109/TMI.2016.2549601), in one dimension.  It is no limit of the cross-gradient, which leaves
+    a field free where the guide is flat.  Neither size nor sign of the guide matters.
+
+    An unknown weight, or length scale of a field, needs the normaliser of the coupled prior, which
+    depends on it (with ``"gradient"`` no length scale may be unknown: it moves the floor).  An
+    unknown sd does not, as the property is divided by the current one, where the mean is the same
+    in every cell; with ``"range"`` and ``"gradient"`` it is refused.
 
     Examples
     --------
@@ -159,12 +177,11 @@ class CrossGradient:
 
     def renamed(self, names: Mapping[str, str]) -> "CrossGradient":
         """Return the coupling of latents of other names."""
-        return replace(
-            self,
+        return self.replace(
             first=names.get(self.first, self.first),
             second=self.second and names.get(self.second, self.second),
             scales=_common.renamed_keys(self.scales, names),
-            normaliser=_common.renamed_normaliser(self.normaliser),
+            normaliser=_common.renamed_normaliser(self.normaliser, names),
         )
 
     @property
@@ -178,18 +195,35 @@ class CrossGradient:
     def check(self, latents: Mapping[str, Any]) -> None:
         """Raise unless the fields are known, lie on one grid and have fixed priors."""
         fields = [latents[name] for name in self.latents]
-        grid = _common.shared_grid(self.name, fields, self.normalisation == "none")
-        if len(grid.dims) < 2:
-            raise ValueError(
-                f"{self.name}: a cross-gradient needs two or three dimensions; in one it is zero, "
-                "as all gradients are parallel. bj.JointTotalVariation couples profiles; several "
-                "profiles side by side make a grid of two dimensions"
-            )
+        for field in fields if self.normalisation == "gradient" else []:
+            _common.require_fixed(
+                self.name, f"an unknown length scale of {field.name!r}, which moves the floor,",
+                isinstance(field.hyperparameters["length_scale"], Prior),
+                'Give a number, or use normalisation="none" and tabulate the normaliser',
+            )  # fmt: skip
+        grid = _common.shared_grid(self.name, fields, self.normalisation == "none", tabulated(self))
+        if _is_profile(grid):
+            self._check_profile()
         inside = _common.cells_of(self.name, self.mask, grid)
-        if not isinstance(self.weight, Prior):
-            _common.cell_weights(self.name, self.weight, inside, grid)
+        formed = Slopes(grid, self.form, inside).formed
+        _common.require_cost(self, inside, formed, 1 if _is_profile(grid) else 2, grid)
         if self.guide is not None:
-            self._scaled_guide(grid, inside)
+            _guide.require_slopes(self, grid)
+
+    def _check_profile(self) -> None:
+        if self.guide is None:
+            raise ValueError(
+                f"{self.name}: a cross-gradient needs two or three dimensions of two cells or "
+                "more; in one it is zero, as all gradients are parallel. bj.JointTotalVariation "
+                "couples profiles by their edges, bj.CorrelatedFields by their values; guide= lets "
+                "one follow a known profile; several profiles side by side make a grid of two "
+                "dimensions"
+            )
+        if self.normalisation == "gradient":
+            raise ValueError(
+                f'{self.name}: normalisation="gradient" compares directions, and on a profile '
+                'there is one only; use "none" or "range"'
+            )
 
     def add_to_model(self, build: ModelBuild, latents: Mapping[str, Any]) -> None:
         """Add the potential to the model."""
@@ -201,44 +235,35 @@ class CrossGradient:
             slopes.tensors(constant, build.values[n] / self._scale(build, latents[n]))
             for n in self.latents
         ]
-        if self.guide is not None:
-            known = slopes.arrays(self._scaled_guide(grid, inside))
-            pair.append([constant("guide_slope", array) for array in known])
+        if _is_profile(grid):
+            crossed = pt.stack(pair[0]) * constant("flatness", _guide.flatness(self, grid))
+        else:
+            if self.guide is not None:
+                known = slopes.arrays(_guide.known_image(self, grid))
+                pair.append([constant("guide_slope", array) for array in known])
+            crossed = _cross(*pair)
         weights, factor = _common.weights_of(build, self, inside, grid)
-        residual = _cross(*pair) * constant("root_weight", np.sqrt(weights))
+        residual = crossed * constant("root_weight", np.sqrt(weights))
         if self.normalisation == "gradient":
-            residual /= pt.sqrt(_product(*pair) + self._epsilon(build, latents, grid, inside) ** 2)
-        _common.add_potential(build, self, factor, 0.5 * (residual**2).sum(), residual)
+            residual /= pt.sqrt(_product(*pair) + self._epsilon(build, latents, grid) ** 2)
+        cost = 0.5 * (residual**2).sum()
+        _common.add_potential(build, self, latents, factor, cost, residual)
 
     def _scale(self, build: ModelBuild, field: Any) -> Any:
         if self.normalisation == "range":
             return float((self.scales or {})[field.name])
         return _common.typical_sd(build, field)
 
-    def _scaled_guide(self, grid: Any, inside: np.ndarray | None) -> np.ndarray:
-        """Return the guide divided by its scale, with the mean in place of cells outside."""
-        image = _common.on_grid(self.name, GUIDE, self.guide, grid).astype(float)
-        kept = image if inside is None else image[inside]
-        if not np.all(np.isfinite(kept)):
-            raise ValueError(
-                f"{self.name}: the guide is not finite in every cell that takes part; fill it, or "
-                "leave those cells out by mask="
-            )
-        if not kept.size or np.ptp(kept) == 0.0:
-            raise ValueError(f"{self.name}: the guide is the same in all cells; it guides nothing")
-        spread = np.ptp(kept) if self.normalisation == "range" else np.std(kept)
-        scale = (self.scales or {}).get(GUIDE, spread)
-        return (image if inside is None else np.where(inside, image, kept.mean())) / scale
-
-    def _epsilon(
-        self, build: ModelBuild, latents: Mapping[str, Any], grid: Any, inside: np.ndarray | None
-    ) -> float:
+    def _epsilon(self, build: ModelBuild, latents: Mapping[str, Any], grid: Grid) -> float:
         """Return the product of gradients below which cells count as flat."""
         rms = [prior_slope_rms(latents[n]) / self._scale(build, latents[n]) for n in self.latents]
         if self.guide is not None:
-            known = Slopes(grid, "forward", inside).arrays(self._scaled_guide(grid, inside))
-            rms.append(float(np.sqrt(np.mean(_squared(known)))))
+            rms.append(np.sqrt(_guide.squared_slope(self, grid, "forward")[1]))
         return self.floor**2 * float(np.prod(rms))
+
+
+def _is_profile(grid: Grid) -> bool:
+    return len(grid.long_axes) == 1
 
 
 def _cross(first: list, second: list):

@@ -1,26 +1,30 @@
 """Edges that several properties share: joint total variation, and heavy-tailed increments."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytensor.tensor as pt
 from pytensor.gradient import zero_grad
 
 from bayesjoint import _validate
-from bayesjoint._build import ModelBuild
+from bayesjoint._graph.build import ModelBuild
 from bayesjoint._kernels.differences import AHEAD, FORMS
+from bayesjoint._replace import Replaceable
 from bayesjoint.couplings import _common
 from bayesjoint.couplings._gradients import Slopes
+from bayesjoint.couplings._group import tabulated
 from bayesjoint.couplings.normaliser import Normaliser
-from bayesjoint.priors import Prior
+from bayesjoint.grids import Grid
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class _SharedEdges:
+class _SharedEdges(Replaceable):
     """A penalty of ``q = sum_k l^2 |grad m_k / s_k|^2``, summed over cells with their volumes."""
 
+    _positional = "latents"
     latents: tuple[str, ...]
     weight: Any
     epsilon: float
@@ -61,9 +65,19 @@ class _SharedEdges:
             "state the gradient that tells an edge from a slope, in prior standard deviations per "
             "extent of the grid: extent / length_scale is that of the prior itself",
         )
-        _common.require_number(owner, "epsilon", self.epsilon)
+        self._check_epsilon(owner)
         _common.require_form(owner, self.form, FORMS)
         _common.require_scales(owner, self.scales, self.latents)
+
+    def _check_epsilon(self, owner: str) -> None:
+        if isinstance(self.epsilon, Mapping):
+            raise ValueError(
+                f"{owner}: epsilon must be one number, as the gradients of all properties enter "
+                "one root or logarithm, each in units of its scale; where edges of a property "
+                "begin at another gradient give it another scale, scales={name: s}: epsilon * s "
+                "per extent of the grid is that gradient"
+            )
+        _common.require_number(owner, "epsilon", self.epsilon)
 
     @property
     def name(self) -> str:
@@ -85,24 +99,24 @@ class _SharedEdges:
 
     def renamed(self, names: Mapping[str, str]) -> "_SharedEdges":
         """Return the coupling of latents of other names."""
-        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "latents"}
-        given["scales"] = _common.renamed_keys(self.scales, names)
-        given["normaliser"] = _common.renamed_normaliser(self.normaliser)
-        return type(self)(*(names.get(name, name) for name in self.latents), **given)
+        return self.replace(
+            latents=[names.get(name, name) for name in self.latents],
+            scales=_common.renamed_keys(self.scales, names),
+            normaliser=_common.renamed_normaliser(self.normaliser, names),
+        )
 
     def check(self, latents: Mapping[str, Any]) -> None:
         """Raise unless the fields are known, lie on one grid and have fixed priors."""
         fields = [latents[name] for name in self.latents]
-        grid = _common.shared_grid(self.name, fields, not self.scales)
+        grid = _common.shared_grid(self.name, fields, not self.scales, tabulated(self))
         inside = _common.cells_of(self.name, self.mask, grid)
-        if not isinstance(self.weight, Prior):
-            _common.cell_weights(self.name, self.weight, inside, grid)
+        _common.require_cost(self, inside, self._slopes(grid, inside).formed, 1, grid)
 
     def add_to_model(self, build: ModelBuild, latents: Mapping[str, Any]) -> None:
         """Add the potential to the model."""
         grid = latents[self.latents[0]].grid
         inside = _common.cells_of(self.name, self.mask, grid)
-        slopes = Slopes(grid, AHEAD if self.form == "forward" else self.form, inside)
+        slopes = self._slopes(grid, inside)
         constant = partial(_common.named_constant, build, self.name)
         components = [
             component
@@ -115,11 +129,14 @@ class _SharedEdges:
         squared = (stacked**2).sum(axis=0)
         cells, factor = _common.weights_of(build, self, inside, grid)
         weights = constant("weight", cells)
-        cost, curvature = self._penalty(squared, len(self.latents) * len(grid.dims))
+        cost, curvature = self._penalty(squared, len(self.latents) * len(grid.long_axes))
         # Lagged: the curvature is held where it is, so that J^T J is positive semi-definite and
         # bounds the Hessian from above.
         residual = zero_grad(pt.sqrt(weights * curvature)) * stacked
-        _common.add_potential(build, self, factor, (weights * cost).sum(), residual)
+        _common.add_potential(build, self, latents, factor, (weights * cost).sum(), residual)
+
+    def _slopes(self, grid: Grid, inside: np.ndarray | None) -> Slopes:
+        return Slopes(grid, AHEAD if self.form == "forward" else self.form, inside)
 
     def _scale(self, build: ModelBuild, field: Any) -> Any:
         return (self.scales or {}).get(field.name) or _common.typical_sd(build, field)
@@ -138,10 +155,12 @@ class JointTotalVariation(_SharedEdges):
     *names : str
         Names of one field or more, on one grid of one to three dimensions.
     weight : float, array of the grid's shape, or Prior
-        Factor lambda of the potential, in every cell or of each.  An unknown one needs
-        ``normaliser``.
+        Factor lambda of the potential, in every cell or of each; zero is no coupling.  An unknown
+        one needs ``normaliser``.
     epsilon : float
         Gradient at which the cost turns from quadratic to linear, in ``s_k`` per global length.
+        One number, as numbers for each property would only add up under the root: what tells
+        their edges from their slopes, property by property, is ``scales``.
     scales : mapping of name to float, optional
         ``s_k``: a change that counts as one; the prior sd by default.
     form : {"forward", "central", "face"}
@@ -150,14 +169,15 @@ class JointTotalVariation(_SharedEdges):
     mask : array of bool, shape of the grid, optional
         Cells that take part, all by default.  Differences that reach other cells are left out.
     normaliser : Normaliser, optional
-        Of the coupled prior, from `tabulate_normaliser`; needed where the weight is unknown.
+        Of the coupled prior, from `tabulate_normaliser`; needed where the weight or a length scale
+        of the fields is unknown.
 
     Raises
     ------
     ValueError
-        When weight or epsilon is missing or not positive, something is unknown whose normaliser is
-        not given, or the fields do not share a
-        grid.
+        When the weight is missing or negative, epsilon is missing or not positive, something is
+        unknown whose normaliser is not given, the fields do not share a grid, or no two cells that
+        take part are neighbours.
 
     Notes
     -----
@@ -207,6 +227,7 @@ class JointSparsity(_SharedEdges):
         scale to the power of the dimension, means the same on every mesh.
     epsilon : float
         Scale of the increments: gradients in ``s_k`` per global length; beyond it lie edges.
+        A property of its own scale of increments has its own ``scales``.
     nu : float
         Degrees of freedom; 1 gives Cauchy tails, large ones a Gaussian.
     scales, form, mask, normaliser
@@ -215,24 +236,25 @@ class JointSparsity(_SharedEdges):
     Raises
     ------
     ValueError
-        When weight or epsilon is missing or not positive, something is unknown whose normaliser is
-        not given, or the fields do not share a
-        grid.
+        When the weight is missing or negative, epsilon is missing or not positive, something is
+        unknown whose normaliser is not given, the fields do not share a grid, or no two cells that
+        take part are neighbours.
 
     Notes
     -----
     ``log p = -(nu + K d)/2 sum_c W_c (V_c / V) log(1 + sum_k l^2 |grad m_k / s_k|^2 / (nu
-    epsilon^2))`` for K properties in d dimensions: a multivariate Student-t density of the stacked
-    increments of a cell, which is a Gaussian whose variance, common to all properties, is unknown
-    in each cell and integrated out.  Once a property has an edge, one in another costs little more.
+    epsilon^2))`` for K properties in d dimensions of two cells or more: a multivariate Student-t
+    density of the stacked increments of a cell, which is a Gaussian whose variance, common to all
+    properties, is unknown in each cell and integrated out.  Once a property has an edge, one in
+    another costs little more.
     Cauchy and Student-t difference priors: Markkanen et al. 2019, doi 10.1515/jiip-2017-0048;
     Senchukova, Uribe & Roininen 2024, arXiv 2403.13665.
 
     What is normalised: the factor of a single cell with ``W_c V_c / V = 1``, as a density of its
     increments (its constant, which nothing here depends on, is left out).  The product is not:
     increments in two or three dimensions are not independent coordinates, other weights are powers
-    of a density, and the Gaussian prior of the fields multiplies it.  An unknown weight, epsilon,
-    nu, sd or length scale would therefore need a normaliser.
+    of a density, and the Gaussian prior of the fields multiplies it.  An unknown weight or length
+    scale therefore needs a normaliser; epsilon and nu must be known.
 
     Refinement: smooth fields cost the same on every mesh, with an error of the order of the cell
     size, and the density multiplies the Gaussian prior by a factor of at most one, so that there is

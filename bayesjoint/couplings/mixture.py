@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 
-from bayesjoint import _processes, _validate
-from bayesjoint._build import ModelBuild
+from bayesjoint import _validate
+from bayesjoint._errors import processes as _processes
+from bayesjoint._graph.build import ModelBuild
 from bayesjoint._kernels.mixture import GaussianMixture, correlation_factors
+from bayesjoint._replace import Replaceable
 from bayesjoint.couplings import _mixture_settings
 from bayesjoint.couplings._common import fields_on_one_grid
 from bayesjoint.couplings._quantile import MixtureQuantile
@@ -17,7 +19,7 @@ from bayesjoint.priors import Prior
 
 
 @dataclass(frozen=True, eq=False)
-class PropertyMixture:
+class PropertyMixture(Replaceable):
     """Properties that follow a Gaussian mixture of rock units: a joint prior, always normalised.
 
     In every cell the properties are distributed as the mixture; the fields give the spatial

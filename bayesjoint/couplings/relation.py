@@ -1,7 +1,7 @@
 """Petrophysical coupling: one property is a function of others, with scatter."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,14 @@ from pytensor.gradient import pushforward
 from pytensor.graph.replace import graph_replace
 
 from bayesjoint import _validate
-from bayesjoint._build import ModelBuild
+from bayesjoint._graph.build import ModelBuild
+from bayesjoint._replace import Replaceable
 from bayesjoint.couplings._common import same_grid
 from bayesjoint.priors import Prior
 
 
 @dataclass(frozen=True, eq=False)
-class PropertyRelation:
+class PropertyRelation(Replaceable):
     """A property that is a function of others plus scatter: a joint prior, always normalised.
 
     ``b = mean_b + f(a; theta) + scatter``.  The prior given to the field ``b`` becomes that of the
@@ -120,7 +121,7 @@ class PropertyRelation:
     def renamed(self, names: Mapping[str, str]) -> "PropertyRelation":
         """Return the coupling of latents of other names."""
         first, *given = (names.get(name, name) for name in (self.latent, *self.parents))
-        return replace(self, latent=first, given=given)
+        return self.replace(latent=first, given=given)
 
     def check(self, latents: Mapping[str, Any]) -> None:
         """Raise unless the latents fit, and the function works cell by cell."""

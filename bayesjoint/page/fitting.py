@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
 import xarray as xr
 
@@ -108,18 +109,35 @@ def _extreme(quantity: str, p: float, least: float) -> str:
 
 
 def _shared(report: xr.Dataset) -> list[tuple[str, str]]:
-    names = [words(name) for name in report["modality"].values]
-    p_value = report["residual_correlation_p_value"].values
-    seen = report["residual_correlation"].values
-    return [
-        (
-            f"Residuals of {names[j]} and {names[i]} go together",
-            f"r = {seen[i, j]:.2f}, more than replications do: do they share errors?",
+    """Say of which data sets the errors in common are not as the model has them."""
+    places = range(report.sizes["modality"])
+    pairs = [report.isel(modality=i, modality_other=j) for i, j in combinations(places, 2)]
+    return [sentence for one in pairs for sentence in _shared_by(one)]
+
+
+def _shared_by(one: xr.Dataset) -> list[tuple[str, str]]:
+    who = f"{words(one['modality'].item())} and {words(one['modality_other'].item())}"
+    found = []
+    if _stands_out(one["residual_correlation_p_value"]):
+        seen, fresh = one["residual_correlation"], one["residual_correlation_replicated"]
+        found.append(
+            (
+                f"Residuals of {who} go together",
+                f"r = {float(seen):.2f} {one['residual_pairing'].item()}, {float(fresh):.2f} in "
+                "replications: do they share errors otherwise than the model has it?",
+            )
         )
-        for i in range(len(names))
-        for j in range(i)
-        if min(p_value[i, j], 1 - p_value[i, j]) <= EXTREME
-    ]
+    if _stands_out(one["cross_chi2_p_value"]):
+        stronger = float(one["cross_chi2_p_value"]) > 0.5
+        how = "stronger than the model has them" if stronger else (
+            "weaker than the model has them, or of another sign or pattern"
+        )  # fmt: skip
+        found.append((f"Errors that {who} share", how))
+    return found
+
+
+def _stands_out(p_value: xr.DataArray) -> bool:
+    return min(float(p_value), 1 - float(p_value)) <= EXTREME
 
 
 def _given_up(name: str, report: xr.Dataset) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from bayesjoint.page.contents import Contents
 from bayesjoint.page.numbers import counted, grouped
 from bayesjoint.plots._style import words
 from bayesjoint.reports import _modes, _read
-from bayesjoint.reports.diagnostics import is_sound, verdict_of
+from bayesjoint.reports.diagnostics import is_sound, of_steps, verdict_of
 
 VERDICTS = {
     "good": "The chains agree",
@@ -45,10 +45,7 @@ def verdict(page: Contents) -> str:
 
 def divergences(page: Contents) -> int:
     """Count divergent transitions."""
-    if not _read.has_groups(page.tree, "sample_stats"):
-        return 0
-    stats = page.tree["sample_stats"].to_dataset()
-    return int(stats["diverging"].sum()) if "diverging" in stats else 0
+    return int(np.nan_to_num(of_steps(page.tree)["divergences"]))
 
 
 def warnings(page: Contents) -> list[tuple[str, str]]:
@@ -87,8 +84,9 @@ def _conditions(page: Contents) -> list[tuple[str, str]]:
         )
     if int(attrs.get("local", 0)):
         text = (
-            "the problem is nonlinear or coupled. Resolution, leakage and information hold near "
-            "the best fit" + ("; contraction from draws holds everywhere." if page.sampled else ".")
+            "the problem is not linear and Gaussian, by its physics, noise, settings or couplings. "
+            "Resolution, leakage and information hold near the best fit"
+            + ("; contraction from draws holds everywhere." if page.sampled else ".")
         )
         notes.append(("Local numbers", text))
     if str(attrs.get("errors")) == "correlated":

@@ -66,14 +66,14 @@ def chart_of(data: xr.DataArray) -> Chart | None:
     if data.size < FEWEST_ON_A_MAP:
         return None
     for pair in PAIRS:
-        axes = [axis for axis in (_coordinate(data, name) for name in pair) if axis is not None]
+        axes = [axis for axis in (coordinate_of(data, name) for name in pair) if axis is not None]
         dims = {dim for axis in axes for dim in axis.dims}
         if len(axes) == 2 and len(dims) == data.ndim and _spread_out(axes):
             return _chart(data, axes, pair)
     return None
 
 
-def _coordinate(data: xr.DataArray, name: str) -> xr.DataArray | None:
+def coordinate_of(data: xr.DataArray, name: str) -> xr.DataArray | None:
     """Find a coordinate by its name, or by its name after that of the modality."""
     for key in (name, f"{data.name}_{name}"):
         if key in data.coords and data[key].ndim > 0:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from bayesjoint.plots._data import Curve, chart_of, curves_of, logarithmic, observations
+from bayesjoint.plots._shared_residuals import (
+    draw_correlations,
+    draw_pairs,
+    pairs_by_surprise,
+    say_why_none,
+)
 from bayesjoint.plots._style import (
     DIVERGING,
     FAINT,
@@ -24,13 +30,13 @@ from bayesjoint.plots._style import (
 )
 from bayesjoint.plots.fit import draw_bands, draw_chart, draw_data, thinned
 from bayesjoint.reports import _read, predictive_check
-from bayesjoint.reports.predictive import QUANTITIES, Residuals, residuals
+from bayesjoint.reports._shared_residuals import EXTREME, Residuals
+from bayesjoint.reports.predictive import QUANTITIES, residuals
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
-EXTREME = 0.025  # p-values nearer to 0 or 1 than this are marked
 THIN = 0.1  # bands thinner than this share of the data's range are drawn without their median
 QUANTITY_WORDS = {
     "mean": "mean",
@@ -58,6 +64,10 @@ def plot_predictive_check(dt: xr.DataTree) -> Figure:
         thin to see; many data with positions: a map of standardised residuals.
         Middle: standardised residuals, with lines at plus and minus 2 (their distribution over
         the replicated one in grey when there are many). Right: posterior predictive p-values.
+        Two modalities or more, last row. Left: correlation of residuals of each two, data and
+        replications. Middle: the paired residuals whose correlation stands out most. Right:
+        p-values of all residuals together, of that correlation, and of the errors that two
+        modalities have in common (of several pairs the most extreme).
 
     Raises
     ------
@@ -73,17 +83,49 @@ def plot_predictive_check(dt: xr.DataTree) -> Figure:
     >>> figure = plot_predictive_check(example_tree())
     """
     blocks, report = residuals(dt), predictive_check(dt)
-    fig = new_figure(2.55 * len(blocks), apart=0.05)
-    strips = fig.subfigures(len(blocks), 1, squeeze=False)
+    together = len(blocks) > 1
+    fig = new_figure(2.55 * (len(blocks) + together), apart=0.05)
+    strips = fig.subfigures(len(blocks) + together, 1, squeeze=False)
     colour = colours(blocks)
     observed, predictive = observations(dt), _read.group(dt, "posterior_predictive")
-    for strip, (name, block) in zip(strips.flat, blocks.items(), strict=True):
-        strip.suptitle(words(name), x=0.01, ha="left", fontsize=10, fontweight="bold")
-        axes = strip.subplots(1, 3, width_ratios=(1.5, 1.2, 0.75))
+    for strip, (name, block) in zip(strips.flat[: len(blocks)], blocks.items(), strict=True):
+        axes = _panels(strip, words(name))
         _replicated(axes[0], observed[name], predictive[name], block, colour[name])
         _residuals(axes[1], observed[name], block, colour[name])
-        _p_values(axes[2], report["p_value"].sel(block=name), colour[name])
+        _p_values(axes[2], _quantities(report, name), colour[name])
+    if together:
+        _together(_panels(strips.flat[-1], "all together"), dt, blocks, report)
     return fig
+
+
+def _panels(strip: SubFigure, title: str) -> Any:
+    strip.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
+    return strip.subplots(1, 3, width_ratios=(1.5, 1.2, 0.75))
+
+
+def _quantities(report: xr.Dataset, block: str) -> dict[str, float]:
+    """Return the p-values of a block by name, without those that do not exist."""
+    p_value = report["p_value"].sel(block=block)
+    found = {QUANTITY_WORDS[name]: float(p_value.sel(quantity=name)) for name in QUANTITIES}
+    return {name: value for name, value in found.items() if np.isfinite(value) or block != "joint"}
+
+
+def _together(axes: Any, dt: xr.DataTree, blocks: dict[str, Residuals], report: xr.Dataset) -> None:
+    """Draw what concerns all modalities, and of two of them the pair that stands out most."""
+    pairs, p_values = pairs_by_surprise(report), _quantities(report, "joint")
+    if pairs:
+        draw_correlations(axes[0], report, pairs)
+        draw_pairs(axes[1], dt, blocks, pairs[0])
+        one = report.isel(modality=pairs[0][0], modality_other=pairs[0][1])
+        p_values["correlation"] = float(one["residual_correlation_p_value"])
+    else:
+        say_why_none(axes[0], report)
+        axes[1].set_axis_off()
+    shared = report["cross_chi2_p_value"].values
+    shared = shared[np.isfinite(shared)]
+    if shared.size:
+        p_values["errors in common"] = float(shared[np.argmin(np.minimum(shared, 1 - shared))])
+    _p_values(axes[2], p_values, INK)
 
 
 def _flat(data: xr.DataArray) -> Curve:
@@ -146,14 +188,14 @@ def _histogram(ax: Axes, observed: np.ndarray, replicated: np.ndarray, colour: s
     ax.legend(loc="upper right", handlelength=1.2)
 
 
-def _p_values(ax: Axes, p_value: xr.DataArray, colour: str) -> None:
-    values = p_value.sel(quantity=list(QUANTITIES)).values
+def _p_values(ax: Axes, p_values: dict[str, float], colour: str) -> None:
+    values = np.array(list(p_values.values()))
     where = np.arange(values.size)
     for edge in (0.0, 1 - EXTREME):
         ax.axvspan(edge, edge + EXTREME, color="#d55e00", alpha=0.25, lw=0)
     ax.hlines(where, 0, 1, color=FAINT, lw=0.8)
     ax.plot(values, where, "o", color=colour, ms=5.5, clip_on=False, zorder=3)
-    short_labels(ax, [QUANTITY_WORDS[name] for name in QUANTITIES], axis="y")
+    short_labels(ax, list(p_values), axis="y")
     ax.set(xlim=(0, 1), ylim=(values.size - 0.5, -0.5), xlabel="p-value", title="p-values")
     ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     ax.tick_params(axis="y", length=0, pad=7)

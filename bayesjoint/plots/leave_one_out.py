@@ -64,18 +64,19 @@ def plot_leave_one_out(dt: xr.DataTree | xr.Dataset) -> Figure:
     fig = new_figure(0.4 + 2.3 * len(names), apart=0.04)
     axes = fig.subplots(len(names), 2, width_ratios=[3, 2], squeeze=False)
     for (left, right), name in zip(axes, names, strict=True):
-        _calibration(left, report[f"{name}_pit"].values.ravel(), colour[name])
+        draw_calibration(left, report[f"{name}_pit"].values.ravel(), colour[name])
         told = report.sel(modality=name)
         p_value, elpd = float(told["p_value"]), float(told["elpd"])
         shown = f"{elpd:.1f}".replace("-", "−")
         left.set_title(f"{words(name)}: p = {p_value:.2g}, log predictive density {shown}")
-        _pareto(right, report[f"{name}_pareto_k"].values.ravel(), colour[name])
+        draw_pareto(right, report[f"{name}_pareto_k"].values.ravel(), colour[name])
     axes[-1, 0].set_xlabel("predicted probability of a smaller datum")
     axes[-1, 1].set_xlabel("datum")
     return fig
 
 
-def _calibration(ax: Axes, pit: np.ndarray, colour: str) -> None:
+def draw_calibration(ax: Axes, pit: np.ndarray, colour: str) -> None:
+    """Draw by how much the share of smaller probabilities exceeds each, with its 95 % band."""
     ordered, n = np.sort(pit), pit.size
     where = np.concatenate([[0.0], np.repeat(ordered, 2), [1.0]])
     share = np.concatenate([[0.0], np.repeat(np.arange(n + 1) / n, 2)[1:-1], [1.0]])
@@ -88,7 +89,8 @@ def _calibration(ax: Axes, pit: np.ndarray, colour: str) -> None:
     ax.set(xlim=(0, 1), ylim=(-1.15 * worst, 1.15 * worst), ylabel="share − probability")
 
 
-def _pareto(ax: Axes, pareto_k: np.ndarray, colour: str) -> None:
+def draw_pareto(ax: Axes, pareto_k: np.ndarray, colour: str) -> None:
+    """Draw Pareto's k one after another, and from where it is too large."""
     far, index = pareto_k > TOO_FAR, np.arange(pareto_k.size)
     ax.plot(index[~far], pareto_k[~far], "o", color=colour, ms=3.5, alpha=0.7, mew=0)
     ax.plot(index[far], pareto_k[far], "o", color=WORST, ms=4.5)

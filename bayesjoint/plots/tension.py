@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 14  # parameters, those that differ most
 WORST = "#d55e00"
+CONTRADICT = 0.0027  # p-value of three sigma
 
 
 @styled
@@ -92,10 +93,11 @@ def _largest(report: xr.Dataset) -> xr.Dataset:
 def _suspiciousness(ax: Axes, report: xr.Dataset, null: xr.Dataset | None) -> None:
     value, error = float(report["ln_suspiciousness"]), float(report["ln_suspiciousness_mcse"])
     if null is not None:
-        simulated = null["ln_suspiciousness"].values
-        ax.hist(simulated, bins=60, density=True, color=PRIOR, label="simulated consistent data")
+        simulated = null["ln_suspiciousness"].dropna("replicate").values
+        bins = int(np.clip(np.sqrt(simulated.size), 8, 60))
+        ax.hist(simulated, bins=bins, density=True, color=PRIOR, label="simulated consistent data")
     elif float(report["d"]) > 0:
-        where, density = _expected(float(report["d"]))
+        where, density = expected(float(report["d"]))
         ax.fill_between(where, density, color=PRIOR, lw=0, label="consistent data (chi-squared)")
     else:
         ax.text(0.01, 0.6, report.attrs["reason"], transform=ax.transAxes, color=MUTED, wrap=True)
@@ -115,7 +117,7 @@ def _suspiciousness(ax: Axes, report: xr.Dataset, null: xr.Dataset | None) -> No
     ax.legend(loc="upper left", ncols=2)
 
 
-def _expected(d: float) -> tuple[np.ndarray, np.ndarray]:
+def expected(d: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the density of ``ln S = (d - chi^2_d) / 2``."""
     chi2 = np.linspace(1e-3 if d > 2 else 0.05, scipy.stats.chi2.isf(2e-4, d), 400)
     return (d - chi2) / 2.0, 2.0 * scipy.stats.chi2.pdf(chi2, d)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from bayesjoint._kernels.differences import cell_widths, slope_matrix
+from bayesjoint._kernels.differences import cell_widths
 from bayesjoint._kernels.structure import Gradients, gradients_of, similarity
 from bayesjoint.reports import _read
 
@@ -26,6 +26,7 @@ class Pair:
     first: str
     second: str
     grid: xr.DataArray  # one draw of the first, for its dims and coordinates
+    inside: np.ndarray | None = None  # cells that count, all by default
 
     @property
     def name(self) -> str:
@@ -39,16 +40,32 @@ class Pair:
 
     @property
     def volumes(self) -> np.ndarray:
-        """Volumes of the cells, in the shape of the grid."""
+        """Volumes of the cells, in the shape of the grid; zero where they do not count."""
         volumes = np.ones(())
         for axis in self.axes:
             volumes = np.multiply.outer(volumes, cell_widths(axis))
-        return volumes
+        return volumes if self.inside is None else volumes * self.inside
 
     @property
     def has_structure(self) -> bool:
         """Whether directions can differ: two dims or more with two cells or more."""
         return sum(size > 1 for size in self.grid.shape) > 1
+
+
+def masked(pair: Pair, mask: xr.DataArray | np.ndarray | None) -> Pair:
+    """Return the pair with the cells of a mask alone."""
+    if mask is None:
+        return pair
+    if isinstance(mask, xr.DataArray) and set(mask.dims) == set(pair.grid.dims):
+        mask = mask.transpose(*pair.grid.dims)
+    inside = np.asarray(mask)
+    if inside.shape != pair.grid.shape or inside.dtype != bool or not inside.any():
+        raise ValueError(
+            f"alignment: the mask of '{pair.first}' and '{pair.second}' must be True or False on "
+            f"their grid {pair.grid.shape}, True somewhere; {inside.dtype} of shape "
+            f"{inside.shape} given. pairs= names those that it fits"
+        )
+    return replace(pair, inside=inside)
 
 
 def comparable(dt: xr.DataTree) -> bool:
@@ -193,10 +210,9 @@ def measure(
 
 
 def _in_parts(draws: tuple[np.ndarray, np.ndarray], pair: Pair) -> Iterator[Gradients]:
-    matrices = [slope_matrix(axis) if axis.size > 1 else np.zeros((0, 1)) for axis in pair.axes]
     for start in range(0, len(draws[0]), AT_ONCE):
         first, second = (field[start : start + AT_ONCE] for field in draws)
-        yield gradients_of(first, second, matrices)
+        yield gradients_of(first, second, pair.axes, pair.inside)
 
 
 def _correlations(draws: tuple[np.ndarray, np.ndarray], pair: Pair) -> np.ndarray:

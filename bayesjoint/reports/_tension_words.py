@@ -7,6 +7,8 @@ import math
 import numpy as np
 import xarray as xr
 
+from bayesjoint.reports import _read
+
 CONTRADICT, STRAINED = 3.0, 2.0  # sigma
 APART = 2.0  # sd of the difference from which a parameter is named
 MOST = 3  # parameters that are named
@@ -14,7 +16,7 @@ MOST = 3  # parameters that are named
 
 def tension_words(report: xr.Dataset) -> list[str]:
     """Return sentences about tension."""
-    return [_verdict(report), *_parameters(report), *_caveats(report)]
+    return [_verdict(report), *_parameters(report), _compared(report), *_caveats(report)]
 
 
 def _verdict(report: xr.Dataset) -> str:
@@ -24,13 +26,13 @@ def _verdict(report: xr.Dataset) -> str:
     sigma, p_value = float(report["sigma"]), float(report["p_value"])
     if not np.isfinite(sigma):
         return f"Whether {who} agree is not told by their likelihoods: {report.attrs['reason']}."
+    more = "more than " if p_value <= report.attrs["p_value_smallest"] else ""
     if sigma >= CONTRADICT:
-        more = "more than " if p_value <= report.attrs["p_value_smallest"] else ""
         return f"{who} contradict each other at {more}{sigma:.1f} sigma: {numbers} dimensions."
     if sigma >= STRAINED:
         return (
-            f"{who} pull apart at {sigma:.1f} sigma: {numbers} dimensions, as one in "
-            f"{1.0 / p_value:.0f} consistent data sets would."
+            f"{who} pull apart at {more}{sigma:.1f} sigma: {numbers} dimensions, as "
+            f"{'fewer than ' if more else ''}one in {1.0 / p_value:.0f} consistent data sets would."
         )
     return f"{who} agree: {numbers} dimensions, p = {p_value:.2g}."
 
@@ -76,15 +78,52 @@ def _with_sd(value: float, sd: float) -> str:
     return " ± ".join(shown).replace("-", "−")
 
 
+def _compared(report: xr.Dataset) -> str:
+    """Say what the p-value is that of."""
+    if report.attrs["p_value_of"] == "chi-squared":
+        return "The p-value is that of chi-squared with d, as where data alone inform."
+    text = f"Compared with {report.attrs['null_replicates']:,} simulated consistent data sets"
+    if report.attrs["p_value_of"] == "refits":
+        text += ", all fits repeated for each, settings of the errors included"
+    elif names := _read.listed(report, "null_holds"):
+        text += f", settings of the errors ({_spoken(names)}) held as in the joint fit"
+    failed = int(report.attrs["null_failed"])
+    return f"{text}; {failed} more could not be fitted and are left out." if failed else f"{text}."
+
+
+def _spoken(names: list[str]) -> str:
+    return ", ".join(names).replace("_", " ")
+
+
+def _call(report: xr.Dataset) -> str:
+    """Return the call that compares with simulated data, settings of the errors fitted anew."""
+    names = ", ".join(map(repr, report.attrs["modalities"]))
+    apart, refit = report.attrs["apart"], ""
+    if _read.listed(report, "fitted_anew"):
+        refit = ", refit=True"
+    return (
+        f"bj.tension(joint, {apart}, null=bj.tension_null(problem{refit})), problem being the "
+        f"JointProblem of {names}"
+    )
+
+
 def _caveats(report: xr.Dataset) -> list[str]:
     found = []
     if report.attrs["p_value_of"] == "chi-squared" and report.attrs["prior_informs"]:
         found.append(
             f"Prior and data decide together on {100 * report.attrs['prior_share']:.0f} % of what "
-            "the fits apart know, so that the p-value is approximate; null=bj.tension_null(problem)"
-            " gives that of simulated data."
+            "the fits apart know, so that the p-value is approximate; that of simulated data is "
+            f"given by {_call(report)}."
         )
-    if not report.attrs["null_exact"]:
+    names, sigma = _read.listed(report, "fitted_anew"), float(report["sigma"])
+    if names and report.attrs["p_value_of"] != "refits" and not sigma < STRAINED:  # NaN too
+        found.append(
+            f"Settings of the errors ({_spoken(names)}) are fitted anew in the split fit, so that "
+            "ln S is too low where data are few; null=bj.tension_null(problem, refit=True) fits "
+            "them anew in simulated data too; problem.hold(joint) keeps them as in the joint fit, "
+            "which may have taken a contradiction for larger errors."
+        )
+    if report.attrs["p_value_of"] == "simulation" and not report.attrs["null_exact"]:
         found.append("The simulated data are those of the problem linearised at its best fit.")
     if float(report["d"]) > 0 and float(report["d_mcse"]) > 0.25 * float(report["d"]):
         found.append("d is known poorly; more draws would tell.")

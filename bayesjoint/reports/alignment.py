@@ -15,6 +15,7 @@ from bayesjoint.reports._structure import (
     Pair,
     both,
     cell_correlation,
+    masked,
     measure,
     of_reference,
     pairs_of,
@@ -28,6 +29,7 @@ def alignment(
     dt: xr.DataTree,
     reference: xr.DataTree | Mapping[str, xr.DataTree] | None = None,
     pairs: Sequence[tuple[str, str]] | None = None,
+    mask: xr.DataArray | np.ndarray | None = None,
 ) -> xr.Dataset:
     """Tell whether two fields have aligned structure, or are merely flat.
 
@@ -42,6 +44,9 @@ def alignment(
         The run without coupling, or the separate runs that hold the two fields.
     pairs : sequence of pairs of str, optional
         Fields to compare; by default every two on one grid.
+    mask : array of bool, shape of the grid, optional
+        Cells that count, all by default: give that of a coupling, which the tree does not hold.
+        Differences that reach other cells are left out; maps are NaN outside.
 
     Returns
     -------
@@ -69,7 +74,7 @@ def alignment(
     ------
     ValueError
         When the tree has no draws of posterior or prior, no two fields share a grid, or the
-        reference lacks them.
+        reference lacks them, or the mask does not fit.
 
     Notes
     -----
@@ -93,7 +98,7 @@ def alignment(
     >>> float(abs(report["log_drop_part"].sum("part") - report["log_drop"]).max().round(9))
     0.0
     """
-    chosen = pairs_of(dt, pairs)
+    chosen = [masked(pair, mask) for pair in pairs_of(dt, pairs)]
     each = [_of_pair(dt, pair, reference) for pair in chosen]
     label = xr.Variable("pair", [pair.name for pair in chosen])
     along = [ds[[k for k in ds if "pair" in ds[k].dims]] for ds in each]
@@ -124,9 +129,11 @@ def _of_pair(dt: xr.DataTree, pair: Pair, reference) -> xr.Dataset:
         elsewhere = of_reference(reference, pair)
         other = measure(elsewhere, pair, squares)
         report |= _per_draw(other, "reference_") | _drop(found, other, pair)
-        report |= _narrowing(posterior, elsewhere)
+        report |= _narrowing(posterior, elsewhere, pair)
     maps = _maps(found, pair, squares)
     maps[f"{pair.name}_correlation"] = cell_correlation(posterior)
+    if pair.inside is not None:
+        maps = {name: np.where(pair.inside, values, np.nan) for name, values in maps.items()}
     coords = {dim: pair.grid[dim] for dim in pair.grid.dims}
     fields = {
         name: xr.DataArray(values, coords, pair.grid.dims, attrs=_units(name))
@@ -175,9 +182,10 @@ def _drop(found: Measured, other: Measured, pair: Pair) -> dict[str, xr.DataArra
     }
 
 
-def _narrowing(draws: tuple, elsewhere: tuple) -> dict[str, xr.DataArray]:
+def _narrowing(draws: tuple, elsewhere: tuple, pair: Pair) -> dict[str, xr.DataArray]:
     """Return by how much each field is narrower than elsewhere."""
-    sds = [[np.sqrt(f.var(axis=0).mean()) for f in fields] for fields in (draws, elsewhere)]
+    cells = slice(None) if pair.inside is None else pair.inside
+    sds = [[np.sqrt(f.var(axis=0)[cells].mean()) for f in fields] for fields in (draws, elsewhere)]
     return {
         f"narrowing_{place}": xr.DataArray([1.0 - here / there], dims="pair")
         for place, here, there in zip(("first", "second"), *sds, strict=True)

@@ -66,7 +66,8 @@ def data_worth(
     their covariance c with the prediction, ``g = P c``, the variance without the data s is larger
     by ``g_s^T (P_ss)^-1 g_s``: a datum under correlated errors is marginalised, not ignored. Exact
     where all is linear and Gaussian. A candidate h with noise s lowers it by
-    ``Cov(p, h)^2 / (Var h + s^2)``. Unknown settings of the errors are held at the point.
+    ``Cov(p, h)^2 / (Var h + s^2)``. Unknown settings of the errors,
+    and mean, sd and length scale of a field, are held at the point.
 
     Examples
     --------

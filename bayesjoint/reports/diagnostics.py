@@ -92,7 +92,7 @@ def report_on(dt: xr.DataTree, quantities: Judged) -> xr.Dataset:
     found = {"r_hat": float(scores["r_hat"].max())}
     found |= {name: float(scores[name].min()) for name in ("ess_bulk", "ess_tail")}
     worst = str(quantities.names[quantities.worst]) if np.isfinite(found["r_hat"]) else ""
-    found |= _of_steps(dt)
+    found |= of_steps(dt)
     count = draws.sizes["chain"] * draws.sizes["draw"]
     found["gradients_per_effective_draw"] = found["steps_per_draw"] * count / found["ess_bulk"]
     groups = _modes.groups(draws.to_dataset(name="draws"))
@@ -138,7 +138,8 @@ def _scores(draws: xr.DataArray) -> xr.Dataset:
     return xr.Dataset({name: ds["draws"] for name, ds in zip(names, found, strict=True)})
 
 
-def _of_steps(dt: xr.DataTree) -> dict[str, float]:
+def of_steps(dt: xr.DataTree) -> dict[str, float]:
+    """Return divergences, energy and steps of the transitions, NaN where they are not known."""
     missing = dict.fromkeys(("divergences", "ebfmi", "saturated", "steps_per_draw"), np.nan)
     if not _read.has_groups(dt, "sample_stats"):
         return missing
@@ -157,7 +158,7 @@ def _of_steps(dt: xr.DataTree) -> dict[str, float]:
 
 def is_sound(dt: xr.DataTree) -> bool:
     """Whether no transition diverged, the energy moves, and no mode that matters is left out."""
-    return _are_sound(dt, _of_steps(dt))
+    return _are_sound(dt, of_steps(dt))
 
 
 def _are_sound(dt: xr.DataTree, steps: dict[str, float]) -> bool:

@@ -26,7 +26,9 @@ def information(dt: xr.DataTree) -> xr.Dataset:
         - ``eig_conditional`` (modality): what it adds when all the others are known already;
         - ``kl``: Kullback-Leibler divergence of the posterior from the coupled prior.
 
-        With dim ``point`` when the tree was linearized at draws. Attrs repeat the settings.
+        With dim ``point`` when the tree was linearized at draws. Attrs repeat the settings, among
+        them ``local``: 1 where the numbers hold near the point only, 0 where the problem is linear
+        and Gaussian and ``eig`` is the expectation over all data.
 
     Raises
     ------

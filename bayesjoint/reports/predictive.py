@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import combinations
-
 import numpy as np
 import xarray as xr
 
 from bayesjoint.reports import _read
+from bayesjoint.reports._shared_residuals import Residuals, p_value, shared_residuals
 
 QUANTITIES = ("mean", "sd", "largest", "autocorrelation", "chi2")
 MOST_DRAWS = 1000  # draws used; p-values are then good to 0.016
-
-
-@dataclass(frozen=True)
-class Residuals:
-    """Standardised residuals of one modality, (draw, first data dim, rest)."""
-
-    observed: np.ndarray
-    replicated: np.ndarray
-    shape: tuple[int, ...]
 
 
 def predictive_check(dt: xr.DataTree) -> xr.Dataset:
@@ -41,13 +30,27 @@ def predictive_check(dt: xr.DataTree) -> xr.Dataset:
           observed one; near 0 the data show more of it than the model allows, near 1 less;
         - ``observed``, ``replicated``, ``replicated_lower``, ``replicated_upper``
           (block, quantity): medians over draws, and the central 90 % of replications;
-        - ``residual_correlation``, ``residual_correlation_replicated``,
-          ``residual_correlation_p_value`` (modality, modality_other): correlation of residuals
-          paired by index, a joint quantity; NaN between unequal numbers of data.
+        Of each two modalities (modality, modality_other), NaN where it does not apply, each with
+        ``_replicated``, ``_replicated_lower``, ``_replicated_upper`` and ``_p_value`` after it:
+
+        - ``residual_correlation``: correlation of residuals of ``residual_pairs`` pairs, formed as
+          ``residual_pairing`` says: by the labels of a dim of both, nearest in coordinates of both
+          (those of the discrepancy, where it has some), by index where they have no coordinate in
+          common and equal numbers, else "not applicable" and why; where several data lie at one
+          place (components), the one farthest from zero;
+        - ``cross_chi2``: chi2 of both together minus that of each, where the model has errors in
+          common; 0 on average.  p near 0: those of the data are weaker than the model's, or of
+          another sign or pattern; near 1: stronger.
 
         Quantities of the standardised residuals: ``mean``, ``sd``, ``largest`` (absolute value),
         ``autocorrelation`` (lag 1 along the first dim of the data; NaN for the joint block),
-        ``chi2`` (sum of squares). Attrs: ``draws``, the number of draws used.
+        ``chi2``, the squared Mahalanobis length: ``r^T C^-1 r`` with the covariance C of all errors
+        of the block at the draw; a sum of squares where they are independent.
+
+        Attrs: ``draws``, the number of draws used (the squared lengths are stored of fewer, 500 to
+        1,000, in long runs); ``chi2``: ``"mahalanobis"`` or ``"sum of
+        squares"``, also where a tree lacks the group ``mahalanobis``; ``words`` (list of
+        sentences) of the modalities two by two.
 
     Raises
     ------
@@ -59,9 +62,20 @@ def predictive_check(dt: xr.DataTree) -> xr.Dataset:
     -----
     Residuals are ``observed - response`` and ``replicated - response``, draw by draw, divided by
     the standard deviation of the replicated ones at each datum: noise and model discrepancy as
-    the posterior sees them, whatever the noise model. Realised discrepancies: Gelman, Meng &
-    Stern (1996, Statistica Sinica 6:733). Replications share the parameters that the data chose:
-    p-values are conservative, extremes are telling.
+    the posterior sees them, whatever the noise model.  Realised discrepancies: Gelman, Meng &
+    Stern (1996, Statistica Sinica 6:733).
+
+    What p-values mean: replications share the parameters that the data chose.  Over data that the
+    model itself would produce, p-values have mean 1/2 and vary no more than uniform ones: at most
+    2 p of them are below p (Meng 1994, Ann. Stat. 22:1142), and fewer, the more of the data go into
+    parameters.  Under Gaussian errors of known covariance the distributions of ``chi2`` and
+    ``cross_chi2`` do not depend on the latents, so that their p-values are nearly uniform where
+    parameters are few beside data.  Noise that is not Gaussian enters C by the variance of its
+    Fisher information: another quantity, compared with replications all the same.
+
+    ``cross_chi2`` of errors of equal variances and correlation c, c' in the data, has the mean
+    ``2 n c (c - c') / (1 - c^2)``.  Where the model has no error in common it does not exist, and
+    the correlation of residuals tells.
 
     Examples
     --------
@@ -73,13 +87,24 @@ def predictive_check(dt: xr.DataTree) -> xr.Dataset:
     """
     blocks = residuals(dt)
     values = {
-        name: (_quantities(r.observed), _quantities(r.replicated)) for name, r in blocks.items()
+        name: (_quantities(_rows(r, r.observed)), _quantities(_rows(r, r.replicated)))
+        for name, r in blocks.items()
     }
     values["joint"] = _joint(list(blocks.values()))
     report = _compared(values)
-    report = report.merge(_correlations(blocks))
+    stored = _read.has_groups(dt, "mahalanobis")
+    if stored:
+        report = _with_mahalanobis(report, dt["mahalanobis"].to_dataset())
+    shared = shared_residuals(dt, blocks)
     drawn = next(iter(blocks.values())).observed.shape[0]
-    return report.assign_attrs(report="predictive_check", draws=drawn, units="1", **_marks(dt))
+    return report.merge(shared).assign_attrs(
+        report="predictive_check",
+        draws=drawn,
+        chi2="mahalanobis" if stored else "sum of squares",
+        words=shared.attrs["words"],
+        units="1",
+        **_marks(dt),
+    )
 
 
 def _marks(dt: xr.DataTree) -> dict[str, object]:
@@ -109,15 +134,18 @@ def _standardised(
     noise = fresh - fitted
     scale = noise.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)  # a datum that the model reproduces exactly
-    flat = (fitted.shape[0], data.shape[0] if data.ndim else 1, -1)
-    seen = (data.values - fitted) / scale
-    return Residuals(seen.reshape(flat), (noise / scale).reshape(flat), data.shape)
+    return Residuals((data.values - fitted) / scale, noise / scale, data)
 
 
 def _thinned(draws: xr.DataArray, data: xr.DataArray) -> np.ndarray:
     values = draws.transpose("chain", "draw", *data.dims).values
     values = values.reshape(-1, *data.shape)
     return values[:: -(-values.shape[0] // MOST_DRAWS)]
+
+
+def _rows(block: Residuals, values: np.ndarray) -> np.ndarray:
+    """Return residuals as (draw, first data dim, rest)."""
+    return values.reshape(len(values), block.data.shape[0] if block.data.ndim else 1, -1)
 
 
 def _quantities(values: np.ndarray) -> np.ndarray:
@@ -151,56 +179,34 @@ def _joint(blocks: list[Residuals]) -> tuple[np.ndarray, np.ndarray]:
     return sides[0], sides[1]
 
 
-def _p_value(observed: np.ndarray, replicated: np.ndarray) -> np.ndarray:
-    """Share of draws (last axis) with replicated at least observed; NaN stays NaN."""
-    share = (replicated >= observed).mean(axis=-1)
-    return np.where(np.isnan(observed).any(axis=-1), np.nan, share)
-
-
 def _compared(values: dict[str, tuple[np.ndarray, np.ndarray]]) -> xr.Dataset:
     observed = np.stack([pair[0] for pair in values.values()])  # (block, quantity, draw)
     replicated = np.stack([pair[1] for pair in values.values()])
-    dims = ("block", "quantity")
+    dims, coords = ("block", "quantity"), {"block": list(values), "quantity": list(QUANTITIES)}
+    numbers = _judged(observed, replicated)
+    return xr.Dataset({name: (dims, value) for name, value in numbers.items()}, coords)
+
+
+def _judged(observed: np.ndarray, replicated: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the p-value, medians and range of quantities, draws on their last axis."""
     lower, upper = np.quantile(replicated, [0.05, 0.95], axis=-1)
-    return xr.Dataset(
-        {
-            "p_value": (dims, _p_value(observed, replicated)),
-            "observed": (dims, np.median(observed, axis=-1)),
-            "replicated": (dims, np.median(replicated, axis=-1)),
-            "replicated_lower": (dims, lower),
-            "replicated_upper": (dims, upper),
-        },
-        {"block": list(values), "quantity": list(QUANTITIES)},
-    )
+    return {
+        "p_value": p_value(observed, replicated),
+        "observed": np.median(observed, axis=-1),
+        "replicated": np.median(replicated, axis=-1),
+        "replicated_lower": lower,
+        "replicated_upper": upper,
+    }
 
 
-def _correlations(blocks: dict[str, Residuals]) -> xr.Dataset:
-    names = list(blocks)
-    shape = (len(names), len(names))
-    seen, fresh, p_value = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
-    for i, j in combinations(range(len(names)), 2):
-        first, second = blocks[names[i]], blocks[names[j]]
-        if np.prod(first.shape) != np.prod(second.shape):
-            continue
-        observed = _correlation(first.observed, second.observed)
-        replicated = _correlation(first.replicated, second.replicated)
-        for where in ((i, j), (j, i)):
-            seen[where], fresh[where] = np.median(observed), np.median(replicated)
-            p_value[where] = _p_value(observed, replicated)
-    dims = ("modality", "modality_other")
-    return xr.Dataset(
-        {
-            "residual_correlation": (dims, seen),
-            "residual_correlation_replicated": (dims, fresh),
-            "residual_correlation_p_value": (dims, p_value),
-        },
-        {"modality": names, "modality_other": names},
-    )
-
-
-def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Correlation over data, draw by draw."""
-    a, b = (x.reshape(x.shape[0], -1) for x in (first, second))
-    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
-    scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    return np.divide((a * b).sum(axis=1), scale, out=np.full(scale.shape, np.nan), where=scale > 0)
+def _with_mahalanobis(report: xr.Dataset, lengths: xr.Dataset) -> xr.Dataset:
+    """Return the report with the stored chi2, under the covariance of all errors of a block."""
+    report = report.copy(deep=True)
+    for block in map(str, report["block"].values):
+        alone = {} if block == "joint" else {"modality": block, "modality_other": block}
+        suffix = "_joint" if block == "joint" else ""
+        sides = (lengths[f"{side}{suffix}"].sel(alone) for side in ("observed", "replicated"))
+        numbers = _judged(*(side.transpose("chain", "draw").values.ravel() for side in sides))
+        for name, value in numbers.items():
+            report[name].loc[{"block": block, "quantity": "chi2"}] = value
+    return report

@@ -32,7 +32,8 @@ def resolution(dt: xr.DataTree) -> xr.Dataset:
 
         Everything has the further dim ``point`` when the tree was linearized at draws. Attrs
         repeat the settings of the linearization: ``at``, ``errors``, ``coupled``, ``local`` (1:
-        a nonlinear or coupled problem, seen near one point), ``truncation_bound``, ``tempered``.
+        a problem that is not linear and Gaussian, seen near one point), ``truncation_bound``,
+        ``tempered``.
 
     Raises
     ------

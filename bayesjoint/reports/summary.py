@@ -28,7 +28,8 @@ def summary(dt: xr.DataTree, *, largest: int | None = None) -> xr.Dataset:
         one; larger fields are left out, a map shows them better. ``mean``, ``sd``,
         ``eti_lower``, ``eti_upper`` (equal-tailed, attrs ``probability``) in the units that
         ``units`` (parameter) states; ``ess_bulk``, ``r_hat`` where sampled. Without draws: the
-        value at the point, its linearised sd, and the Gaussian interval of the two.
+        value at the point, its linearised sd, and the Gaussian interval of the two; of the elements
+        of a field given its own mean, sd and length scale at the point, where these are unknown.
 
     Raises
     ------

@@ -32,7 +32,8 @@ def tension(
         split problem (``problem.split()``), which correlated errors need.
     null : xarray.Dataset, optional
         From ``bj.tension_null(problem)``: the p-value is then that of simulated consistent data,
-        which is right where the prior informs too.
+        which is right where the prior informs too; with ``refit=True`` also where settings of the
+        errors are unknown.
 
     Returns
     -------
@@ -58,10 +59,14 @@ def tension(
           directions in which the others add something, and the p-value in chi-squared.
 
         Attrs: ``words`` (list of sentences), ``reason`` (why a p-value is NaN), ``modalities``,
-        ``p_value_of``: ``"simulation"`` or ``"chi-squared"``, ``p_value_smallest`` (the least that
-        can be told), ``prior_share`` (share of the dimensions of the fits apart on which prior and
-        data decide together), ``prior_informs`` (1 where it exceeds 5 %), ``null_exact``, and the
-        settings of the joint fit.
+        ``p_value_of``: ``"refits"`` to simulated data, ``"simulation"`` at the joint fit, or
+        ``"chi-squared"``; ``p_value_smallest`` (the least that can be told), ``null_replicates``
+        (0 for chi-squared), ``null_failed`` (that could not be fitted, left out),
+        ``prior_share`` (share of the dimensions of the fits apart on which prior and
+        data decide together), ``prior_informs`` (1 where it exceeds 5 %), ``null_exact``,
+        ``apart`` (``"split"`` or ``"separate"`` fits), ``fitted_anew`` (unknown settings of the
+        errors, which the split fit has for itself), ``null_holds`` (those that simulated data have
+        as at the joint fit), and the settings of the joint fit.
 
     Raises
     ------
@@ -75,7 +80,13 @@ def tension(
     ``ln S = <ln L>_joint - sum_k <ln L_k>_separate``, ``d_G = 2 Var(ln L)``, ``d = sum d_k -
     d_joint``; ``d - 2 ln S`` follows chi-squared with d where posteriors are Gaussian and the prior
     does not inform (Handley & Lemos 2019, arXiv 1902.04029, 1903.06682).  Correlated errors: the
-    split model in place of the separate ones (Lemos et al. 2020, arXiv 1910.07820).
+    split model in place of the separate ones (Lemos et al. 2020, arXiv 1910.07820).  Unknown sizes
+    of the errors adapt to each fit.  Where a modality has few data for its parameters, the split
+    fit takes errors for too small, and consistent data seem to contradict each other, unless the
+    null has them fitted anew in simulated data too (``bj.tension_null(problem, refit=True)``).
+    With ``problem.hold(joint)`` problem and split problem have the errors of the joint fit, which
+    may have taken a contradiction for larger errors: the question is then whether modalities
+    contradict each other beyond these.
     ``Q_DM = D^T (C_k - C_joint)^-1 D`` of the shift D of the mean (Raveri & Hu 2019, arXiv
     1806.04649); Gaussian linear models have ``Var D = C_k - C_joint`` whatever the prior.
 
@@ -87,6 +98,29 @@ def tension(
     >>> report = tension(example_tree(), alone)
     >>> bool(report["p_value"] > 0.05)
     True
+
+    Where the prior informs, the words of the report say to compare with simulated data:
+
+    >>> import numpy as np
+    >>> import pymc as pm
+    >>> import xarray as xr
+    >>> import bayesjoint as bj
+    >>> level = bj.Parameter("level", bj.Prior(pm.Normal, mu=0, sigma=0.5))
+    >>> gauges = [
+    ...     bj.Modality(
+    ...         name, xr.DataArray([value], dims=f"{name}_time"),
+    ...         bj.linear_map(np.ones((1, 1)), "level"), bj.GaussianNoise(sd=0.5),
+    ...     )
+    ...     for name, value in {"old": -0.5, "new": 0.6}.items()
+    ... ]
+    >>> problem = bj.JointProblem(latents=[level], modalities=gauges)
+    >>> joint, split = bj.linearize(problem), bj.linearize(problem.split())
+    >>> (told,) = [text for text in tension(joint, split).attrs["words"] if "null=" in text]
+    >>> print(told.split("given by ")[1].split(", problem")[0])
+    bj.tension(joint, split, null=bj.tension_null(problem))
+    >>> report = tension(joint, split, null=bj.tension_null(problem, random_seed=1))
+    >>> report.attrs["p_value_of"], round(float(report["p_value"]), 1)
+    ('simulation', 0.1)
     """
     ds = _read.linearization(dt)
     names = _read.modalities(ds)
@@ -103,12 +137,17 @@ def tension(
         "report": "tension",
         **_read.settings(ds),
         "modalities": names,
+        "apart": "split" if split else "separate",
         "prior_share": share,
         "prior_informs": int(share > INFORMED_BY_PRIOR),
-        "p_value_of": "chi-squared" if null is None else "simulation",
+        "p_value_of": _kind(null),
         "p_value_smallest": _smallest(null),
+        "null_replicates": _replicates(null),
+        "null_failed": 0 if null is None else null.sizes["replicate"] - _replicates(null),
+        "null_holds": _held(null),
         "null_exact": 1 if null is None else int(null.attrs.get("exact", 0)),
         "reason": _reason(report, null),
+        "fitted_anew": _fitted_anew(ds, separate) if isinstance(separate, xr.DataTree) else [],
     }
     _put_units(report, ds)
     return report.assign_attrs(words=tension_words(report))
@@ -172,6 +211,7 @@ def _judged(report: xr.Dataset, null: xr.Dataset | None) -> dict[str, float]:
     chi2 = float(scipy.stats.chi2.sf(d - 2.0 * ln_s, d)) if d > 0 else np.nan
     p_value = chi2
     if null is not None:
+        # Replicates that failed are NaN and not among those as low.
         p_value = _smallest(null) * (1.0 + float(np.sum(null["ln_suspiciousness"] <= ln_s)))
     p_value = float(np.maximum(p_value, _smallest(null)))  # NaN stays NaN
     sigma = float(scipy.stats.norm.isf(p_value / 2.0))
@@ -182,7 +222,25 @@ def _smallest(null: xr.Dataset | None) -> float:
     """Return the smallest p-value that can be told."""
     if null is None:
         return float(np.finfo(float).tiny)
-    return 1.0 / (1.0 + null.sizes["replicate"])
+    return 1.0 / (1.0 + _replicates(null))
+
+
+def _replicates(null: xr.Dataset | None) -> int:
+    """Return how many simulated data sets there are, without those that failed."""
+    return 0 if null is None else int(null["ln_suspiciousness"].notnull().sum())
+
+
+def _kind(null: xr.Dataset | None) -> str:
+    if null is None:
+        return "chi-squared"
+    return "refits" if null.attrs.get("refitted", 0) else "simulation"
+
+
+def _held(null: xr.Dataset | None) -> list[str]:
+    """Return the unknown settings of the errors that are held in the simulated data."""
+    if null is None or _kind(null) != "simulation":
+        return []
+    return _read.listed(null, "hyperparameters")
 
 
 def _reason(report: xr.Dataset, null: xr.Dataset | None) -> str:
@@ -190,11 +248,17 @@ def _reason(report: xr.Dataset, null: xr.Dataset | None) -> str:
     if d > 0:
         return ""
     spread = f" ± {error:.2g}" if error else ""
-    cure = "" if null is not None else "; give null=bj.tension_null(problem)"
+    cure = "" if null is not None else "; give bj.tension null=bj.tension_null(problem)"
     return (
         f"d = {d:.2g}{spread} is not positive: the modalities hardly share what they inform, and a "
         f"chi-squared has no meaning{cure}"
     )
+
+
+def _fitted_anew(joint: xr.Dataset, split: xr.DataTree) -> list[str]:
+    """Return the unknown settings of the errors, those that both fits have."""
+    others = _read.listed(_read.linearization(split), "hyperparameters")
+    return [str(n) for n in _read.listed(joint, "hyperparameters") if n in others]
 
 
 def _prior_share(trees: list[xr.DataTree]) -> float:

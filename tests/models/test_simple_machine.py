@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from scipy.integrate import quad
+from scipy.stats import binom
 
 import bayesjoint as bj
 from case_studies import discrepancy_puzzles as study
+from tests.chance import CHANCE
 
 model = study.machine
 SAMPLING = {"draws": 1000, "chains": 4, "random_seed": 1, "target_accept": 0.99}
@@ -96,18 +98,18 @@ def test_settings_that_make_no_sense_raise():
 
 
 def differ(tree, draws, effective):
-    """Return the difference of two means of theta in Monte Carlo errors of both."""
-    theta = tree["posterior/theta"]
-    error = np.hypot(float(az.mcse(theta, method="mean")), draws.std() / np.sqrt(effective))
-    return abs(float(theta.mean()) - draws.mean()) / error
+    """Return the differences of two means and sds of theta in Monte Carlo errors of both."""
+    theta, sd = tree["posterior/theta"], draws.std()
+    of_mean = np.hypot(float(az.mcse(theta, method="mean")), sd / np.sqrt(effective))
+    of_sd = np.hypot(float(az.mcse(theta, method="sd")), sd / np.sqrt(2 * effective))
+    away = [float(theta.mean()) - draws.mean(), float(theta.std()) - sd]
+    return np.abs(away) / [of_mean, of_sd]
 
 
 @pytest.mark.slow
 def test_importance_sampling_agrees_with_nuts(constrained):
-    """Means of theta within four Monte Carlo errors of both, sds within 15 %."""
-    draws, effective = exact("constrained")
-    assert differ(constrained, draws, effective) < 4
-    assert draws.std() == pytest.approx(float(constrained["posterior/theta"].std()), rel=0.15)
+    """Means and sds of theta, in Monte Carlo errors of both, 3 % of an sd; 15 % is noticed."""
+    assert differ(constrained, *exact("constrained")).max() < 4
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +122,7 @@ def uninformative():
 @pytest.mark.slow
 def test_an_uninformative_discrepancy_is_wide(uninformative):
     """It agrees with importance sampling, and is fifty times as wide as none (seed 1)."""
-    draws, effective = exact("uninformative")
-    assert differ(uninformative, draws, effective) < 4
+    assert differ(uninformative, *exact("uninformative"))[0] < 4
     assert 0.05 < float(uninformative["posterior/theta"].std()) < 0.1  # none: 0.0012
     at_largest = uninformative["posterior/work_discrepancy"][..., -1].values.ravel()
     theta = uninformative["posterior/theta"].values.ravel()
@@ -151,14 +152,15 @@ def test_a_second_instrument_does_not_help(uninformative):
 
 @pytest.mark.slow
 def test_how_often_intervals_hold_theta():
-    """Of 200 replicates of 11 and 60 data (seed 1), beside binomial limits of 95 %: 0.91 to 0.98.
+    """Of 200 replicates of 11 and 60 data (seed 1), beside a binomial limit of 95 %: 0.88.
 
     No discrepancy: never.  The others at least that often: truth and prior are no match.
     """
     table = study.machine_coverage(counts=(11, 60))
     assert (table.loc["none", "covered"] == 0.0).all()
-    assert (table.loc["uninformative", "covered"] > 0.91).all()
-    assert (table.loc["constrained", "covered"] > 0.91).all()
+    least = binom.ppf(CHANCE / 4, 200, 0.95) / 200
+    assert (table.loc["uninformative", "covered"] >= least).all()
+    assert (table.loc["constrained", "covered"] >= least).all()
     width = table["upper"] - table["lower"]
     assert width["uninformative", 60] == pytest.approx(width["uninformative", 11], rel=0.1)
     assert width["constrained", 60] < 0.7 * width["constrained", 11]

@@ -10,7 +10,7 @@ import xarray as xr
 import bayesjoint as bj
 from case_studies import volcano_deformation as study
 from models import volcano_deformation as volcano
-from models.volcano_data import local_metres
+from models.volcano_data import local_metres, place_of
 from models.volcano_sources import mogi_displacement
 
 SOURCE = (426_300.0, 4_518_800.0, 2_600.0, 5e6)
@@ -157,7 +157,8 @@ def unimak(tmp_path):
     station = "%Name Lon Lat\nAC10 -164.4 54.7 -0.007 0.001 0.004 0.00003 0.00004 0.0001\n"
     (tmp_path / "unimak_gnss_NOAM_AB06.txt").write_text(station)
     for track, azimuth in (("asc", -11.0), ("des", 191.0)):
-        rows = f"%Reference\n-164.6 54.5 {azimuth} 35.0 0.002 0.000004 0 1 0 1\n"
+        header = "%Reference (Lon,Lat): -164.4,54.5, Dimensions: 100,50, Extent: -165,-164,54,55\n"
+        rows = f"{header}-164.6 54.5 {azimuth} 35.0 0.002 0.000004 0 1 0 1\n"
         (tmp_path / f"unimak_{track}_ref.csv").write_text(2 * rows)
     return tmp_path
 
@@ -173,6 +174,9 @@ def test_unimak_is_read_in_metres_and_lines_of_sight(unimak):
         assert look[2] == pytest.approx(np.cos(np.radians(35.0)))
         assert np.sign(look[0]) == east and abs(look[1]) < 0.12
     assert len(scenes["ascending"].look) == 2
+    # A block of one pixel, a hundredth of a degree of latitude by a fiftieth of longitude.
+    degree = 111_200 * np.sqrt(np.cos(np.radians(54.6)) / 5_000)
+    np.testing.assert_allclose(scenes["ascending"].width, degree, rtol=1e-12)
 
 
 def test_local_metres_are_those_of_the_tangent_plane():
@@ -201,6 +205,77 @@ def test_unimak_has_two_sources_and_nothing_published(unimak):
     np.testing.assert_allclose(frame.covariance["gnss", "gnss"], 0.005**2 * np.eye(3))
     with pytest.raises(ValueError, match="nothing is published for unimak"):
         volcano.problem(unimak, place="unimak", errors="independent")
+
+
+def test_means_over_wide_blocks_are_left_out(unimak):
+    scenes = volcano.load(unimak, "unimak")
+    wide = float(scenes["ascending"].width[0])
+    kept = study.near_points(scenes, widest=0.9 * wide)
+    assert [len(scene.look) for scene in kept.values()] == [1, 0, 0]
+    kept = study.near_points(scenes, widest=1.1 * wide)
+    assert [len(scene.look) for scene in kept.values()] == [1, 2, 2]
+
+
+def test_errors_of_instruments_have_planes_air_and_a_factor_on_formal_errors(unimak):
+    scenes = volcano.load(unimak, "unimak")
+    problem = volcano.problem_of(scenes, place="unimak", errors="instruments", rank=4)
+    scale = problem.modality["gnss"].noise.scale
+    assert scale.parameters["mu"] == pytest.approx(np.log(7.5))
+    assert problem.modality["ascending"].noise.scale.parameters["mu"] == 0.0
+    *_, air, plane = problem.discrepancies
+    assert set(air.sd) == {"ascending", "descending"}
+    moved = scenes["descending"].assign_coords(
+        easting=("descending_pixel", [0.0, 100.0]), northing=("descending_pixel", [0.0, 0.0])
+    )
+    plane = volcano.planes(place_of("unimak"), {**scenes, "descending": moved})
+    # Half of 100 m to either side, with a slope of 2 mm/yr over 100 km.
+    expected = (2e-8 * 50.0) ** 2 * np.array([[1.0, -1.0], [-1.0, 1.0]])
+    np.testing.assert_allclose(plane.covariance["descending", "descending"], expected)
+
+
+def test_radar_is_compared_with_gnss_where_it_sees_stations():
+    rng = np.random.default_rng(3)
+    places, moved = rng.uniform(0.0, 2e4, (8, 2)), rng.normal(0.0, 5e-3, (8, 3))
+    look = np.array([-0.6, 0.0, 0.8])
+    points = {"easting": ("station", places[:, 0]), "northing": ("station", places[:, 1])}
+    gnss = xr.Dataset(
+        {"displacement": (("station", "component"), moved)}, {**points, "station": range(8)}
+    )
+    # One pixel 10 m beside each station but the last, which sees four fifths and a constant.
+    easting, northing = places[:7].T
+    track = xr.Dataset(
+        {
+            "displacement": ("pixel", 0.8 * moved[:7] @ look + 0.002),
+            "look": (("pixel", "once", "axis"), np.tile(look, (7, 1, 1))),
+        },
+        {"easting": ("pixel", easting + 10.0), "northing": ("pixel", northing)},
+    )
+    scenes = {"gnss": gnss, "ascending": track}
+    share = study.seen_share(scenes, radius=100.0)
+    np.testing.assert_allclose(share.share, 0.8, rtol=1e-12)
+    np.testing.assert_allclose(share.sd, 0.0, atol=1e-9)
+    gap = study.collocated(scenes, radius=100.0).sel(track="ascending")
+    expected = -0.2 * moved[:7] @ look
+    np.testing.assert_allclose(gap[:7], expected - np.median(expected), atol=1e-12)
+    assert np.isnan(gap[7])
+
+
+def test_a_ratio_of_rates_multiplies_what_radar_sees(unimak):
+    problem = volcano.problem(unimak, place="unimak", errors="stated", own_rates=True)
+    sources = {"westdahl_x": -1e4, "westdahl_y": -9e3, "westdahl_depth": 7e3}
+    sources |= {"westdahl_volume_change": 5e6, "fisher_volume_change": -1e5}
+    sources |= {"fisher_x": 8e3, "fisher_y": 8e3, "fisher_depth": 6e3, "fisher_radar_rate": 1.0}
+    tables = [
+        bj.linearize(problem, at=sources | {"westdahl_radar_rate": ratio}) for ratio in (1.0, 0.8)
+    ]
+    one, other = (tree["linearization"] for tree in tables)
+    assert float(other["westdahl_radar_rate"]) == pytest.approx(0.8)
+    left = {
+        name: [float(tree["chi2"].sel(modality=name)) for tree in (one, other)]
+        for name in ("gnss", "ascending")
+    }
+    assert left["gnss"][0] == pytest.approx(left["gnss"][1], rel=1e-12)
+    assert left["ascending"][0] != pytest.approx(left["ascending"][1], rel=1e-3)
 
 
 # --- one correlation number ----------------------------------------------------------------------

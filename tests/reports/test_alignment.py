@@ -74,6 +74,32 @@ def test_similarity_against_a_loop_over_cells_in_three_dimensions():
     np.testing.assert_allclose(found, 1 - crossed / whole, rtol=1e-9)
 
 
+def test_a_mask_leaves_the_report_of_the_rest():
+    """Of a box of cells it is that of a grid of the box."""
+    axes, box = {"y": np.arange(6.0), "x": np.arange(7.0)}, (slice(1, 5), slice(2, 6))
+    whole = [rough(seed, axes) for seed in (1, 2)]
+    tree = tree_of(*whole, axes)
+    inside = np.zeros((6, 7), dtype=bool)
+    inside[box] = True
+    mask = xr.DataArray(inside, axes, ("y", "x"))
+    found = reports.alignment(tree, tree_of(*whole[::-1], axes), mask=mask.T)
+    small, other = (
+        xr.DataTree.from_dict({k: t[k].to_dataset().isel(y=box[0], x=box[1]) for k in t.children})
+        for t in (tree, tree_of(*whole[::-1], axes))
+    )
+    expected = reports.alignment(small, other)
+    for name in expected:
+        np.testing.assert_allclose(
+            found[name].where(mask, drop=True).transpose(*expected[name].dims)
+            if "x" in expected[name].dims
+            else found[name],
+            expected[name], rtol=1e-9, err_msg=name,
+        )  # fmt: skip
+    assert found["density_slowness_edges"].where(~mask).isnull().all()
+    with pytest.raises(ValueError, match=r"must be True or False on their grid \(6, 7\)"):
+        reports.alignment(tree, mask=inside[1:])
+
+
 def test_units_do_not_matter(fields):
     report = reports.alignment(tree_of(*fields))
     tree = tree_of(*fields)
@@ -87,7 +113,7 @@ def test_units_do_not_matter(fields):
 def test_flat_cells_are_left_out_and_counted():
     found = gradients_of(
         np.array([[[0.0, 0.0, 1.0]] * 2]), np.array([[[0.0, 1.0, 2.0]] * 2]),
-        [np.array([[-1.0, 1.0], [-1.0, 1.0]]), np.array([[-1.0, 1, 0], [0, -1, 1], [0, -1, 1]])],
+        [np.arange(2.0), np.arange(3.0)],
     )  # fmt: skip
     alike, flat = similarity(found, np.array([[1.0, 2.0, 3.0]] * 2), (0.1, 0.1))
     np.testing.assert_allclose((alike[0], flat[0]), (1.0, 1 / 6))

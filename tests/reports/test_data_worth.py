@@ -9,7 +9,7 @@ import bayesjoint.reports as reports
 from tests.gaussian import gaussian_case
 from tests.helpers import STANDARD, data
 from tests.reports import factory
-from tests.test_cross_validation import Case
+from tests.stations import Case
 
 N = 12
 

@@ -6,10 +6,11 @@ import scipy.stats
 import xarray as xr
 
 import bayesjoint.reports as reports
-from bayesjoint._densities import likelihoods
-from bayesjoint._draws import DrawEvaluator
-from bayesjoint._functions import ModelFunctions
-from tests.test_cross_validation import PIXELS, SIZE, Case
+from bayesjoint._compiled.densities import likelihoods
+from bayesjoint._compiled.draws import DrawEvaluator
+from bayesjoint._compiled.functions import ModelFunctions
+from tests.chance import CHANCE, uniform
+from tests.stations import PIXELS, SIZE, Case
 
 DRAWS = 4000
 INSIDE = SIZE - PIXELS
@@ -20,7 +21,7 @@ def drawn(sensitivity, covariance, values, draws=DRAWS, seed=1):
     precision = np.eye(2) + sensitivity.T @ np.linalg.solve(covariance, sensitivity)
     mean = np.linalg.solve(precision, sensitivity.T @ np.linalg.solve(covariance, values))
     random = np.random.default_rng(seed)
-    return random.multivariate_normal(mean, np.linalg.inv(precision), draws)
+    return random.multivariate_normal(mean, np.linalg.inv(precision), draws, method="cholesky")
 
 
 def tree(sensitivity, covariance, values, **settings):
@@ -94,22 +95,22 @@ def replicates(count, covariance):
 def test_it_is_uniform_where_the_model_is_right():
     right = replicates(60, Case("discrepancy").covariance)
     # Probabilities of one datum over replicates are independent.
-    for place in (0, 7, INSIDE + 2):
-        values = [together(report, "pit")[place] for report in right]
-        assert scipy.stats.kstest(values, "uniform").pvalue > 1e-3
-    share = np.mean([report["p_value"] < 0.05 for report in right])
-    assert share < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 120)
+    places = (0, 7, INSIDE + 2)
+    assert uniform(*([together(report, "pit")[place] for report in right] for place in places))
+    small = np.sum([report["p_value"].values < 0.05 for report in right], axis=0)  # (modality,)
+    assert scipy.stats.binom.sf(small - 1, 60, 0.05).min() > CHANCE / 2
 
 
 def test_errors_taken_as_independent_are_found_out():
     wrong = replicates(20, 0.2**2 * np.eye(SIZE))
     gnss = [report.sel(modality="gnss") for report in wrong]
-    assert np.mean([report["p_value"] < 0.01 for report in gnss]) > 0.8
+    # Measured in 80 replicates: 95 %; of right errors it is 1 %.
+    assert np.mean([report["p_value"] < 0.01 for report in gnss]) > 0.5
     worst = min(wrong, key=lambda report: float(report["p_value"][0]))
     assert "intervals are too narrow, by a factor of about" in worst.attrs["words"][0]
     right = replicates(20, Case("discrepancy").covariance)
     gains = [float((a["elpd"] - b["elpd"]).sum()) for a, b in zip(right, wrong, strict=True)]
-    assert min(gains) > 0
+    assert np.sum(np.array(gains) > 0) >= 18  # as many of no gain: 2 in 10,000; the worst of 80: 3
 
 
 def test_the_shape_of_the_data_is_kept_and_data_that_move_the_posterior_are_counted():

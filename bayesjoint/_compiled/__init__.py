@@ -1,0 +1,1 @@
+"""A problem as compiled functions of a flat point: densities, coordinates, values, draws."""

@@ -1,0 +1,168 @@
+"""The compiled log-density: its backend, safe for threads, with a switch for the data."""
+
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pytensor
+from nutpie.compiled_pyfunc import from_pyfunc
+
+from bayesjoint._compiled.coordinates import Coordinates, pull_back, to_point
+from bayesjoint._compiled.functions import ModelFunctions
+from bayesjoint._compiled.native import NativeModel
+from bayesjoint._compiled.recentring import Given
+from bayesjoint._graph.compile import INTERPRETED, NUMBA
+from bayesjoint.forward import NumpyMap
+from bayesjoint.problem import JointProblem
+
+BACKENDS = {"numba": NUMBA, "interpreted": INTERPRETED}
+
+
+def has_black_box(problem: JointProblem) -> bool:
+    """Tell whether a forward map runs in the interpreter."""
+    return any(isinstance(m.forward, NumpyMap) for m in problem.modalities)
+
+
+def default_backend(problem: JointProblem) -> str:
+    """Return "numba", or "interpreted" where a black box dominates the cost."""
+    return "interpreted" if has_black_box(problem) else "numba"
+
+
+class CompiledDensity:
+    """The function ``flat vector -> (log density, gradient)``, compiled when it is made."""
+
+    def __init__(self, functions: ModelFunctions, backend: str | None = None) -> None:
+        backend = backend or default_backend(functions.problem)
+        if backend not in BACKENDS:
+            raise ValueError(f"backend {backend!r} is unknown; use one of {sorted(BACKENDS)}")
+        self._weight = functions.likelihood_weight
+        self._recentring = functions.recentring
+        self._given: dict[int, Any] = {}
+        self._size = functions.size
+        # Exact floats: else a density from the cache, where nothing is inlined, rounds differently,
+        # and a run differs from its repetition.
+        with pytensor.config.change_flags(numba__fastmath=False):
+            self._compiled = functions.log_density(BACKENDS[backend])
+            self._with_data = _thread_safe(self._compiled, self._size)
+            self(functions.initial)  # Numba compiles at the first call
+
+    def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return log density and gradient, without the data while ``likelihood_weight`` is zero."""
+        if self._weight.get_value(borrow=True) == 1.0:
+            return self._with_data(point)
+        return _thread_safe(self._compiled, self._size)(point)
+
+    def refresh(self) -> None:
+        """Take the data of today, in place: the sampler's callbacks read them where they lie."""
+        _refresh(self._with_data, self._compiled)
+        self._given.clear()
+
+    def at(self, coordinates: Coordinates, start: np.ndarray) -> Any:
+        """Return nutpie's model of u in some coordinates, which starts at a value of u."""
+        return self._with_data.at(coordinates, start)
+
+    def given(self, given: Given | None) -> "CompiledDensity | _Native | _Locked":
+        """Return the density in coordinates recentred by given data, as `recentring` has them."""
+        if given is None or self._recentring is None:
+            return self
+        if id(given) not in self._given:
+            self._recentring.set(given)
+            try:
+                # Kept with the data themselves, so that their identity stays theirs.
+                self._given = {id(given): (given, _thread_safe(self._compiled, self._size))}
+            finally:
+                self._recentring.set(None)
+        return self._given[id(given)][1]
+
+    def without_data(self) -> "_Native | _Locked":
+        """Return the log-density of the coupled prior, one object, with the data of today."""
+        self._weight.set_value(0.0)
+        try:
+            _refresh(self._without_data, self._compiled)
+            return self._without_data
+        finally:
+            self._weight.set_value(1.0)
+
+    @cached_property
+    def _without_data(self) -> "_Native | _Locked":
+        return _thread_safe(self._compiled, self._size)
+
+
+class _Native:
+    """Numba's function of a compiled density: safe for threads, and other chains run meanwhile."""
+
+    def __init__(self, compiled: Callable, shared: list, size: int) -> None:
+        self._compiled, self.shared, self.size = compiled, tuple(shared), size
+
+    def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = self._compiled(point, *self.shared)
+        return float(value), gradient
+
+    @cached_property
+    def _callbacks(self) -> NativeModel:
+        return NativeModel(self._compiled, self.shared, self.size)
+
+    def at(self, coordinates: Coordinates, start: np.ndarray) -> Any:
+        """Return nutpie's model of u in some coordinates, which starts at a value of u."""
+        return self._callbacks.at(coordinates, start)
+
+
+class _Locked:
+    """A compiled function that keeps its inputs in storage: a lock keeps chains apart."""
+
+    def __init__(self, function: Any, shared: list) -> None:
+        self._function, self.shared, self._lock = function, shared, threading.Lock()
+
+    def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
+        with self._lock:
+            for storage, value in zip(self._function.input_storage[1:], self.shared, strict=True):
+                storage.value = value
+            value, gradient = self._function(point)
+            return float(value), np.array(gradient)
+
+    def at(self, coordinates: Coordinates, start: np.ndarray) -> Any:
+        """Return nutpie's model of u in some coordinates, which starts at a value of u."""
+        arrays = coordinates.arrays
+
+        def density(u):
+            value, gradient = self(to_point(u, *arrays))
+            if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
+                raise _Recoverable("log density or its gradient is not finite")
+            return value, pull_back(gradient, *arrays[1:])
+
+        def expand(u):
+            return {"point": to_point(np.array(u), *arrays)}
+
+        return from_pyfunc(
+            ndim=start.size,
+            make_logp_fn=lambda: density,
+            make_expand_fn=lambda seed1, seed2, chain: expand,
+            expanded_dtypes=[np.dtype("float64")],
+            expanded_shapes=[(start.size,)],
+            expanded_names=["point"],
+            make_initial_point_fn=lambda seed: start,
+        )
+
+
+class _Recoverable(ValueError):
+    """Tells the sampler to reject the step instead of stopping."""
+
+    is_recoverable = True
+
+
+def _shared(function: Any) -> list[np.ndarray]:
+    return [storage.value for storage in function.input_storage[1:]]
+
+
+def _refresh(density: _Native | _Locked, function: Any) -> None:
+    for kept, now in zip(density.shared, _shared(function), strict=True):
+        kept[...] = now
+
+
+def _thread_safe(function: Any, size: int) -> _Native | _Locked:
+    """Return a compiled density that chains can call together; shared data keep today's values."""
+    shared = [np.array(value, order="C") for value in _shared(function)]
+    compiled = getattr(function.vm, "jit_fn", None)
+    return _Locked(function, shared) if compiled is None else _Native(compiled, shared, size)

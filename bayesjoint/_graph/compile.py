@@ -1,0 +1,148 @@
+"""How graphs are compiled, and how a model's variables become one flat vector.
+
+``INTERPRETED`` starts within seconds without a compiler and costs a few hundred microseconds a
+call, so it serves whatever is called up to some thousand times; ``UNOPTIMISED`` starts at once and
+serves checks; ``NUMBA`` takes its time to compile (cached on disk) and serves the sampler.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.compile.mode import Mode
+from pytensor.graph.replace import graph_replace, vectorize_graph
+from pytensor.graph.rewriting.basic import node_rewriter, out2in
+from pytensor.graph.traversal import apply_ancestors
+from pytensor.link.vm import VMLinker
+from pytensor.scalar import Add, Mul
+from pytensor.tensor.elemwise import Elemwise
+from threadpoolctl import threadpool_limits
+
+AFTER_MERGING = 48.9  # position among PyTensor's rewrites, before those that work in place
+WIDEST = 16  # operands of an elementwise operation; interpreted, it takes no more than 31
+
+
+@node_rewriter([Elemwise])
+def _split_wide(fgraph: Any, node: Any):
+    """Split sums and products of many terms, as of the log-densities of many variables."""
+    terms = node.inputs
+    if len(terms) <= WIDEST or not isinstance(node.op.scalar_op, Add | Mul):
+        return None
+    while len(terms) > WIDEST:
+        parts = [terms[i : i + WIDEST] for i in range(0, len(terms), WIDEST)]
+        terms = [node.op(*part) if len(part) > 1 else part[0] for part in parts]
+    return [node.op(*terms)]
+
+
+def _interpreted(optimizer: str) -> Mode:
+    linker = VMLinker(allow_gc=False, use_cloop=False, c_thunks=False)
+    mode = Mode(linker=linker, optimizer=optimizer)
+    return mode.register((out2in(_split_wide), AFTER_MERGING))
+
+
+# Fused elementwise operations need a compiler; unfused ones are NumPy calls.  Working in place
+# saves little memory here, and its checks dominate the compilation of large graphs.
+# local_sumsqr2dot fails on batches (PyTensor 3.3).
+INTERPRETED = _interpreted("fast_run").excluding(
+    "fusion", "inplace", "BlasOpt", "blas", "cxx_only", "local_sumsqr2dot"
+)
+UNOPTIMISED = _interpreted("merge")  # for a handful of calls
+NUMBA = "NUMBA"
+SMALL = 400  # below this size threads of linear algebra get in each other's way
+
+
+def threads_for(size: int):
+    """Return a context in which small matrices are not shared out among threads."""
+    return threadpool_limits(limits=1 if size < SMALL else None)
+
+
+def flatten(outputs: Sequence, variables: Sequence, shapes: Sequence[tuple[int, ...]]):
+    """Return one flat input vector and the outputs as functions of it.
+
+    ``variables`` are the value variables of a model, ``shapes`` their shapes; the vector holds
+    them one after the other in C order.
+    """
+    flat = pt.vector("unknowns", shape=(int(sum(np.prod(s, dtype=int) for s in shapes)),))
+    parts, start = {}, 0
+    for variable, shape in zip(variables, shapes, strict=True):
+        size = int(np.prod(shape, dtype=int))
+        part = flat[start : start + size].reshape(shape)
+        parts[variable] = pt.specify_shape(part, shape).astype(variable.type.dtype)
+        start += size
+    return flat, graph_replace(list(outputs), parts, strict=False)
+
+
+CHUNK = 10_000  # numbers that one output of a batch may hold: larger ones leave the cache
+TOGETHER = 16  # rows, however large: matrices of the model are read once for all of them
+
+
+def over_rows(
+    graphs: Sequence, variable: Any, fixed: Sequence = ()
+) -> Callable[..., list[np.ndarray]]:
+    """Return a function that evaluates graphs for every row of a matrix put in place of a vector.
+
+    Called as ``function(matrix, *values of fixed)``; each result has the rows as its first axis.
+    Graphs with sparse products or black boxes, which know no batches, are evaluated row by row.
+    """
+    graphs = list(graphs)
+    make = _row_by_row if _knows_no_batches(graphs) else _in_chunks
+    evaluate = make(graphs, variable, fixed)
+
+    def by_rows(matrix, *values):
+        if len(matrix):
+            return evaluate(matrix, *values)
+        one = np.zeros((1, matrix.shape[1]))
+        return [column[:0] for column in evaluate(one, *values)]
+
+    return by_rows
+
+
+def _row_by_row(graphs: list, variable: Any, fixed: Sequence) -> Callable[..., list[np.ndarray]]:
+    single = pytensor.function(
+        [variable, *fixed], graphs, mode=INTERPRETED, on_unused_input="ignore"
+    )
+
+    def evaluate(matrix, *values):
+        rows = [single(row, *values) for row in matrix]
+        return [np.stack(column) for column in zip(*rows, strict=True)]
+
+    return evaluate
+
+
+def _in_chunks(graphs: list, variable: Any, fixed: Sequence) -> Callable[..., list[np.ndarray]]:
+    batch = pt.matrix("batch", shape=(None, variable.type.shape[0]))
+    wide = vectorize_graph(graphs, {variable: batch})
+    together = pytensor.function([batch, *fixed], wide, mode=INTERPRETED, on_unused_input="ignore")
+    sizes: list[int] = []
+
+    def evaluate(matrix, *values):
+        if not sizes:
+            sizes.extend(np.size(value) for value in together(matrix[:1], *values))
+        step = max(TOGETHER, CHUNK // max([1, *sizes]))
+        parts = [
+            _with_rows(together(matrix[i : i + step], *values), graphs, len(matrix[i : i + step]))
+            for i in range(0, len(matrix), step)
+        ]
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    return evaluate
+
+
+def _knows_no_batches(graphs: Sequence) -> bool:
+    return any(
+        getattr(node.op, "knows_no_batches", False)
+        or type(node.op).__module__.startswith("pytensor.sparse")
+        for node in apply_ancestors(graphs)
+    )
+
+
+def _with_rows(values: list, graphs: Sequence, rows: int) -> list[np.ndarray]:
+    """Return values with rows in front, also those that do not depend on the row."""
+    return [
+        np.asarray(value)
+        if np.ndim(value) == graph.ndim + 1
+        else np.broadcast_to(value, (rows, *np.shape(value)))
+        for value, graph in zip(values, graphs, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""A problem at a point: mode, curvature, coupled prior, likelihood-informed spectrum."""

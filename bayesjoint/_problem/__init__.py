@@ -1,0 +1,1 @@
+"""What a problem checks, keeps, holds fixed and takes apart."""

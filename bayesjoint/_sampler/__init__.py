@@ -1,0 +1,1 @@
+"""Runs of NUTS: warm-up, chains, coordinates from the spectrum, checkpoints, progress."""

@@ -1,0 +1,132 @@
+"""Which data of two modalities belong together: by labels, by nearest places, or by index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from scipy.spatial import KDTree
+
+FEWEST = 3  # pairs from which a correlation has a meaning
+NOT_APPLICABLE = "not applicable"
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Pairs of data of two modalities.
+
+    Attributes
+    ----------
+    how : str
+        In words: ``"by label of station"``, ``"nearest in x, y"``, ``"by index"``, or
+        ``"not applicable"`` with the reason.
+    dims : tuple of tuple of str
+        Of each modality, those along which pairs are made; its other dims are left as they are.
+    members : tuple of ndarray
+        Of each modality, the places of the pairs along these dims, flat in their order.
+    """
+
+    how: str
+    dims: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    members: tuple[np.ndarray, np.ndarray] = (np.zeros(0, int), np.zeros(0, int))
+
+    @property
+    def count(self) -> int:
+        """Number of pairs."""
+        return self.members[0].size
+
+
+def paired(first: xr.DataArray, second: xr.DataArray, prefer: Sequence[str] = ()) -> Pairing:
+    """Return how the data of two modalities are paired.
+
+    By the labels of the dims that they share, where these are all dims of one of them; else by
+    nearest places in numeric coordinates of both, those preferred alone where both have any of
+    them; else by the labels of any dims they share; else by index where their numbers are equal.
+    Nearest to each datum of the smaller modality is one of the other, unless that is farther away
+    than places of the coarser modality are, in the median, from each other.
+    """
+    shared = tuple(str(dim) for dim in first.dims if dim in second.dims)
+    whole = bool(shared) and len(shared) == min(first.ndim, second.ndim)
+    found = _by_label(first, shared) if whole else None
+    found = found or _by_place(first, second, prefer)
+    if found is None and shared:
+        found = _by_label(first, shared)
+    if found is None and first.size == second.size:
+        found = _by_index(first, second)
+    found = found or Pairing(
+        f"{NOT_APPLICABLE}: no coordinate in common, and {first.size} against {second.size} data"
+    )
+    if found.count < FEWEST and not found.how.startswith(NOT_APPLICABLE):
+        return Pairing(f"{NOT_APPLICABLE}: {found.count} pairs {found.how}, {FEWEST} are needed")
+    return found
+
+
+def _by_index(first: xr.DataArray, second: xr.DataArray) -> Pairing:
+    every = np.arange(first.size)
+    return Pairing("by index", (_dims(first), _dims(second)), (every, every))
+
+
+def _dims(data: xr.DataArray) -> tuple[str, ...]:
+    return tuple(map(str, data.dims))
+
+
+def _by_label(first: xr.DataArray, dims: tuple[str, ...]) -> Pairing:
+    """Pair along dims of both: in one problem a dim has the same labels everywhere."""
+    every = np.arange(int(np.prod([first.sizes[dim] for dim in dims])))
+    return Pairing(f"by label of {', '.join(dims)}", (dims, dims), (every, every))
+
+
+def _by_place(first: xr.DataArray, second: xr.DataArray, prefer: Sequence[str]) -> Pairing | None:
+    """Pair by nearest places; several coordinates are measured in their ranges."""
+    names = _in_common(first, second, prefer)
+    if not names:
+        return None
+    dims = tuple(_carrying(data, names) for data in (first, second))
+    places = [_places(data, names, of) for data, of in zip((first, second), dims, strict=True)]
+    span = np.ptp(np.concatenate(places), axis=0)
+    places = [place / np.where(span > 0, span, 1.0) for place in places]
+    few, many = sorted((0, 1), key=lambda side: len(places[side]))
+    distance, nearest = KDTree(places[many]).query(places[few])
+    near = np.flatnonzero(distance <= max(map(_spacing, places)) * (1 + 1e-9))
+    members = {few: near, many: nearest[near]}
+    return Pairing(f"nearest in {', '.join(names)}", (dims[0], dims[1]), (members[0], members[1]))
+
+
+def _spacing(places: np.ndarray) -> float:
+    """Return the median distance of each place to the next; 0 of a single one."""
+    places = np.unique(places, axis=0)
+    if len(places) < 2:
+        return 0.0
+    return float(np.median(KDTree(places).query(places, k=2)[0][:, 1]))
+
+
+def _in_common(first: xr.DataArray, second: xr.DataArray, prefer: Sequence[str]) -> list[str]:
+    names = [name for name in _coordinates(first) if name in _coordinates(second)]
+    return [name for name in names if name in prefer] or names
+
+
+def _coordinates(data: xr.DataArray) -> dict[str, xr.DataArray]:
+    """Return numeric coordinates by the name that the user gave, without that of the modality."""
+    found = {}
+    for key, values in data.coords.items():
+        numeric = np.issubdtype(values.dtype, np.number) or values.dtype.kind in "mM"
+        if values.ndim and numeric:
+            found[str(key).removeprefix(f"{data.name}_")] = values
+    return found
+
+
+def _carrying(data: xr.DataArray, names: list[str]) -> tuple[str, ...]:
+    """Return the dims along which coordinates vary, in the order of the data."""
+    coords = _coordinates(data)
+    of = {dim for name in names for dim in coords[name].dims}
+    return tuple(str(dim) for dim in data.dims if dim in of)
+
+
+def _places(data: xr.DataArray, names: list[str], dims: tuple[str, ...]) -> np.ndarray:
+    """Return the coordinates along dims, flat, shape (place, name)."""
+    template = data.isel({dim: 0 for dim in data.dims if dim not in dims}, drop=True)
+    coords = _coordinates(data)
+    columns = [coords[n].broadcast_like(template).transpose(*dims).values.ravel() for n in names]
+    return np.stack([np.asarray(column).astype(float) for column in columns], axis=1)
