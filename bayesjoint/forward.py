@@ -9,7 +9,6 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
-import pytensor
 import pytensor.sparse as ps
 import pytensor.tensor as pt
 from pytensor.gradient import pullback
@@ -17,7 +16,7 @@ from scipy import sparse
 
 from bayesjoint._graph import derivatives as _derivatives
 from bayesjoint._graph.build import ModelBuild
-from bayesjoint._graph.compile import UNOPTIMISED
+from bayesjoint._graph.compile import UNOPTIMISED, compiled_function, in_turn
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,25 +128,29 @@ class PytensorMap(ForwardMap):
 
     def check(self, draws: list[list[np.ndarray]]) -> None:
         """Compare the pull-back with finite differences at each draw."""
-        inputs = [
-            pt.tensor(name, shape=np.shape(v))
-            for name, v in zip(self.latents, draws[0], strict=True)
-        ]
-        output = pt.as_tensor(self.function(*inputs)).ravel()
-        function = pytensor.function(inputs, output, mode=UNOPTIMISED, on_unused_input="ignore")
-        cotangent = pt.vector("cotangent")
-        pulled = pullback(
-            output, inputs, cotangent, disconnected_inputs="ignore", return_disconnected="zero"
-        )
-        vjp = pytensor.function(
-            [*inputs, cotangent], pulled, mode=UNOPTIMISED, on_unused_input="ignore"
-        )
+        function, vjp = self._compiled([np.shape(value) for value in draws[0]])
         _derivatives.check(
             self.name,
             self.latents,
             draws,
             function=lambda values: function(*values),
             vjp=lambda values, weights: vjp(*values, weights),
+        )
+
+    @in_turn()
+    def _compiled(self, shapes: list[tuple[int, ...]]) -> tuple[Callable, Callable]:
+        """Return the function and its pull-back, of latents in these shapes."""
+        inputs = [
+            pt.tensor(name, shape=shape) for name, shape in zip(self.latents, shapes, strict=True)
+        ]
+        output = pt.as_tensor(self.function(*inputs)).ravel()
+        cotangent = pt.vector("cotangent")
+        pulled = pullback(
+            output, inputs, cotangent, disconnected_inputs="ignore", return_disconnected="zero"
+        )
+        return (
+            compiled_function(inputs, output, UNOPTIMISED),
+            compiled_function([*inputs, cotangent], pulled, UNOPTIMISED),
         )
 
 

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-import pytensor
 import pytensor.tensor as pt
 from pymc.distributions.distribution import support_point
 from pymc.logprob.utils import ParameterValueError
 from pytensor.compile.builders import OpFromGraph
 
-from bayesjoint._graph.compile import INTERPRETED
+from bayesjoint._graph.compile import in_turn, number
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -52,6 +51,7 @@ class Prior:
     distribution: Any
     parameters: dict[str, Any]
 
+    @in_turn()
     def __init__(self, distribution: type, **parameters: Any) -> None:
         object.__setattr__(self, "distribution", distribution)
         object.__setattr__(self, "parameters", parameters)
@@ -86,7 +86,7 @@ class Prior:
         try:
             # PyMC checks the values of parameters when it evaluates a log-density.
             with np.errstate(all="ignore"):
-                pm.logp(variable, support_point(variable)).eval(mode=INTERPRETED)
+                number(pm.logp(variable, support_point(variable)))
         except ParameterValueError as error:
             raise ValueError(f"{self!r}: the parameters must fulfil {error}") from error
         except (AttributeError, NotImplementedError, TypeError):
@@ -101,6 +101,7 @@ class Prior:
         return self.distribution.dist(**self._numbers(), **settings)
 
     @cached_property
+    @in_turn()
     def is_white(self) -> bool:
         """Whether the quantity can be written as a function of a standard normal variable."""
         return self._rule() is not None or _has_icdf(self)
@@ -159,7 +160,7 @@ def _double(value: Any) -> Any:
 def _has_icdf(prior: Prior) -> bool:
     try:
         value = pm.icdf(prior.dist(), pt.constant(0.5))
-        return bool(np.isfinite(pytensor.function([], value, mode=INTERPRETED)()).all())
+        return bool(np.isfinite(number(value)).all())
     except (NotImplementedError, TypeError, ValueError):
         return False
 

@@ -13,6 +13,7 @@ import xarray as xr
 from bayesjoint._errors import marginal as _marginal
 from bayesjoint._errors.factors import ModalFactor
 from bayesjoint._graph.build import ModelBuild
+from bayesjoint._graph.compile import in_turn
 from bayesjoint._problem import checks as _problem_checks
 from bayesjoint._problem import split as _split
 from bayesjoint._problem.pool import Pool
@@ -310,6 +311,7 @@ def build_model(problem: JointProblem) -> pm.Model:
     return build(problem).model
 
 
+@in_turn()
 def build(problem: JointProblem) -> ModelBuild:
     """Return the model with what the rest of the package needs to know of it."""
     made = ModelBuild(pm.Model())

@@ -1,12 +1,18 @@
-"""Graphs evaluated over the rows of a matrix."""
+"""How graphs are compiled: over the rows of a matrix, in turn, without a compiler."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytensor
 import pytensor.sparse as ps
 import pytensor.tensor as pt
 import pytest
+from pytensor.compile.builders import OpFromGraph
+from pytensor.link.c.cmodule import GCC_compiler
 from scipy import sparse
 
-from bayesjoint._graph.compile import over_rows
+from bayesjoint._graph.compile import number, over_rows
 
 MATRIX = sparse.csr_array(np.arange(6.0).reshape(2, 3))
 
@@ -26,3 +32,45 @@ def test_rows_are_evaluated_together_or_one_by_one(kind, count):
     assert moved.shape == (count, 2) and total.shape == (count,)
     np.testing.assert_allclose(moved, rows @ MATRIX.toarray().T + 2.0)
     np.testing.assert_allclose(total, rows.sum(axis=1))
+
+
+def test_graphs_of_threads_are_compiled_one_at_a_time(monkeypatch):
+    """Two threads, before they took turns, took PyTensor's settings from each other."""
+    inside, function, compiler = [], pytensor.function, pytensor.config.cxx
+
+    def watched(*given, **settings):
+        inside.append(given)
+        time.sleep(0.01)
+        assert len(inside) == 1, "two threads compile at the same time"
+        assert pytensor.config.cxx == ""
+        made = function(*given, **settings)
+        inside.pop()
+        return made
+
+    monkeypatch.setattr(pytensor, "function", watched)
+
+    def doubled(number):
+        x = pt.vector("x", shape=(2,))
+        return over_rows([number * x], x)(np.ones((1, 2)))[0].sum()
+
+    with ThreadPoolExecutor(4) as executor:
+        assert list(executor.map(doubled, range(8))) == [2.0 * n for n in range(8)]
+    assert pytensor.config.cxx == compiler
+
+
+def test_interpreted_functions_need_no_compiler(monkeypatch):
+    """PyTensor would compile the inside of operations, and constants, in C whatever the mode."""
+
+    def refuse(*given, **settings):
+        raise AssertionError("a compiler is called")
+
+    monkeypatch.setattr(GCC_compiler, "compile_str", staticmethod(refuse))
+    inner = pt.vector("inner", shape=(3,))
+    cube = OpFromGraph([inner], [inner**3 + 0.123456789 * pt.exp(inner[0] * 1.23456789)])
+    x = pt.vector("x", shape=(3,))
+    rows = np.arange(6.0).reshape(2, 3)
+    (found,) = over_rows([cube(x)], x)(rows)
+    expected = rows**3 + 0.123456789 * np.exp(rows[:, :1] * 1.23456789)
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+    folded = pt.dot(pt.constant(np.full(3, 0.12345678)), pt.constant(np.full(3, 1.2345678)))
+    np.testing.assert_allclose(number(folded), 3 * 0.12345678 * 1.2345678, rtol=1e-14)

@@ -13,7 +13,7 @@ from bayesjoint._compiled.coordinates import Coordinates, pull_back, to_point
 from bayesjoint._compiled.functions import ModelFunctions
 from bayesjoint._compiled.native import NativeModel
 from bayesjoint._compiled.recentring import Given
-from bayesjoint._graph.compile import INTERPRETED, NUMBA
+from bayesjoint._graph.compile import INTERPRETED, NUMBA, in_turn
 from bayesjoint.forward import NumpyMap
 from bayesjoint.problem import JointProblem
 
@@ -43,7 +43,7 @@ class CompiledDensity:
         self._size = functions.size
         # Exact floats: else a density from the cache, where nothing is inlined, rounds differently,
         # and a run differs from its repetition.
-        with pytensor.config.change_flags(numba__fastmath=False):
+        with in_turn(), pytensor.config.change_flags(numba__fastmath=False):
             self._compiled = functions.log_density(BACKENDS[backend])
             self._with_data = _thread_safe(self._compiled, self._size)
             self(functions.initial)  # Numba compiles at the first call

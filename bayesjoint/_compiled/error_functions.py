@@ -9,6 +9,7 @@ import pytensor.tensor as pt
 
 from bayesjoint._compiled.graphs import ModelGraphs
 from bayesjoint._errors.factors import Factor, ModalFactor
+from bayesjoint._graph.compile import in_turn
 from bayesjoint._kernels.errors import ErrorCovariance
 from bayesjoint._kernels.joined_errors import JoinedErrors
 from bayesjoint._kernels.modal_errors import ModalErrors
@@ -28,6 +29,7 @@ class ErrorFunctions(ModelGraphs):
         return {}
 
     @cached_property
+    @in_turn()
     def _error_terms(self):
         build, problem = self.build, self.problem
         variances = [

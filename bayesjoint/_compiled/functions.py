@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.mode import get_mode
 from pytensor.gradient import pullback, pushforward
@@ -14,7 +13,7 @@ from pytensor.graph.replace import graph_replace
 
 from bayesjoint._compiled.error_functions import ErrorFunctions
 from bayesjoint._compiled.recentring import Recentring, recentring_of
-from bayesjoint._graph.compile import INTERPRETED, over_rows
+from bayesjoint._graph.compile import INTERPRETED, compiled_function, in_turn, over_rows
 from bayesjoint.problem import JointProblem
 
 # PyMC's rewrite: a parameter out of bounds, as a scale that underflows, is -inf and no error.
@@ -33,6 +32,7 @@ class ModelFunctions(ErrorFunctions):
         super().observe(problem)
         self._density = None
 
+    @in_turn()
     def log_density(self, mode: Any = INTERPRETED):
         """Return the compiled function ``flat vector -> (log density, gradient)``.
 
@@ -56,9 +56,10 @@ class ModelFunctions(ErrorFunctions):
             inputs, graph = self._recentred(inputs, graph)
         gradient = pt.grad(graph, inputs)
         mode = get_mode(mode).including(IMPOSSIBLE)
-        return pytensor.function([inputs], [graph, gradient], mode=mode)
+        return compiled_function([inputs], [graph, gradient], mode)
 
     @cached_property
+    @in_turn()
     def recentring(self) -> Recentring | None:
         """The change of coordinates of fields with unknown hyperparameters, where there are any."""
         return None if self.held else recentring_of(self)
@@ -91,6 +92,7 @@ class ModelFunctions(ErrorFunctions):
         return [pt.sqrt(factors[name]) * r for name, r in self.build.residuals.items()]
 
     @cached_property
+    @in_turn()
     def _stacked(self) -> tuple[Any, Any]:
         """Return input and stacked responses, then coupling residuals, as one flat graph."""
         parts = [self.build.responses[name].ravel() for name in self.data_slices]
@@ -99,26 +101,30 @@ class ModelFunctions(ErrorFunctions):
         return inputs, stacked
 
     @cached_property
+    @in_turn()
     def outputs(self):
         """The compiled function ``flat vector -> stacked responses and coupling residuals``."""
         inputs, stacked = self._stacked
-        return pytensor.function([inputs], stacked, mode=INTERPRETED, on_unused_input="ignore")
+        return compiled_function([inputs], stacked)
 
     def residual(self, point: np.ndarray) -> np.ndarray:
         """Return the data less their responses at a point, shape (data,)."""
         return self.data - self.outputs(point)[: self.data.size]
 
     @cached_property
+    @in_turn()
     def jvp(self):
         """The Jacobian times rows of tangents, ``(tangents, point) -> (row, output)``."""
         return self._pushed(*self._stacked)
 
     @cached_property
+    @in_turn()
     def vjp(self):
         """Rows of cotangents times the Jacobian, ``(cotangents, point) -> (row, n)``."""
         return self._pulled(*self._stacked, self.output_size)
 
     @cached_property
+    @in_turn()
     def response_actions(self) -> tuple:
         """``jvp`` and ``vjp`` of the stacked responses alone."""
         inputs, stacked = self._stacked
@@ -126,6 +132,7 @@ class ModelFunctions(ErrorFunctions):
         return self._pushed(inputs, responses), self._pulled(inputs, responses, self.data.size)
 
     @cached_property
+    @in_turn()
     def residual_actions(self) -> tuple:
         """``jvp`` and ``vjp`` of the coupling residuals alone."""
         inputs, graphs = self.flat(self._weighted_residuals)
@@ -144,6 +151,7 @@ class ModelFunctions(ErrorFunctions):
         )
         return over_rows([pulled], cotangent, [inputs])
 
+    @in_turn()
     def over_draws(self, outputs: list):
         """Return the function ``rows of flat vectors -> outputs``, rows in front."""
         inputs, graphs = self.flat(outputs)

@@ -8,7 +8,7 @@ import pytensor
 from pytensor.graph.replace import graph_replace
 
 from bayesjoint._graph.build import ModelBuild
-from bayesjoint._graph.compile import INTERPRETED, flatten
+from bayesjoint._graph.compile import INTERPRETED, compiled_function, flatten, in_turn
 from bayesjoint.problem import JointProblem, build
 
 
@@ -29,6 +29,7 @@ class ModelGraphs:
         Scalar free variables that are left out of the flat vector, and their values.
     """
 
+    @in_turn()
     def __init__(self, problem: JointProblem, held: Sequence[str] = ()) -> None:
         self.problem = problem
         self.build: ModelBuild = build(problem)
@@ -78,6 +79,7 @@ class ModelGraphs:
             self._made[make, *more] = make(self, *more)
         return self._made[make, *more]
 
+    @in_turn()
     def flat(self, outputs: list) -> tuple[Any, list]:
         """Return the flat input and graphs of the model as functions of it."""
         return self._flattened(self.build.model.replace_rvs_by_values(outputs))
@@ -90,10 +92,11 @@ class ModelGraphs:
             graphs = graph_replace(graphs, values, strict=False)
         return flatten(graphs, self.variables, self.shapes)
 
+    @in_turn()
     def compile(self, outputs: list, mode: Any = INTERPRETED):
         """Return the compiled function ``flat vector -> outputs``."""
         inputs, graphs = self.flat(outputs)
-        return pytensor.function([inputs], graphs, mode=mode, on_unused_input="ignore")
+        return compiled_function([inputs], graphs, mode)
 
 
 def _stacked_data(problem: JointProblem) -> np.ndarray:

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 from pytensor.gradient import pushforward
@@ -15,7 +14,7 @@ from bayesjoint._compiled.functions import ModelFunctions
 from bayesjoint._compiled.mixing import Mixing, mixing
 from bayesjoint._compiled.prior import prior_precision
 from bayesjoint._graph.build import in_order
-from bayesjoint._graph.compile import INTERPRETED, over_rows
+from bayesjoint._graph.compile import compiled_function, in_turn, over_rows
 from bayesjoint._kernels.factors import DenseFactor, DiagonalFactor, Factor, ScaledFactor
 from bayesjoint.couplings import CorrelatedFields, PropertyMixture
 from bayesjoint.latents import GaussianField
@@ -55,15 +54,18 @@ class LatentSpace:
         return [value.shape for value in self.values(self.functions.initial)]
 
     @cached_property
+    @in_turn()
     def _graphs(self) -> tuple[Any, list]:
         return self.functions.flat([self.functions.build.values[name] for name in self.names])
 
     @cached_property
+    @in_turn()
     def _value_function(self):
         inputs, graphs = self._graphs
-        return pytensor.function([inputs], graphs, mode=INTERPRETED, on_unused_input="ignore")
+        return compiled_function([inputs], graphs)
 
     @cached_property
+    @in_turn()
     def _pushed(self):
         inputs, graphs = self._graphs
         tangent = pt.vector("tangent", shape=(self.functions.size,))
@@ -72,6 +74,7 @@ class LatentSpace:
         return over_rows([pushed], tangent, [inputs])
 
     @cached_property
+    @in_turn()
     def _slope_function(self):
         build = self.functions.build
         relations = [build.shaping[name] for name in build.shifts]

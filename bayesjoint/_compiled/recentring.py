@@ -21,7 +21,7 @@ from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors
 
 from bayesjoint._compiled.conditional import Conditional, conditional, inverse
-from bayesjoint._graph.compile import over_rows
+from bayesjoint._graph.compile import in_turn, over_rows
 from bayesjoint.couplings import CorrelatedFields
 from bayesjoint.priors import Prior
 
@@ -121,6 +121,7 @@ class Recentring:
         return own[name] if coupling is None else coupling.pulled(self._functions.build, name, own)
 
     @cached_property
+    @in_turn()
     def _parts(self) -> Any:
         x = pt.vector("x", shape=(self._functions.size,))
         numbers = [shared.type() for shared in self._shared]
@@ -149,6 +150,7 @@ class Recentring:
         return [self._functions.build.values[name] for name in self._names]
 
     @cached_property
+    @in_turn()
     def pull(self) -> Any:
         """The derivative to the fields, ``(rows of data, point) -> (row, cell)``."""
         functions = self._functions
@@ -166,6 +168,7 @@ class Recentring:
         return self._value_function(point)[0]
 
     @cached_property
+    @in_turn()
     def _value_function(self) -> Any:
         return self._functions.compile([pt.concatenate([v.ravel() for v in self._fields])])
 

@@ -8,7 +8,7 @@ import pytensor.tensor as pt
 
 from bayesjoint import _validate
 from bayesjoint._errors import processes as _processes
-from bayesjoint._graph.compile import INTERPRETED
+from bayesjoint._graph.compile import in_turn, number
 from bayesjoint._kernels import matern
 from bayesjoint._kernels.correlations import KINDS
 from bayesjoint.priors import Prior
@@ -220,11 +220,12 @@ def _check_correlation(given: "JointDiscrepancy") -> None:
     _validate.require_semidefinite(f"{given.owner}: correlation", matrix)
 
 
+@in_turn()
 def _check_correlation_prior(owner: str, prior: Prior, count: int) -> None:
     """Raise unless a common correlation stays where the matrix is positive definite."""
     if not prior.is_white or prior.dist().type.ndim != 0 or count < 2:
         return
-    lowest, highest = prior.from_white(pt.constant([-8.0, 8.0])).eval(mode=INTERPRETED)
+    lowest, highest = number(prior.from_white(pt.constant([-8.0, 8.0])))
     bound = -1.0 / (count - 1)
     if lowest < bound - 1e-9 or highest > 1.0 + 1e-9:
         raise ValueError(

@@ -1,17 +1,23 @@
-"""How graphs are compiled, and how a model's variables become one flat vector.
+"""How graphs are made and compiled, and how a model's variables become one flat vector.
 
 ``INTERPRETED`` starts within seconds without a compiler and costs a few hundred microseconds a
 call, so it serves whatever is called up to some thousand times; ``UNOPTIMISED`` starts at once and
 serves checks; ``NUMBA`` takes its time to compile (cached on disk) and serves the sampler.
+
+PyTensor makes and rewrites graphs under settings that hold for the whole process, so that threads
+take turns: whatever makes graphs does so `in_turn`.
 """
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pymc as pm
 import pytensor
 import pytensor.tensor as pt
-from pytensor.compile.mode import Mode
+from pytensor.compile.mode import Mode, get_mode
 from pytensor.graph.replace import graph_replace, vectorize_graph
 from pytensor.graph.rewriting.basic import node_rewriter, out2in
 from pytensor.graph.traversal import apply_ancestors
@@ -50,7 +56,40 @@ INTERPRETED = _interpreted("fast_run").excluding(
 )
 UNOPTIMISED = _interpreted("merge")  # for a handful of calls
 NUMBA = "NUMBA"
+_TURN = threading.RLock()
 SMALL = 400  # below this size threads of linear algebra get in each other's way
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """Make and compile graphs while no other thread does; also a decorator."""
+    with _TURN:
+        yield
+
+
+@in_turn()
+def compiled_function(inputs: Sequence, outputs: Any, mode: Any = INTERPRETED) -> Any:
+    """Return the compiled function; an interpreted one never calls a compiler.
+
+    PyTensor would have constants, and the inside of operations that hold graphs, compiled in C
+    whatever the mode: seconds for numbers that Python has at once.
+    """
+    interpreted = isinstance(get_mode(mode).linker, VMLinker)
+    with pytensor.config.change_flags(**({"cxx": ""} if interpreted else {})):
+        return pytensor.function(inputs, outputs, mode=mode, on_unused_input="ignore")
+
+
+@in_turn()
+def random_draws(variable: Any, rng: np.random.Generator, count: int = 1) -> np.ndarray:
+    """Return draws of a random variable, shape (count, ...), without the axis where it is one."""
+    seed = int(rng.integers(2**31))
+    with pytensor.config.change_flags(cxx=""):
+        return pm.draw(variable, count, random_seed=seed, mode=UNOPTIMISED)
+
+
+def number(graph: Any) -> np.ndarray:
+    """Return the value of a graph without inputs."""
+    return compiled_function([], graph, UNOPTIMISED)()
 
 
 def threads_for(size: int):
@@ -78,6 +117,7 @@ CHUNK = 10_000  # numbers that one output of a batch may hold: larger ones leave
 TOGETHER = 16  # rows, however large: matrices of the model are read once for all of them
 
 
+@in_turn()
 def over_rows(
     graphs: Sequence, variable: Any, fixed: Sequence = ()
 ) -> Callable[..., list[np.ndarray]]:
@@ -100,9 +140,7 @@ def over_rows(
 
 
 def _row_by_row(graphs: list, variable: Any, fixed: Sequence) -> Callable[..., list[np.ndarray]]:
-    single = pytensor.function(
-        [variable, *fixed], graphs, mode=INTERPRETED, on_unused_input="ignore"
-    )
+    single = compiled_function([variable, *fixed], graphs)
 
     def evaluate(matrix, *values):
         rows = [single(row, *values) for row in matrix]
@@ -114,7 +152,7 @@ def _row_by_row(graphs: list, variable: Any, fixed: Sequence) -> Callable[..., l
 def _in_chunks(graphs: list, variable: Any, fixed: Sequence) -> Callable[..., list[np.ndarray]]:
     batch = pt.matrix("batch", shape=(None, variable.type.shape[0]))
     wide = vectorize_graph(graphs, {variable: batch})
-    together = pytensor.function([batch, *fixed], wide, mode=INTERPRETED, on_unused_input="ignore")
+    together = compiled_function([batch, *fixed], wide)
     sizes: list[int] = []
 
     def evaluate(matrix, *values):

@@ -13,7 +13,7 @@ from bayesjoint._errors.checks import EXACT_POINTS
 from bayesjoint._errors.factors import factor_of
 from bayesjoint._errors.processes import Process
 from bayesjoint._graph.build import ModelBuild
-from bayesjoint._graph.compile import INTERPRETED
+from bayesjoint._graph.compile import in_turn, number
 from bayesjoint._kernels.density_error import log_density_error
 from bayesjoint._kernels.errors import ErrorCovariance
 from bayesjoint._local.curvature import DENSE_LIMIT
@@ -77,6 +77,7 @@ def _of_grid(functions: ModelFunctions, point: np.ndarray, known: JointDiscrepan
     return _of_density(log_density_error(exact, approximate), there)
 
 
+@in_turn()
 def _exact_factor(functions: ModelFunctions, known: JointDiscrepancy) -> np.ndarray:
     """Return the factor of a discrepancy without unknowns that has neither grid nor rank."""
     modality = functions.problem.modality
@@ -86,7 +87,7 @@ def _exact_factor(functions: ModelFunctions, known: JointDiscrepancy) -> np.ndar
     stacked = np.zeros((functions.data.size, factor.rank))
     for name, basis in factor.bases.items():
         stacked[functions.data_slices[name]] = basis
-    return stacked * factor.scale.eval(mode=INTERPRETED)
+    return stacked * number(factor.scale)
 
 
 def _on_places(process: Process, points: np.ndarray) -> str:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pymc as pm
-import pytensor
 import pytensor.tensor as pt
 
 from bayesjoint import _validate
 from bayesjoint._graph.build import ModelBuild
-from bayesjoint._graph.compile import UNOPTIMISED
+from bayesjoint._graph.compile import UNOPTIMISED, compiled_function, in_turn, random_draws
 from bayesjoint.couplings._group import connected, digest, tabulated, upstream
 from bayesjoint.priors import Prior
 
@@ -197,6 +196,7 @@ def _require_known_shapes(problem: "JointProblem", coupling: Any) -> None:
             )
 
 
+@in_turn()
 def _check_relations(problem: "JointProblem") -> None:
     """Raise unless the relations between fields are finite and work cell by cell."""
     if not any(hasattr(coupling, "function") for coupling in problem.couplings):
@@ -209,10 +209,10 @@ def _check_relations(problem: "JointProblem") -> None:
     }
     free = [build.model[v.name] for v in build.model.free_RVs]
     outputs = [tensor for changes in checks.values() for tensor in changes]
-    function = pytensor.function(free, outputs, mode=UNOPTIMISED, on_unused_input="ignore")
+    evaluate = compiled_function(free, outputs, UNOPTIMISED)
     rng, whites = np.random.default_rng(0), {u.variable for u in build.unknowns if u.white}
     for _ in range(CHECK_DRAWS):
-        values = iter(function(*(_draw(v, v.name in whites, rng) for v in free)))
+        values = iter(evaluate(*(_draw(v, v.name in whites, rng) for v in free)))
         for name, changes in checks.items():
             build.shaping[name].check_changes([next(values) for _ in changes])
 
@@ -245,22 +245,23 @@ def prior_values(problem: "JointProblem", count: int) -> list[dict[str, np.ndarr
     build = _latents_only(problem)
     free = [build.model[v.name] for v in build.model.free_RVs]
     outputs = [build.values[name] for name in problem.latent]
-    function = pytensor.function(free, outputs, mode=UNOPTIMISED, on_unused_input="ignore")
+    evaluate = compiled_function(free, outputs, UNOPTIMISED)
     rng = np.random.default_rng(0)
     whites = {u.variable for u in build.unknowns if u.white}
     draws = []
     for _ in range(count):
         inputs = [_draw(v, v.name in whites, rng) for v in free]
-        draws.append(dict(zip(problem.latent, function(*inputs), strict=True)))
+        draws.append(dict(zip(problem.latent, evaluate(*inputs), strict=True)))
     return draws
 
 
 def _draw(variable: Any, white: bool, rng: np.random.Generator) -> np.ndarray:
     if white:
         return rng.standard_normal(variable.type.shape)
-    return pm.draw(variable, random_seed=int(rng.integers(2**31)), mode=UNOPTIMISED)
+    return random_draws(variable, rng)
 
 
+@in_turn()
 def _latents_only(problem: "JointProblem") -> ModelBuild:
     build = ModelBuild(pm.Model())
     with build.model:
@@ -303,15 +304,13 @@ def _predictor(modality: Any, scratch: ModelBuild, inputs: dict[str, Any]) -> Ca
     output = modality.forward.output(scratch)
     seen = pt.tensor("output", dtype=output.type.dtype, shape=(None,) * output.type.ndim)
     names = modality.forward.latents
-    forward = pytensor.function(
-        [inputs[n] for n in names], output, mode=UNOPTIMISED, on_unused_input="ignore"
-    )
+    forward = compiled_function([inputs[n] for n in names], output, UNOPTIMISED)
 
     def predict(draw: dict[str, np.ndarray]) -> np.ndarray:
         value = forward(*(draw[n] for n in names))
         try:
             response = modality.operator.apply(scratch, seen)
-            return np.asarray(pytensor.function([seen], response, mode=UNOPTIMISED)(value))
+            return np.asarray(compiled_function([seen], response, UNOPTIMISED)(value))
         except (ValueError, TypeError, IndexError) as error:
             raise ValueError(
                 f"modality {modality.name!r}: observe does not fit the output of the map "

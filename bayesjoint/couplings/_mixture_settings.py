@@ -5,10 +5,10 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pymc as pm
 from scipy.stats import norm
 
 from bayesjoint import _validate
+from bayesjoint._graph.compile import random_draws
 from bayesjoint._kernels.mixture import correlation_matrices
 from bayesjoint.priors import Prior
 
@@ -40,7 +40,7 @@ def check(mixture: "PropertyMixture") -> None:
 def _check_proportions(owner: str, proportions: Any, labels: Sequence[str]) -> None:
     size = len(labels)
     if isinstance(proportions, Prior):
-        drawn = pm.draw(proportions.dist(), random_seed=0)
+        drawn = random_draws(proportions.dist(), np.random.default_rng(0))
         if drawn.shape != (size,) or not np.isclose(drawn.sum(), 1.0) or drawn.min() < 0:
             raise ValueError(
                 f"{owner}: the prior of the proportions must be one of {size} numbers that add up "

@@ -16,6 +16,7 @@ import pytensor.tensor as pt
 from numpy.polynomial import chebyshev
 
 from bayesjoint._graph.build import ModelBuild
+from bayesjoint._graph.compile import in_turn, number
 from bayesjoint.couplings import _series
 from bayesjoint.priors import Prior
 
@@ -289,11 +290,12 @@ class Omitted:
         """Add nothing."""
 
 
+@in_turn()
 def _reach(owner: str, prior: Prior, tail: float) -> tuple[float, float]:
     """Return the quantiles of a prior at two white coordinates of one size."""
     if not prior.is_white:
         raise ValueError(f"{owner}: {prior!r} has no quantiles; use pm.LogNormal or another")
-    low, high = (float(prior.from_white(pt.constant(z)).eval()) for z in (-tail, tail))
+    low, high = (float(number(prior.from_white(pt.constant(z)))) for z in (-tail, tail))
     return low, high
 
 

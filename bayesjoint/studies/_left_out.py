@@ -4,7 +4,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pymc as pm
 import xarray as xr
 from scipy.special import logsumexp, softmax
 
@@ -12,7 +11,7 @@ from bayesjoint._compiled.error_functions import Errors
 from bayesjoint._compiled.functions import ModelFunctions
 from bayesjoint._compiled.latent_space import LatentSpace, values_of_draws
 from bayesjoint._graph.build import Unknown
-from bayesjoint._graph.compile import INTERPRETED
+from bayesjoint._graph.compile import in_turn, random_draws
 from bayesjoint._kernels.prediction import Misfit, Spread
 from bayesjoint.problem import JointProblem
 
@@ -63,10 +62,9 @@ def own_prior(
     variable: Any = model[unknown.variable]
     transform = model.rvs_to_transforms[variable]
     if transform is not None:
-        variable = transform.forward(variable, *variable.owner.inputs)
-    seed = int(rng.integers(2**31))
-    drawn = pm.draw(variable, count, mode=INTERPRETED, random_seed=seed)
-    return np.reshape(drawn, (count, -1))
+        with in_turn():
+            variable = transform.forward(variable, *variable.owner.inputs)
+    return np.reshape(random_draws(variable, rng, count), (count, -1))
 
 
 class LeftOut:
