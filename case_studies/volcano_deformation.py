@@ -251,24 +251,6 @@ def unexplained_share(correlation: np.ndarray, look: np.ndarray, position: int) 
 # --- held-out stations ---------------------------------------------------------------------------
 
 
-def region_level(draws: np.ndarray, measured: np.ndarray) -> float:
-    """Return the probability of the elliptical region of draws that just reaches the measurement.
-
-    Ellipsoids of the draws' mean and covariance; at level 0.5 the measurement is on the edge of
-    the region that holds half of the draws.
-
-    Examples
-    --------
-    >>> ring = np.array([[1.0, 0], [-1.0, 0], [0, 1.0], [0, -1.0], [0, 0.1], [0, -0.1]])
-    >>> region_level(ring, np.array([0.0, 0.5]))
-    0.3333333333333333
-    """
-    centre = draws.mean(axis=0)
-    root = np.linalg.cholesky(np.cov(draws.T))
-    radius = np.linalg.norm(np.linalg.solve(root, (draws - centre).T), axis=0)
-    return float(np.mean(radius < np.linalg.norm(np.linalg.solve(root, measured - centre))))
-
-
 def coverage(levels: Sequence[float], nominal: float) -> tuple[int, float, float]:
     """Return how many levels are within the nominal region, and the interval of that share.
 
@@ -348,14 +330,10 @@ def _levels(left_out: xr.Dataset) -> xr.Dataset:
     left_out = left_out.squeeze(drop=True).rename({other: "component"})
     left_out["component"] = [str(name).split("_")[-1] for name in left_out.component.values]
     left_out = left_out.transpose("sample", "station", "component")
-    level = [
-        region_level(left_out.predicted.values[:, i], left_out.measured.values[i])
-        for i in range(left_out.sizes["station"])
-    ]
     dims, metres = ("station", "component"), {"units": "m"}
     error = left_out.measured - left_out.predicted.mean("sample")
     return left_out[["measured", "log_density"]].assign(
-        level=("station", level),
+        level=left_out.region_probability,
         error=(dims, error.values, metres),
         sd=(dims, left_out.predicted.std("sample").values, metres),
     )

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 import bayesjoint as bj
 from bayesjoint._compiled.functions import ModelFunctions
@@ -51,6 +52,11 @@ def agrees(case, left_out):
         assert np.all(np.abs(draws.mean(axis=0) - mean) < largest * of_mean)
         assert np.all(np.abs(draws.std(axis=0) - sd) < largest * of_sd)
         white = np.linalg.solve(np.linalg.cholesky(covariance), case.data[group] - mean)
+        # The region of 4,000 predicted groups, whose mean and covariance have errors of their own:
+        # at most 0.011 together, beside that of the posterior's draws in white @ white.
+        nearer = stats.chi2.cdf(white @ white, COMPONENTS)
+        atol = largest * (0.011 + of_density)
+        assert left_out["region_probability"][station] == pytest.approx(nearer, abs=atol)
         expected = -0.5 * (white @ white + np.linalg.slogdet(2 * np.pi * covariance)[1])
         assert abs(float(left_out["log_density"][station]) - expected) < largest * of_density
 
@@ -118,7 +124,7 @@ def test_components_that_are_modalities_leave_together():
     together = bj.leave_out(case.problem, draws, "gnss", "station", **settings)
     by_parts = bj.leave_out(apart, draws, ["gnss_0", "gnss_1"], "station", **settings)
     assert by_parts["predicted"].dims == ("sample", "modality", "station")
-    for name in ("log_density", "pareto_k"):
+    for name in ("log_density", "pareto_k", "region_probability"):
         np.testing.assert_allclose(by_parts[name], together[name], rtol=1e-6)
     np.testing.assert_allclose(
         by_parts["predicted"].transpose("sample", "station", "modality"), together["predicted"],

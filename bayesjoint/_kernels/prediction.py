@@ -22,6 +22,22 @@ def kernel_width(dofs: float, draws: int) -> float:
     return min(1.0, silverman ** (4.0 / (dofs + 4.0)))
 
 
+def region_probability(predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """Return the probability of the ellipsoid about the mean prediction that just holds each group.
+
+    Share of predicted groups (sample, group, member) that are nearer to their mean than the
+    measured one (group, member), in the metric of their own covariance, shape (group,).
+    """
+    found = np.empty(len(measured))
+    for i, group in enumerate(measured):
+        drawn = predicted[:, i]
+        precision = np.linalg.pinv(np.atleast_2d(np.cov(drawn.T)))
+        apart = np.concatenate([drawn, group[None]]) - drawn.mean(axis=0)
+        distance = np.einsum("si,ij,sj->s", apart, precision, apart)
+        found[i] = np.mean(distance[:-1] < distance[-1])
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class Spread:
     """How expected data differ between draws.

@@ -19,6 +19,7 @@ from bayesjoint.plots.modality_validation import draw_predicted
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
+NEEDED = ("predicted", "measured", "region_probability", "pareto_k")
 LEVELS = (0.5, 0.9)  # of the regions whose coverage is told
 
 
@@ -59,12 +60,13 @@ def plot_leave_out(report: xr.Dataset) -> Figure:
     ...         "predicted": (("sample", "station"), rng.normal(size=(300, 6))),
     ...         "measured": ("station", rng.normal(size=6)),
     ...         "log_density": ("station", np.full(6, -1.4)),
+    ...         "region_probability": ("station", rng.uniform(size=6)),
     ...         "pareto_k": ("station", np.full(6, 0.2)),
     ...     }
     ... )
     >>> figure = plot_leave_out(report)
     """
-    missing = [n for n in ("predicted", "measured", "pareto_k") if n not in report]
+    missing = [n for n in NEEDED if n not in report]
     if missing:
         raise ValueError(f"plot_leave_out: {missing} missing; give what bj.leave_out returns")
     measured, predicted = report["measured"], report["predicted"]
@@ -84,7 +86,7 @@ def plot_leave_out(report: xr.Dataset) -> Figure:
 
 
 def _groups(strip: SubFigure, report: xr.Dataset, colour: str) -> None:
-    probability = group_probabilities(report)
+    probability = report["region_probability"].values
     left, right = strip.subplots(1, 2, width_ratios=(3, 2))
     draw_calibration(left, probability, colour)
     half, most = (int(np.sum(probability <= level)) for level in LEVELS)
@@ -92,24 +94,3 @@ def _groups(strip: SubFigure, report: xr.Dataset, colour: str) -> None:
     left.set_xlabel("probability of the region that just holds a group")
     draw_pareto(right, report["pareto_k"].values, colour)
     right.set_xlabel(f"group (by {words(report['pareto_k'].dims[0])})")
-
-
-def group_probabilities(report: xr.Dataset) -> np.ndarray:
-    """Return the probability of the ellipsoid about the mean prediction that just holds a group.
-
-    Share of predicted groups that are nearer to their mean than the measured one, in the metric of
-    their own covariance.
-    """
-    dim = report["pareto_k"].dims[0]
-    measured = report["measured"].transpose(dim, ...)
-    predicted = report["predicted"].transpose("sample", *measured.dims)
-    groups = measured.sizes[dim]
-    drawn = predicted.values.reshape(predicted.sizes["sample"], groups, -1)
-    data, found = measured.values.reshape(groups, -1), np.empty(groups)
-    for i in range(groups):
-        middle = drawn[:, i].mean(axis=0)
-        precision = np.linalg.pinv(np.atleast_2d(np.cov(drawn[:, i].T)))
-        apart = np.concatenate([drawn[:, i], data[i : i + 1]]) - middle
-        distance = np.einsum("si,ij,sj->s", apart, precision, apart)
-        found[i] = np.mean(distance[:-1] < distance[-1])
-    return found

@@ -10,6 +10,7 @@ from scipy.special import logsumexp
 from bayesjoint._compiled.functions import ModelFunctions, compiled
 from bayesjoint._compiled.latent_space import LatentSpace
 from bayesjoint._graph.compile import threads_for
+from bayesjoint._kernels.prediction import region_probability
 from bayesjoint.problem import JointProblem
 
 PREDICTED_DRAWS = 4_000
@@ -52,9 +53,11 @@ def leave_out(
     Dataset
         ``predicted`` (sample, dims of the data): draws of the left-out data given all others,
         discrepancy and noise included; ``measured``, both with the dim ``modality`` in front where
-        several are named; and on ``dim``: ``log_density`` of the
-        measured group in that prediction, and ``pareto_k``: where it is above 0.7, the group moves
-        the posterior too far for this, sample without it; NaN where refitted.
+        several are named; and on ``dim``: ``log_density`` of the measured group in that
+        prediction; ``region_probability``, of the ellipsoid about the mean prediction that just
+        holds the measured group: uniform where predictions are honest, and below 0.9 for nine
+        groups of ten; and ``pareto_k``: where it is above 0.7, the group moves the posterior too
+        far for this, sample without it; NaN where refitted.
 
     Raises
     ------
@@ -206,13 +209,15 @@ def _labelled(data: xr.DataArray, dim: str, parts: list) -> xr.Dataset:
     errors, log_density, pareto_k = zip(*parts, strict=True)
     first = data.transpose(dim, ...)
     shape = (PREDICTED_DRAWS, *first.shape)
-    error = xr.DataArray(np.stack(errors, axis=1).reshape(shape), dims=("sample", *first.dims))
+    together = np.stack(errors, axis=1)
+    error = xr.DataArray(together.reshape(shape), dims=("sample", *first.dims))
     predicted = (error + data).transpose("sample", *data.dims)
     return xr.Dataset(
         {
             "predicted": predicted.assign_attrs(data.attrs),
             "measured": data,
             "log_density": (dim, list(log_density)),
+            "region_probability": (dim, region_probability(together, np.zeros(together.shape[1:]))),
             "pareto_k": (dim, list(pareto_k)),
         }
     )

@@ -345,15 +345,6 @@ def test_coverage_counts_stations_and_gives_the_exact_interval():
     assert (low, high) == pytest.approx((0.6613, 0.9982), abs=1e-4)  # Clopper & Pearson 13 of 14
 
 
-def test_region_level_is_uniform_for_honest_predictions():
-    rng = np.random.default_rng(0)
-    root = np.array([[2.0, 0, 0], [1.0, 1.0, 0], [0, 0.5, 3.0]])
-    draws = rng.standard_normal((2_000, 3)) @ root.T
-    levels = [study.region_level(draws, root @ rng.standard_normal(3)) for _ in range(400)]
-    assert np.mean(levels) == pytest.approx(0.5, abs=4 / np.sqrt(12 * 400))
-    assert np.mean(np.array(levels) < 0.9) == pytest.approx(0.9, abs=0.06)
-
-
 @pytest.mark.slow
 def test_published_posterior_is_reproduced():
     problem = volcano.problem(real_data(), errors="independent")
