@@ -297,10 +297,13 @@ WRONG = {
     "a field twice": (lambda: bj.CorrelatedFields("a", "a", correlation=0.5), "used twice"),
     "no matrix": (
         lambda: bj.CorrelatedFields("a", "b", correlation=[[1.0, 2.0], [2.0, 1.0]]),
-        "not positive definite",
+        "not positive semi-definite",
     ),
     "a common correlation of three": (
-        lambda: bj.CorrelatedFields("a", "b", "c", correlation=-0.6), "not positive definite",
+        lambda: bj.CorrelatedFields("a", "b", "c", correlation=-0.6), "not positive semi-definite",
+    ),
+    "a field that another one is": (
+        lambda: bj.CorrelatedFields("a", "b", correlation=-1.0), r"a bj.PropertyRelation of the",
     ),
     "one unknown number of three": (
         lambda: bj.CorrelatedFields(

@@ -14,6 +14,8 @@ from bayesjoint._replace import Replaceable
 from bayesjoint.couplings._common import fields_on_one_grid
 from bayesjoint.priors import Prior
 
+SINGULAR = 1e-12  # smallest eigenvalue of a correlation between fields that all vary
+
 
 @dataclass(frozen=True, eq=False, init=False)
 class CorrelatedFields(Replaceable):
@@ -89,7 +91,12 @@ class CorrelatedFields(Replaceable):
                 f"{self._owner}: the diagonal of the correlation is not one; sds belong to the "
                 "fields"
             )
-        _validate.covariance_factor(f"{self._owner}: correlation", matrix)
+        _validate.require_semidefinite(f"{self._owner}: correlation", matrix)
+        if np.linalg.eigvalsh(matrix)[0] < SINGULAR:
+            raise ValueError(
+                f"{self._owner}: with this correlation one field follows from the others without "
+                "error; lower it, or let that field be a bj.PropertyRelation of the others"
+            )
 
     def __reduce__(self):
         return (_make, (self.names, self.correlation))

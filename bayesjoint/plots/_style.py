@@ -128,6 +128,12 @@ def scaled_units(values: np.ndarray, units: str) -> tuple[float, str]:
     return 10.0**power, f"10{raised(str(power))} {'' if units == '1' else units}".strip()
 
 
+def around_zero(values: np.ndarray) -> dict[str, Any]:
+    """Return the colours of a map with both signs, wide enough for all but the very largest."""
+    reach = float(np.quantile(np.abs(values), 0.995)) or 1.0
+    return {"cmap": DIVERGING, "vmin": -reach, "vmax": reach}
+
+
 def grid_lines(ax: Axes, axis: Any = "both") -> None:
     """Draw faint grid lines behind the data."""
     ax.grid(True, axis=axis)

@@ -9,9 +9,9 @@ import xarray as xr
 
 from bayesjoint.plots._data import Chart, chart_of, curves_of, observations
 from bayesjoint.plots._style import (
-    DIVERGING,
     INK,
     WIDTHS,
+    around_zero,
     colours,
     grid_lines,
     new_figure,
@@ -88,12 +88,11 @@ def with_discrepancy(dt: xr.DataTree) -> list[str]:
 def _maps(strip: SubFigure, data: xr.DataArray, draws: np.ndarray, chart: Chart) -> None:
     mean, sd = draws.mean(axis=0), draws.std(axis=0)
     factor, units = scaled_units(mean, str(data.attrs.get("units") or ""))
-    reach = float(np.quantile(np.abs(mean), 0.995)) / factor or 1.0
+    mean, sd = mean / factor, sd / factor
     left, right = strip.subplots(1, 2)
-    signed = {"cmap": DIVERGING, "vmin": -reach, "vmax": reach}
     label = pretty_units(units)
-    draw_chart(left, chart, mean / factor, "posterior mean", label, **signed)
-    draw_chart(right, chart, sd / factor, "posterior sd", label, cmap=WIDTHS, vmin=0.0)
+    draw_chart(left, chart, mean, "posterior mean", label, **around_zero(mean))
+    draw_chart(right, chart, sd, "posterior sd", label, cmap=WIDTHS, vmin=0.0)
     right.set_ylabel("")
     right.tick_params(labelleft=False)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -11,9 +11,9 @@ from bayesjoint.plots._data import chart_of, coordinate_of, curves_of, observati
 from bayesjoint.plots._fields import draw_image, flat_enough, oriented
 from bayesjoint.plots._style import (
     DATA,
-    DIVERGING,
     INK,
     WIDTHS,
+    around_zero,
     colours,
     grid_lines,
     new_figure,
@@ -133,9 +133,7 @@ def _maps(strip: SubFigure, values: xr.DataArray, data: xr.DataArray | None) -> 
     mean, sd = values.mean("sample"), values.std("sample")
     factor, units = scaled_units(mean.values, str(values.attrs.get("units") or ""))
     mean, sd, label = mean / factor, sd / factor, pretty_units(units)
-    reach = float(np.quantile(np.abs(mean), 0.995)) or 1.0
-    signed: dict[str, Any] = {"cmap": DIVERGING, "vmin": -reach, "vmax": reach}
-    spread: dict[str, Any] = {"cmap": WIDTHS, "vmin": 0.0}
+    signed, spread = around_zero(mean.values), {"cmap": WIDTHS, "vmin": 0.0}
     left, right = strip.subplots(1, 2)
     for ax, part, title, style in ((left, mean, "mean", signed), (right, sd, "sd", spread)):
         chart = chart_of(part) if part.ndim == 1 else None

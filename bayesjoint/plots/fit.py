@@ -10,9 +10,9 @@ import xarray as xr
 from bayesjoint.plots._data import Chart, Curve, chart_of, curves_of, logarithmic, observations
 from bayesjoint.plots._style import (
     DATA,
-    DIVERGING,
     POSTERIOR,
     SEQUENTIAL,
+    around_zero,
     colours,
     grid_lines,
     new_figure,
@@ -165,14 +165,13 @@ def _maps(strip: SubFigure, data: xr.DataArray, responses: np.ndarray, chart: Ch
     factor, units = scaled_units(data.values, str(data.attrs.get("units") or ""))
     observed, mean = data.values.ravel() / factor, responses.mean(axis=0) / factor
     low, high = np.quantile(np.concatenate([observed, mean]), [0.005, 0.995])
-    reach = float(np.quantile(np.abs(observed - mean), 0.995)) or 1.0
     units = pretty_units(units)
     axes = strip.subplots(1, 3)
     same = {"cmap": SEQUENTIAL, "vmin": low, "vmax": high}
     draw_chart(axes[0], chart, observed, "data", units, **same)
     draw_chart(axes[1], chart, mean, "mean response", units, **same)
-    apart = {"cmap": DIVERGING, "vmin": -reach, "vmax": reach}
-    draw_chart(axes[2], chart, observed - mean, "data minus response", units, **apart)
+    apart = observed - mean
+    draw_chart(axes[2], chart, apart, "data minus response", units, **around_zero(apart))
     for ax in axes[1:]:
         ax.set_ylabel("")
         ax.tick_params(labelleft=False)
