@@ -155,12 +155,11 @@ class JointDiscrepancy(Replaceable):
             return self.replace(covariance=inside)
         if self.loadings is not None:
             return self.replace(loadings={name: self.loadings[name] for name in kept})
-        index = [list(self.sd).index(name) for name in kept]
-        correlation = _processes.correlation_among(self.correlation, index, len(self.sd))
-        return self.replace(
-            sd={name: self.sd[name] for name in kept},
-            correlation=correlation if len(kept) > 1 else None,
-        )
+        correlation = None
+        if len(kept) > 1:
+            index = [list(self.sd).index(name) for name in kept]
+            correlation = _processes.correlation_among(self.correlation, index, len(self.sd))
+        return self.replace(sd={name: self.sd[name] for name in kept}, correlation=correlation)
 
     def check(self, modalities: Mapping[str, Any]) -> None:
         """Raise unless it fits the modalities."""

@@ -89,7 +89,7 @@ def random_draws(variable: Any, rng: np.random.Generator, count: int = 1) -> np.
 
 def number(graph: Any) -> np.ndarray:
     """Return the value of a graph without inputs."""
-    return compiled_function([], graph, UNOPTIMISED)()
+    return compiled_function([], graph)()
 
 
 def threads_for(size: int):
