@@ -9,11 +9,14 @@ import pytensor.sparse as ps
 import pytensor.tensor as pt
 import pytest
 from pytensor.compile.builders import OpFromGraph
+from pytensor.gradient import pushforward
 from pytensor.link.c.cmodule import GCC_compiler
 from scipy import sparse
 
-from bayesjoint._graph.compile import number, over_rows
+from bayesjoint._graph.compile import UNOPTIMISED, compiled_function, number, over_rows
 
+inner = pt.vector("inner", shape=(3,))
+cube = OpFromGraph([inner], [inner**3 + 0.123456789])
 MATRIX = sparse.csr_array(np.arange(6.0).reshape(2, 3))
 
 
@@ -65,12 +68,36 @@ def test_interpreted_functions_need_no_compiler(monkeypatch):
         raise AssertionError("a compiler is called")
 
     monkeypatch.setattr(GCC_compiler, "compile_str", staticmethod(refuse))
-    inner = pt.vector("inner", shape=(3,))
-    cube = OpFromGraph([inner], [inner**3 + 0.123456789 * pt.exp(inner[0] * 1.23456789)])
     x = pt.vector("x", shape=(3,))
-    rows = np.arange(6.0).reshape(2, 3)
-    (found,) = over_rows([cube(x)], x)(rows)
-    expected = rows**3 + 0.123456789 * np.exp(rows[:, :1] * 1.23456789)
-    np.testing.assert_allclose(found, expected, rtol=1e-14)
+    found = compiled_function([x], cube(x), UNOPTIMISED)(np.arange(3.0))
+    np.testing.assert_allclose(found, np.arange(3.0) ** 3 + 0.123456789, rtol=1e-14)
     folded = pt.dot(pt.constant(np.full(3, 0.12345678)), pt.constant(np.full(3, 1.2345678)))
     np.testing.assert_allclose(number(folded), 3 * 0.12345678 * 1.2345678, rtol=1e-14)
+
+
+def test_only_loops_are_given_to_the_compiler(monkeypatch):
+    seen = []
+    monkeypatch.setattr(pytensor, "function", lambda *_, **__: seen.append(pytensor.config.cxx))
+    x = pt.vector("x", shape=(3,))
+    powers, _ = pytensor.scan(lambda before: before * x, outputs_info=[x], n_steps=4)
+    hidden = OpFromGraph([x], [powers])(x)
+    with pytensor.config.change_flags(cxx="compiler"):
+        for outputs in (cube(x), [powers, x], hidden):
+            compiled_function([x], outputs)
+    assert seen == ["", "compiler", "compiler"]
+
+
+def test_operations_that_hold_graphs_are_opened_over_rows(monkeypatch):
+    """Else they are called for each row by itself, a hundred times slower."""
+
+    def refuse(*given, **settings):
+        raise AssertionError("called for one row")
+
+    monkeypatch.setattr(OpFromGraph, "perform", refuse)
+    x, tangent, shift = (pt.vector(name, shape=(3,)) for name in ("x", "tangent", "shift"))
+    nested = OpFromGraph([x], [cube(cube(x))])
+    pushed = pushforward(nested(x + shift), x, tangent)
+    rows, at = np.arange(6.0).reshape(2, 3), np.full(3, 0.1)
+    (found,) = over_rows([pushed], tangent, [x, shift])(rows, at, at)
+    inner = 0.2**3 + 0.123456789
+    np.testing.assert_allclose(found, 3 * inner**2 * 3 * 0.2**2 * rows, rtol=1e-13)

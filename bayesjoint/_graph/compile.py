@@ -17,12 +17,17 @@ import numpy as np
 import pymc as pm
 import pytensor
 import pytensor.tensor as pt
+from pytensor.compile.builders import OpFromGraph
 from pytensor.compile.mode import Mode, get_mode
+from pytensor.compile.rewriting import inline_ofg_node
+from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.op import HasInnerGraph
 from pytensor.graph.replace import graph_replace, vectorize_graph
-from pytensor.graph.rewriting.basic import node_rewriter, out2in
+from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter, out2in
 from pytensor.graph.traversal import apply_ancestors
 from pytensor.link.vm import VMLinker
 from pytensor.scalar import Add, Mul
+from pytensor.scan.op import Scan
 from pytensor.tensor.elemwise import Elemwise
 from threadpoolctl import threadpool_limits
 
@@ -69,14 +74,25 @@ def in_turn() -> Iterator[None]:
 
 @in_turn()
 def compiled_function(inputs: Sequence, outputs: Any, mode: Any = INTERPRETED) -> Any:
-    """Return the compiled function; an interpreted one never calls a compiler.
+    """Return the compiled function; an interpreted one without loops calls no C compiler.
 
     PyTensor would have constants, and the inside of operations that hold graphs, compiled in C
-    whatever the mode: seconds for numbers that Python has at once.
+    whatever the mode: seconds for numbers that Python has at once.  The inside of a loop runs so
+    often that they are well spent.
     """
     interpreted = isinstance(get_mode(mode).linker, VMLinker)
-    with pytensor.config.change_flags(**({"cxx": ""} if interpreted else {})):
+    without_compiler = {"cxx": ""} if interpreted and not _has_loop(outputs) else {}
+    with pytensor.config.change_flags(**without_compiler):
         return pytensor.function(inputs, outputs, mode=mode, on_unused_input="ignore")
+
+
+def _has_loop(outputs: Any) -> bool:
+    """Tell whether graphs hold a scan, also inside of their operations."""
+    graphs = outputs if isinstance(outputs, list | tuple) else [outputs]
+    return any(
+        isinstance(op, Scan) or (isinstance(op, HasInnerGraph) and _has_loop(op.fgraph.outputs))
+        for op in (getattr(node.op, "core_op", node.op) for node in apply_ancestors(graphs))
+    )
 
 
 @in_turn()
@@ -126,7 +142,7 @@ def over_rows(
     Called as ``function(matrix, *values of fixed)``; each result has the rows as its first axis.
     Graphs with sparse products or black boxes, which know no batches, are evaluated row by row.
     """
-    graphs = list(graphs)
+    graphs = _inlined(graphs)
     make = _row_by_row if _knows_no_batches(graphs) else _in_chunks
     evaluate = make(graphs, variable, fixed)
 
@@ -137,6 +153,18 @@ def over_rows(
         return [column[:0] for column in evaluate(one, *values)]
 
     return by_rows
+
+
+@node_rewriter([OpFromGraph])
+def _inline(fgraph: Any, node: Any):
+    return inline_ofg_node(node)
+
+
+def _inlined(graphs: Sequence) -> list:
+    """Return graphs without operations that hold graphs: over rows these would be called singly."""
+    whole = FunctionGraph(outputs=list(graphs), clone=True, copy_inputs=False)
+    dfs_rewriter(_inline).rewrite(whole)
+    return whole.outputs
 
 
 def _row_by_row(graphs: list, variable: Any, fixed: Sequence) -> Callable[..., list[np.ndarray]]:
