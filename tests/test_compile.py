@@ -12,7 +12,7 @@ from pytensor.compile.builders import OpFromGraph
 from pytensor.link.c.cmodule import GCC_compiler
 from scipy import sparse
 
-from bayesjoint._graph.compile import number, over_rows
+from bayesjoint._graph.compile import compiled_function, number, over_rows
 
 MATRIX = sparse.csr_array(np.arange(6.0).reshape(2, 3))
 
@@ -32,6 +32,20 @@ def test_rows_are_evaluated_together_or_one_by_one(kind, count):
     assert moved.shape == (count, 2) and total.shape == (count,)
     np.testing.assert_allclose(moved, rows @ MATRIX.toarray().T + 2.0)
     np.testing.assert_allclose(total, rows.sum(axis=1))
+
+
+def test_gradients_of_iterated_maps_are_compiled_in_seconds():
+    """Newton steps of Kepler's equation: one of PyTensor's rewrites takes minutes over them."""
+    x, times = pt.vector("x", shape=(3,)), np.linspace(0.0, 3.0, 5)
+    anomaly = times / x[0] - x[1]
+    eccentric = anomaly
+    for _ in range(6):
+        fault = eccentric - x[2] * pt.sin(eccentric) - anomaly
+        eccentric = eccentric - fault / (1.0 - x[2] * pt.cos(eccentric))
+    gradient = compiled_function([x], [eccentric, pt.grad(eccentric.sum(), x)])
+    solved, slope = gradient(np.array([2.0, 0.1, 0.3]))
+    np.testing.assert_allclose(solved - 0.3 * np.sin(solved), times / 2.0 - 0.1, atol=1e-12)
+    np.testing.assert_allclose(slope[1], -np.sum(1.0 / (1.0 - 0.3 * np.cos(solved))), rtol=1e-9)
 
 
 def test_graphs_of_threads_are_compiled_one_at_a_time(monkeypatch):

@@ -54,6 +54,9 @@ def _interpreted(optimizer: str) -> Mode:
 INTERPRETED = _interpreted("fast_run").excluding(
     "fusion", "inplace", "BlasOpt", "blas", "cxx_only", "local_sumsqr2dot"
 )
+# It saves a few multiplications, and takes four times as long for each further step of a map that
+# iterates: minutes from five Newton steps on.
+ENDLESS = "local_greedy_distributor"
 UNOPTIMISED = _interpreted("merge")  # for a handful of calls
 NUMBA = "NUMBA"
 _TURN = threading.RLock()
@@ -74,7 +77,8 @@ def compiled_function(inputs: Sequence, outputs: Any, mode: Any = INTERPRETED) -
     PyTensor would have constants, and the inside of operations that hold graphs, compiled in C
     whatever the mode: seconds for numbers that Python has at once.
     """
-    interpreted = isinstance(get_mode(mode).linker, VMLinker)
+    mode = get_mode(mode).excluding(ENDLESS)
+    interpreted = isinstance(mode.linker, VMLinker)
     with pytensor.config.change_flags(**({"cxx": ""} if interpreted else {})):
         return pytensor.function(inputs, outputs, mode=mode, on_unused_input="ignore")
 
