@@ -13,18 +13,26 @@ TAKES_PART = 0.1  # squared component from which a parameter belongs to a direct
 TRADES_OFF = 0.3  # correlation from which parameters are said to trade off
 
 
-def weak_directions(ds: xr.Dataset, table: list[Row], draws: xr.DataArray | None) -> xr.Dataset:
+def weak_directions(
+    ds: xr.Dataset,
+    table: list[Row],
+    draws: xr.DataArray | None,
+    prior: xr.DataArray | None = None,
+) -> xr.Dataset:
     """Weak directions, their remaining variance, their words, and the posterior correlation.
 
-    From draws (chain, draw, cell) where there are any, otherwise from the linearization (its
-    mean over points). Rows that take no part (summaries of fields) hold NaN.
+    From draws (chain, draw, cell) of posterior and prior where there are any, otherwise from the
+    linearization (its mean over points). Rows that take no part (summaries of fields) hold NaN.
     """
     part = [
         i for i, row in enumerate(table) if row.element and (draws is not None or _known(ds, row))
     ]
     cells = np.array([table[i].cells[0] for i in part], dtype=int)
     covariance = _linear_covariance(ds, cells) if draws is None else _sampled(draws, cells)
-    prior_sd = _over_points(ds["prior_sd"].isel(cell=cells)).values
+    prior_sd = (
+        _over_points(ds["prior_sd"]) if prior is None else prior.std(("chain", "draw"), ddof=1)
+    )
+    prior_sd = prior_sd.isel(cell=cells).values
     variances, vectors = np.linalg.eigh(covariance / np.outer(prior_sd, prior_sd))
     variances, vectors = variances[::-1][:LISTED], _signed(vectors[:, ::-1][:, :LISTED])
     correlation = _correlation(covariance)

@@ -91,11 +91,11 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
         draws = flat_draws(_read.group(dt, "posterior"), ds)
         report = report.merge(convergence(draws, table))
     compared = sampled and _read.has_groups(dt, "prior")
+    prior = flat_draws(dt["prior"].to_dataset(), ds) if compared else None
     if compared:
-        prior = flat_draws(dt["prior"].to_dataset(), ds)
         cells = 1.0 - draws.var(("chain", "draw")) / prior.var(("chain", "draw"))
     report["contraction"] = per_row(cells, table)
-    report = report.merge(weak_directions(ds, table, draws if sampled else None))
+    report = report.merge(weak_directions(ds, table, draws if sampled else None, prior))
     report = report.merge(confounded(ds, table)).assign(_maps(ds, table, cells))
     separable = int(not np.isinf(report["collinearity"]).any())
     return report.assign_attrs(_attrs(ds, table, compared, report), separable=separable)

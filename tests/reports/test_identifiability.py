@@ -116,6 +116,17 @@ def test_weak_directions_of_the_dense_posterior(dense, preview):
     np.testing.assert_allclose(report["correlation"], posterior / np.outer(scale, scale), atol=1e-8)
 
 
+def test_width_left_of_draws_is_in_the_sd_of_prior_draws():
+    """A linearised prior sd is that at the point: of a skew prior it is another one."""
+    linear, rng = two_scalars(0.1), np.random.default_rng(0)
+    names, dims = ("depth", "volume_change"), ("chain", "draw")
+    posterior = xr.Dataset({name: (dims, rng.normal(size=(2, 300))) for name in names})
+    groups = {"posterior": posterior, "prior": 3.0 * posterior, **linear.to_dict()}
+    report = reports.identifiability(xr.DataTree.from_dict(groups))
+    np.testing.assert_allclose(report["contraction"], 8 / 9)
+    assert abs(float(report["weak_variance"].sum()) - 2 / 9) < 1e-9
+
+
 def test_a_parameter_without_sensitivity_is_named():
     dense = factory.make()
     for j in dense.jacobian.values():
