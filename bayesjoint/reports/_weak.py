@@ -29,10 +29,10 @@ def weak_directions(
     ]
     cells = np.array([table[i].cells[0] for i in part], dtype=int)
     covariance = _linear_covariance(ds, cells) if draws is None else _sampled(draws, cells)
-    prior_sd = (
-        _over_points(ds["prior_sd"]) if prior is None else prior.std(("chain", "draw"), ddof=1)
-    )
-    prior_sd = prior_sd.isel(cell=cells).values
+    spread = _over_points(ds["prior_sd"])
+    if prior is not None:
+        spread = prior.std(("chain", "draw"), ddof=1)
+    prior_sd = spread.isel(cell=cells).values
     variances, vectors = np.linalg.eigh(covariance / np.outer(prior_sd, prior_sd))
     variances, vectors = variances[::-1][:LISTED], _signed(vectors[:, ::-1][:, :LISTED])
     correlation = _correlation(covariance)

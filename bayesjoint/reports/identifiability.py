@@ -92,7 +92,7 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
         report = report.merge(convergence(draws, table))
     compared = sampled and _read.has_groups(dt, "prior")
     prior = flat_draws(dt["prior"].to_dataset(), ds) if compared else None
-    if compared:
+    if prior is not None:
         cells = 1.0 - draws.var(("chain", "draw")) / prior.var(("chain", "draw"))
     report["contraction"] = per_row(cells, table)
     report = report.merge(weak_directions(ds, table, draws if sampled else None, prior))
