@@ -44,8 +44,8 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
           sensitivity are left out and named in ``attrs["no_sensitivity"]``;
         - ``weak_directions`` (direction, parameter): the combinations that stay widest, as unit
           vectors in parameters divided by their prior sd, with ``weak_variance`` (direction), the
-          share of prior variance left, and ``weak_directions_text`` (direction), words such as
-          "depth and volume_change trade off, r = 0.97";
+          share of its prior variance that is left, and ``weak_directions_text`` (direction), words
+          such as "depth and volume_change trade off, r = 0.97";
         - ``correlation`` (parameter, parameter_other): of the posterior. Summaries of fields have
           NaN here;
         - ``confounding`` (discrepancy, parameter), where there are discrepancies: the share of the
