@@ -36,9 +36,9 @@ class Prior:
     -----
     A quantity with this prior is sampled as ``m = quantile(Phi(z))`` with ``z ~ N(0, 1)``, in a
     form that stays accurate in the tails for the normal, truncated normal, log-normal, half-normal,
-    exponential and uniform distributions, and through PyMC's own ``icdf`` for others (its upper
-    tail loses digits from z = 6 on and ends at z = 8.1).  Distributions without one (Dirichlet,
-    LKJ ...) stay in PyMC's unconstrained coordinates.
+    exponential, inverse gamma (alpha, beta) and uniform distributions, and through PyMC's own
+    ``icdf`` for others (its upper tail loses digits from z = 6 on and ends at z = 8.1).
+    Distributions without one (Dirichlet, LKJ ...) stay in PyMC's unconstrained coordinates.
 
     Examples
     --------
@@ -169,6 +169,9 @@ def _normal_cdf(white):
     return 0.5 * pt.erfc(-white / np.sqrt(2.0))
 
 
+FARTHEST = 37.0  # standard normal deviate whose probability is still a positive number
+
+
 def _normal(white, mu=0.0, sigma=1.0):
     return mu + sigma * white
 
@@ -191,6 +194,13 @@ def _exponential(white, lam=None, scale=None):
     return mean * pt.switch(white > 0, right, left)
 
 
+def _inverse_gamma(white, alpha, beta=1.0):
+    # PyMC's loses the lower tail, where it takes the quantile at one less the probability: zero.
+    right = pt.gammaincinv(alpha, _normal_cdf(-pt.maximum(white, 0.0)))
+    left = pt.gammainccinv(alpha, _normal_cdf(pt.maximum(pt.minimum(white, 0.0), -FARTHEST)))
+    return beta / pt.switch(white > 0, right, left)
+
+
 def _uniform(white, lower=0.0, upper=1.0):
     return lower + (upper - lower) * _normal_cdf(white)
 
@@ -210,6 +220,7 @@ _QUANTILES: dict[type, Callable] = {
     pm.LogNormal: _log_normal,
     pm.HalfNormal: _half_normal,
     pm.Exponential: _exponential,
+    pm.InverseGamma: _inverse_gamma,
     pm.Uniform: _uniform,
     pm.TruncatedNormal: _truncated_normal,
 }

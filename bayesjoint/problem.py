@@ -274,13 +274,20 @@ class JointProblem(Replaceable):
 
     @cached_property
     def labelled_data(self) -> dict[str, xr.DataArray]:
-        """The data of each modality; a coordinate that several of them have is prefixed."""
+        """The data of each modality; a coordinate is prefixed whose name another one takes.
+
+        That is a coordinate of several modalities, or one with the name of a dim.
+        """
         own = {
             m.name: [str(c) for c in m.data.coords if c not in m.data.dims] for m in self.modalities
         }
         names = [name for coords in own.values() for name in coords]
+
+        def taken(name: str) -> bool:
+            return names.count(name) > 1 or name in self.coords
+
         return {
-            m.name: m.data.rename({c: f"{m.name}_{c}" for c in own[m.name] if names.count(c) > 1})
+            m.name: m.data.rename({c: f"{m.name}_{c}" for c in own[m.name] if taken(c)})
             for m in self.modalities
         }
 

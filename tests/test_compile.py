@@ -37,6 +37,20 @@ def test_rows_are_evaluated_together_or_one_by_one(kind, count):
     np.testing.assert_allclose(total, rows.sum(axis=1))
 
 
+def test_gradients_of_iterated_maps_are_compiled_in_seconds():
+    """Newton steps of Kepler's equation: one of PyTensor's rewrites takes minutes over them."""
+    x, times = pt.vector("x", shape=(3,)), np.linspace(0.0, 3.0, 5)
+    anomaly = times / x[0] - x[1]
+    eccentric = anomaly
+    for _ in range(6):
+        fault = eccentric - x[2] * pt.sin(eccentric) - anomaly
+        eccentric = eccentric - fault / (1.0 - x[2] * pt.cos(eccentric))
+    gradient = compiled_function([x], [eccentric, pt.grad(eccentric.sum(), x)])
+    solved, slope = gradient(np.array([2.0, 0.1, 0.3]))
+    np.testing.assert_allclose(solved - 0.3 * np.sin(solved), times / 2.0 - 0.1, atol=1e-12)
+    np.testing.assert_allclose(slope[1], -np.sum(1.0 / (1.0 - 0.3 * np.cos(solved))), rtol=1e-9)
+
+
 def test_graphs_of_threads_are_compiled_one_at_a_time(monkeypatch):
     """Two threads, before they took turns, took PyTensor's settings from each other."""
     inside, function, compiler = [], pytensor.function, pytensor.config.cxx

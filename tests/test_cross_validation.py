@@ -138,6 +138,18 @@ def test_components_that_are_modalities_leave_together():
         )  # fmt: skip
 
 
+def test_a_datum_that_no_unknown_reaches_leaves_without_weights():
+    level = bj.Parameter("level", STANDARD)
+    seen = bj.linear_map(np.array([[1.0], [0.0]]), "level")
+    gauge = bj.Modality("gauge", data([0.3, 0.5], "place"), seen, bj.GaussianNoise(sd=0.5))
+    drawn = np.random.default_rng(0).normal(size=(1, 50))
+    tree = xr.DataTree.from_dict({"posterior": xr.Dataset({"level": (("chain", "draw"), drawn)})})
+    problem = bj.JointProblem(latents=[level], modalities=[gauge])
+    left_out = bj.leave_out(problem, tree, "gauge", "place", random_seed=0).isel(place=1)
+    assert float(left_out["pareto_k"]) == 0.0
+    assert float(left_out["log_density"]) == pytest.approx(stats.norm.logpdf(0.5, 0.0, 0.5))
+
+
 @pytest.mark.parametrize(
     ("modality", "dim", "message"),
     [

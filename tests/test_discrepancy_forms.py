@@ -234,6 +234,20 @@ def test_an_instrument_that_sees_the_cause_alone(observed):
         assert float(information["eig_conditional"]) > 0.1
 
 
+def test_coordinates_named_as_a_dim_are_kept_under_a_name_of_their_own():
+    """Times of a thermometer on readings, beside data whose dim is time."""
+    problem = problem_of(
+        [bj.Modality("a", data(np.zeros(6), "time", {"time": TIMES}), bj.linear_map(
+            np.ones((6, 1)), "m"), bj.GaussianNoise(sd=0.3)),
+         bj.Modality("t", data(np.zeros(2), "time", {"time": TIMES[:2]}).swap_dims(time="reading"),
+             None, bj.GaussianNoise(sd=0.1))],
+        bj.JointDiscrepancy(loadings={"a": 1.0, "t": 1.0}, sd=0.6, on="time", length_scale=2.0),
+    )  # fmt: skip
+    simulated = bj.simulate(problem, random_seed=0)
+    np.testing.assert_array_equal(simulated["t"]["t_time"], TIMES[:2])
+    np.testing.assert_array_equal(simulated["a"]["time"], TIMES)
+
+
 def test_an_instrument_without_map_needs_a_discrepancy():
     message = "'thermometer': its map 'thermometer' reads no latent, and no discrepancy acts on it"
     with pytest.raises(ValueError, match=message):

@@ -38,6 +38,10 @@ ACCURATE = {
         bj.Prior(pm.TruncatedNormal, mu=0.0, sigma=1.0, lower=7.0, upper=9.0),
         stats.truncnorm(7.0, 9.0),
     ),
+    "inverse gamma": (
+        bj.Prior(pm.InverseGamma, alpha=3.0, beta=0.15),
+        stats.invgamma(3.0, scale=0.15),
+    ),
     "uniform": (bj.Prior(pm.Uniform, lower=-2.0, upper=5.0), stats.uniform(-2.0, 7.0)),
 }
 THROUGH_ICDF = {
@@ -76,6 +80,12 @@ def test_truncation_keeps_the_upper_tail():
     prior, _ = ACCURATE["truncated on one side"]
     exceeding = stats.norm(0.5, 0.2).sf(white_map(prior, 8.0)) / stats.norm(0.5, 0.2).sf(0.0)
     assert exceeding == pytest.approx(stats.norm.sf(8.0), rel=1e-9)
+
+
+def test_a_scale_with_an_inverse_gamma_prior_stays_off_zero():
+    z = np.array([-37.0, -20.0, -10.0])
+    expected = 0.15 / special.gammainccinv(3.0, stats.norm.cdf(z))
+    np.testing.assert_allclose(white_map(ACCURATE["inverse gamma"][0], z), expected)
 
 
 @pytest.mark.parametrize("name", THROUGH_ICDF)

@@ -59,6 +59,9 @@ def _interpreted(optimizer: str) -> Mode:
 INTERPRETED = _interpreted("fast_run").excluding(
     "fusion", "inplace", "BlasOpt", "blas", "cxx_only", "local_sumsqr2dot"
 )
+# It saves a few multiplications, and takes four times as long for each further step of a map that
+# iterates: minutes from five Newton steps on.
+ENDLESS = "local_greedy_distributor"
 UNOPTIMISED = _interpreted("merge")  # for a handful of calls
 NUMBA = "NUMBA"
 _TURN = threading.RLock()
@@ -80,7 +83,8 @@ def compiled_function(inputs: Sequence, outputs: Any, mode: Any = INTERPRETED) -
     whatever the mode: seconds for numbers that Python has at once.  The inside of a loop runs so
     often that they are well spent.
     """
-    interpreted = isinstance(get_mode(mode).linker, VMLinker)
+    mode = get_mode(mode).excluding(ENDLESS)
+    interpreted = isinstance(mode.linker, VMLinker)
     without_compiler = {"cxx": ""} if interpreted and not _has_loop(outputs) else {}
     with pytensor.config.change_flags(**without_compiler):
         return pytensor.function(inputs, outputs, mode=mode, on_unused_input="ignore")

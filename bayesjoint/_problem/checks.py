@@ -111,7 +111,8 @@ def _check_coords(problem: "JointProblem") -> None:
             if not np.array_equal(known, values):
                 raise ValueError(
                     f"{other} and {owner} share the dimension {dim!r} with different coordinates; "
-                    f"rename it in one of them, as in data.rename({dim}='{dim}_2'), or align them"
+                    f"give one of them a dimension of its own, with {dim!r} as a coordinate on it, "
+                    f"as in data.swap_dims({dim}='{dim}_2'), or align them"
                 )
 
 

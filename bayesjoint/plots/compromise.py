@@ -145,8 +145,7 @@ def _dumbbells(
         ax.set_xscale("log")
         ax.set_xlim(low / 2, 2 * high)
     else:
-        ax.set_xlim(left=0)
-    ax.margins(x=0.1)
+        ax.set_xlim(min(0.0, 1.1 * low), 1.1 * high)
     grid_lines(ax, "x")
 
 

@@ -21,6 +21,7 @@ from bayesjoint.plots._style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 SETTINGS = {
@@ -184,6 +185,7 @@ def _finish(ax: Axes, sweep: xr.Dataset, setting: str) -> None:
     ax.set_xlabel(SETTINGS[setting])
     if setting != "correlation" and values[0] > 0 and values[-1] > 10.0 * values[0]:
         ax.set_xscale("log")
+        _plain_ticks(ax.xaxis, values[-1] / values[0])
     ax.set_xlim(values[0], values[-1])
     if setting == "correlation":
         ax.axvline(float(sweep.attrs["own_correlation"]), color=MUTED, ls=(0, (4, 3)), lw=1.0)
@@ -202,12 +204,15 @@ def _gaps(valid: np.ndarray) -> list[tuple[int, int]]:
 
 def _logarithmic(ax: Axes, ratios: xr.DataArray) -> None:
     """Make the axis of ratios that reach far logarithmic, with few plain numbers."""
+    reach = float(ratios.max() / ratios.min())
+    if reach > LARGE:
+        ax.set_yscale("log")
+        _plain_ticks(ax.yaxis, reach)
+
+
+def _plain_ticks(axis: Axis, reach: float) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    reach = float(ratios.max() / ratios.min())
-    if not reach > LARGE:
-        return
-    ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1.0,) if reach > 100.0 else (1.0, 2.0, 5.0)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=(1.0,) if reach > 100.0 else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())

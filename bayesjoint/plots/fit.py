@@ -87,7 +87,7 @@ def plot_fit(dt: xr.DataTree) -> Figure:
 
 
 def noise_sd(dt: xr.DataTree, name: str) -> np.ndarray | None:
-    """Known noise sd of a modality, flat; None when it is unknown."""
+    """Noise sd of a modality, flat; an unknown factor at its posterior median; None without."""
     if not _read.has_groups(dt, "constant_data"):
         return None
     stored = dt["constant_data"].to_dataset()
@@ -95,7 +95,10 @@ def noise_sd(dt: xr.DataTree, name: str) -> np.ndarray | None:
     if key not in stored:
         return None
     like = dt["observed_data"].to_dataset()[name]
-    return np.asarray(stored[key].broadcast_like(like).transpose(*like.dims).values, float).ravel()
+    stated = np.asarray(stored[key].broadcast_like(like).transpose(*like.dims).values, float)
+    posterior = _read.group(dt, "posterior")
+    factors = [posterior[k] for k in (f"{name}_sd", f"{name}_scale") if k in posterior]
+    return stated.ravel() * float(np.prod([factor.median() for factor in factors]))
 
 
 def _curves(

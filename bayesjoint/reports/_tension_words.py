@@ -16,7 +16,7 @@ MOST = 3  # parameters that are named
 
 def tension_words(report: xr.Dataset) -> list[str]:
     """Return sentences about tension."""
-    return [_verdict(report), *_parameters(report), _compared(report), *_caveats(report)]
+    return [_verdict(report), *_parameters(report), *_compared(report), *_caveats(report)]
 
 
 def _verdict(report: xr.Dataset) -> str:
@@ -26,9 +26,10 @@ def _verdict(report: xr.Dataset) -> str:
     sigma, p_value = float(report["sigma"]), float(report["p_value"])
     if not np.isfinite(sigma):
         return f"Whether {who} agree is not told by their likelihoods: {report.attrs['reason']}."
+    how = "seem to contradict" if _anew(report) else "contradict"
     more = "more than " if p_value <= report.attrs["p_value_smallest"] else ""
     if sigma >= CONTRADICT:
-        return f"{who} contradict each other at {more}{sigma:.1f} sigma: {numbers} dimensions."
+        return f"{who} {how} each other at {more}{sigma:.1f} sigma: {numbers} dimensions."
     if sigma >= STRAINED:
         return (
             f"{who} pull apart at {more}{sigma:.1f} sigma: {numbers} dimensions, as "
@@ -78,17 +79,25 @@ def _with_sd(value: float, sd: float) -> str:
     return " ± ".join(shown).replace("-", "−")
 
 
-def _compared(report: xr.Dataset) -> str:
-    """Say what the p-value is that of."""
+def _anew(report: xr.Dataset) -> list[str]:
+    """Return settings of the errors that each fit has for itself, and simulated data have not."""
+    return [] if report.attrs["p_value_of"] == "refits" else _read.listed(report, "fitted_anew")
+
+
+def _compared(report: xr.Dataset) -> list[str]:
+    """Say what the p-value is that of, if there is one."""
+    if not np.isfinite(report["p_value"]):
+        return []
     if report.attrs["p_value_of"] == "chi-squared":
-        return "The p-value is that of chi-squared with d, as where data alone inform."
+        return ["The p-value is that of chi-squared with d, as where data alone inform."]
     text = f"Compared with {report.attrs['null_replicates']:,} simulated consistent data sets"
     if report.attrs["p_value_of"] == "refits":
         text += ", all fits repeated for each, settings of the errors included"
     elif names := _read.listed(report, "null_holds"):
         text += f", settings of the errors ({_spoken(names)}) held as in the joint fit"
     failed = int(report.attrs["null_failed"])
-    return f"{text}; {failed} more could not be fitted and are left out." if failed else f"{text}."
+    end = f"; {failed} more could not be fitted and are left out" if failed else ""
+    return [f"{text}{end}."]
 
 
 def _spoken(names: list[str]) -> str:
@@ -115,8 +124,8 @@ def _caveats(report: xr.Dataset) -> list[str]:
             "the fits apart know, so that the p-value is approximate; that of simulated data is "
             f"given by {_call(report)}."
         )
-    names, sigma = _read.listed(report, "fitted_anew"), float(report["sigma"])
-    if names and report.attrs["p_value_of"] != "refits" and not sigma < STRAINED:  # NaN too
+    names, sigma = _anew(report), float(report["sigma"])
+    if names and not sigma < STRAINED:  # NaN too
         found.append(
             f"Settings of the errors ({_spoken(names)}) are fitted anew in the split fit, so that "
             "ln S is too low where data are few; null=bj.tension_null(problem, refit=True) fits "

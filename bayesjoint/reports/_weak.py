@@ -10,23 +10,31 @@ from bayesjoint.reports._rows import Row
 
 LISTED = 5  # directions reported
 TAKES_PART = 0.1  # squared component from which a parameter belongs to a direction
+PATTERN = 0.5  # of the direction that is left to many small components from which it is a pattern
 TRADES_OFF = 0.3  # correlation from which parameters are said to trade off
 
 
-def weak_directions(ds: xr.Dataset, table: list[Row], draws: xr.DataArray | None) -> xr.Dataset:
+def weak_directions(
+    ds: xr.Dataset,
+    table: list[Row],
+    draws: xr.DataArray | None,
+    prior: xr.DataArray | None = None,
+) -> xr.Dataset:
     """Weak directions, their remaining variance, their words, and the posterior correlation.
 
-    From draws (chain, draw, cell) where there are any, otherwise from the linearization (its
-    mean over points). Rows that take no part (summaries of fields) hold NaN.
+    From draws (chain, draw, cell) of posterior and prior where there are any, otherwise from the
+    linearization (its mean over points). Rows that take no part (summaries of fields) hold NaN.
     """
     part = [
         i for i, row in enumerate(table) if row.element and (draws is not None or _known(ds, row))
     ]
     cells = np.array([table[i].cells[0] for i in part], dtype=int)
     covariance = _linear_covariance(ds, cells) if draws is None else _sampled(draws, cells)
-    prior_sd = _over_points(ds["prior_sd"].isel(cell=cells)).values
-    variances, vectors = np.linalg.eigh(covariance / np.outer(prior_sd, prior_sd))
-    variances, vectors = variances[::-1][:LISTED], _signed(vectors[:, ::-1][:, :LISTED])
+    before = _linear_prior(ds, cells) if prior is None else _sampled(prior, cells)
+    scale = np.outer(*2 * [np.sqrt(before.diagonal())])
+    vectors = _signed(np.linalg.eigh(covariance / scale)[1][:, ::-1][:, :LISTED])
+    # Along a pattern of elements that the prior correlates, its variance is not that of one.
+    variances = _along(vectors, covariance / scale) / _along(vectors, before / scale)
     correlation = _correlation(covariance)
     names = [table[i].label for i in part]
     text = [_words(v, s, names, correlation) for v, s in zip(vectors.T, variances, strict=True)]
@@ -38,6 +46,20 @@ def _known(ds: xr.Dataset, row: Row) -> bool:
     return row.scalar or ds.sizes["mode"] == ds.sizes["unknown"]
 
 
+def _along(vectors: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return ``v^T A v`` of each column."""
+    return np.einsum("ij,ik,kj->j", vectors, matrix, vectors)
+
+
+def _linear_prior(ds: xr.Dataset, cells: np.ndarray) -> np.ndarray:
+    """Prior covariance (cell, cell); diagonal where modes are left out."""
+    if ds.sizes["mode"] < ds.sizes["unknown"]:
+        return np.diag(_over_points(ds["prior_sd"].isel(cell=cells) ** 2).values)
+    vectors = ds["physical_vectors"].isel(cell=cells).drop_vars("latent_of_cell")
+    matrix = _over_points(xr.dot(vectors, vectors.rename(cell="other"), dim="mode"))
+    return matrix.transpose("cell", "other").values
+
+
 def _sampled(draws: xr.DataArray, cells: np.ndarray) -> np.ndarray:
     if cells.size == 0:
         return np.zeros((0, 0))
@@ -46,16 +68,11 @@ def _sampled(draws: xr.DataArray, cells: np.ndarray) -> np.ndarray:
 
 
 def _linear_covariance(ds: xr.Dataset, cells: np.ndarray) -> np.ndarray:
-    """Posterior covariance (cell, cell); where modes are left out, scalars have diagonal priors."""
+    """Posterior covariance (cell, cell)."""
     vectors = ds["physical_vectors"].isel(cell=cells).drop_vars("latent_of_cell")
     others = vectors.rename(cell="other")
-    posterior = -xr.dot(vectors * _read.shrinkage(ds), others, dim="mode")
-    if ds.sizes["mode"] == ds.sizes["unknown"]:
-        posterior = posterior + xr.dot(vectors, others, dim="mode")
-    matrix = _over_points(posterior).transpose("cell", "other").values
-    if ds.sizes["mode"] == ds.sizes["unknown"]:
-        return matrix
-    return matrix + np.diag(_over_points(ds["prior_sd"].isel(cell=cells) ** 2).values)
+    removed = _over_points(xr.dot(vectors * _read.shrinkage(ds), others, dim="mode"))
+    return _linear_prior(ds, cells) - removed.transpose("cell", "other").values
 
 
 def _over_points(values: xr.DataArray) -> xr.DataArray:
@@ -79,6 +96,8 @@ def _words(vector: np.ndarray, left: float, names: list[str], correlation: np.nd
     order = np.argsort(-np.abs(vector))
     held = [int(i) for i in order if vector[i] ** 2 >= TAKES_PART] or [int(order[0])]
     width = f"{_percent(np.sqrt(max(left, 0.0)))} of the prior width left"
+    if np.sum(vector[held] ** 2) < PATTERN:
+        return f"a pattern in {_fields(vector, names)}, most in {names[held[0]]}, {width}"
     if len(held) == 1:
         return f"{names[held[0]]} by itself, {width}"
     pairs = ((i, j) for i in held for j in held if i < j)
@@ -91,6 +110,13 @@ def _words(vector: np.ndarray, left: float, names: list[str], correlation: np.nd
         return f"{together} trade off, r = {_number(r)}, {width}"
     pair = f"{names[strongest[0]]} with {names[strongest[1]]}"
     return f"{together} trade off (most: {pair}, r = {_number(r)}), {width}"
+
+
+def _fields(vector: np.ndarray, names: list[str]) -> str:
+    """Name the latents whose elements make up a direction."""
+    latents = np.array([name.split("[")[0] for name in names])
+    share = {k: np.sum(vector[latents == k] ** 2) for k in dict.fromkeys(latents.tolist())}
+    return " and ".join(name for name, part in share.items() if part >= TAKES_PART)
 
 
 def _percent(share: float) -> str:

@@ -44,8 +44,8 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
           sensitivity are left out and named in ``attrs["no_sensitivity"]``;
         - ``weak_directions`` (direction, parameter): the combinations that stay widest, as unit
           vectors in parameters divided by their prior sd, with ``weak_variance`` (direction), the
-          share of prior variance left, and ``weak_directions_text`` (direction), words such as
-          "depth and volume_change trade off, r = 0.97";
+          share of its prior variance that is left, and ``weak_directions_text`` (direction), words
+          such as "depth and volume_change trade off, r = 0.97";
         - ``correlation`` (parameter, parameter_other): of the posterior. Summaries of fields have
           NaN here;
         - ``confounding`` (discrepancy, parameter), where there are discrepancies: the share of the
@@ -91,11 +91,11 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
         draws = flat_draws(_read.group(dt, "posterior"), ds)
         report = report.merge(convergence(draws, table))
     compared = sampled and _read.has_groups(dt, "prior")
-    if compared:
-        prior = flat_draws(dt["prior"].to_dataset(), ds)
+    prior = flat_draws(dt["prior"].to_dataset(), ds) if compared else None
+    if prior is not None:
         cells = 1.0 - draws.var(("chain", "draw")) / prior.var(("chain", "draw"))
     report["contraction"] = per_row(cells, table)
-    report = report.merge(weak_directions(ds, table, draws if sampled else None))
+    report = report.merge(weak_directions(ds, table, draws if sampled else None, prior))
     report = report.merge(confounded(ds, table)).assign(_maps(ds, table, cells))
     separable = int(not np.isinf(report["collinearity"]).any())
     return report.assign_attrs(_attrs(ds, table, compared, report), separable=separable)

@@ -141,8 +141,8 @@ def _correlations(discrepancy: JointDiscrepancy, names: list[str]) -> np.ndarray
 def _fault(discrepancy: JointDiscrepancy, names: list[str]) -> str:
     if otherwise := _stated_otherwise(discrepancy):
         return (
-            f"states {otherwise} and no correlation; sweep sd_factor=, or state "
-            "sd={modality: ...} and correlation="
+            f"states {otherwise} and no correlation; state sd={{modality: ...}} and correlation=, "
+            "or use discrepancy_sweep(problem, sd_factor=...)"
         )
     return "" if len(names) > 1 else f"acts on {names[0]!r} alone: there is nothing to correlate"
 

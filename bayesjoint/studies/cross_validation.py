@@ -148,8 +148,8 @@ def _predict(gap: np.ndarray, covariance: np.ndarray, power: float | None, rng: 
     white = np.linalg.solve(root, gap[:, :, None])[:, :, 0]
     density = -0.5 * np.sum(white**2 + np.log(2 * np.pi), axis=1)
     density -= np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)
-    log_weights, pareto_k = np.zeros(density.size), np.nan
-    if power is not None:
+    log_weights, pareto_k = np.zeros(density.size), np.nan if power is None else 0.0
+    if power is not None and np.ptp(density) > 0:  # else no unknown reaches the group
         log_weights, pareto_k = array_stats.psislw(power * density)
     weights = np.exp(log_weights - np.max(log_weights))
     weights /= weights.sum()

@@ -3,6 +3,7 @@ import pytest
 import xarray as xr
 
 import bayesjoint.reports as reports
+from bayesjoint.reports import _weak
 from tests.reports import factory
 
 
@@ -110,10 +111,30 @@ def test_weak_directions_of_the_dense_posterior(dense, preview):
     report = reports.identifiability(preview)
     prior, posterior = covariances(dense)
     sd = np.sqrt(prior.diagonal())
-    values = np.linalg.eigvalsh(posterior / np.outer(sd, sd))[::-1]
-    np.testing.assert_allclose(report["weak_variance"], values[:5], atol=1e-10)
+    widest = np.linalg.eigh(posterior / np.outer(sd, sd))[1][:, ::-1][:, :5] / sd[:, None]
+    left = [v @ posterior @ v / (v @ prior @ v) for v in widest.T]
+    np.testing.assert_allclose(report["weak_variance"], left, atol=1e-10)
+    assert max(left) < 1
     scale = np.sqrt(posterior.diagonal())
     np.testing.assert_allclose(report["correlation"], posterior / np.outer(scale, scale), atol=1e-8)
+
+
+def test_width_left_of_draws_is_in_the_sd_of_prior_draws():
+    """A linearised prior sd is that at the point: of a skew prior it is another one."""
+    linear, rng = two_scalars(0.1), np.random.default_rng(0)
+    names, dims = ("depth", "volume_change"), ("chain", "draw")
+    posterior = xr.Dataset({name: (dims, rng.normal(size=(2, 300))) for name in names})
+    groups = {"posterior": posterior, "prior": 3.0 * posterior, **linear.to_dict()}
+    report = reports.identifiability(xr.DataTree.from_dict(groups))
+    np.testing.assert_allclose(report["contraction"], 8 / 9)
+    assert abs(float(report["weak_variance"].sum()) - 2 / 9) < 1e-9
+
+
+def test_a_weak_pattern_of_many_elements_is_said_to_be_one():
+    names = [f"density[{i}]" for i in range(20)] + ["depth"]
+    pattern = np.append(np.full(20, np.sqrt(1 / 20)), 0.0)
+    said = _weak._words(pattern, 0.25, names, np.eye(21))
+    assert said == "a pattern in density, most in density[0], 50 % of the prior width left"
 
 
 def test_a_parameter_without_sensitivity_is_named():

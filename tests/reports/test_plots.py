@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from bayesjoint import plots
-from bayesjoint.plots import _data, _fields, _style
+from bayesjoint.plots import _data, _fields, _style, fit
 from bayesjoint.reports.example import example_tree
 from tests.reports import factory
 
@@ -330,6 +330,17 @@ def test_maps_are_drawn(tree):
     )
     assert "data minus response" in drawn(plots.plot_fit(dt))
     drawn(plots.plot_predictive_check(dt))
+
+
+def test_bars_of_data_have_the_noise_sd_of_the_posterior():
+    scale = xr.DataArray([[0.1, 0.2, 0.4]], dims=("chain", "draw"))
+    groups = {
+        "constant_data": xr.Dataset({"tilt_noise_sd": ("t", [1.0, 2.0])}),
+        "observed_data": xr.Dataset({"tilt": ("t", [0.0, 0.0])}),
+        "posterior": xr.Dataset({"tilt_scale": scale}),
+    }
+    sd = fit.noise_sd(xr.DataTree.from_dict(groups), "tilt")
+    np.testing.assert_allclose(sd, [0.2, 0.4])
 
 
 def test_short_last_dims_become_panels_with_names():

@@ -271,3 +271,10 @@ def test_where_the_prior_informs_the_words_are_the_call_to_make():
     given = report.assign_attrs(apart="split", fitted_anew=["gravity_scale"])
     call = "bj.tension(joint, split, null=bj.tension_null(problem, refit=True)), problem being"
     assert any(call in text for text in tension_words(given))
+
+
+def test_words_of_fits_with_errors_of_their_own_claim_less():
+    report = judged(wide(1, shift=0.2)).assign_attrs(fitted_anew=["gravity_sd"])
+    assert tension_words(report)[0].startswith("gravity and arrivals seem to contradict each other")
+    unknown = report.assign(sigma=np.nan, p_value=np.nan).assign_attrs(reason="d is negative")
+    assert not any("The p-value" in text for text in tension_words(unknown))
