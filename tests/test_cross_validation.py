@@ -170,3 +170,17 @@ def test_other_noise_is_refused():
     problem = bj.JointProblem(latents=[bj.Parameter("a", STANDARD)], modalities=[heavy])
     with pytest.raises(ValueError, match="noise of modality 'line' is not Gaussian"):
         bj.leave_out(problem, Case("independent").draws(5), "line", "station")
+
+
+def test_a_datum_that_no_unknown_reaches_leaves_the_posterior_as_it_is():
+    line = bj.Modality(
+        "line", data([1.0, 2.0]), bj.linear_map(np.array([[1.0], [0.0]]), "a"),
+        bj.GaussianNoise(sd=0.5),
+    )  # fmt: skip
+    problem = bj.JointProblem(latents=[bj.Parameter("a", STANDARD)], modalities=[line])
+    draws = Case("independent").draws(30)
+    left_out = bj.leave_out(problem, draws, "line", "station", random_seed=0)
+    assert left_out["pareto_k"][1] == 0.0
+    np.testing.assert_allclose(left_out["log_density"][1], stats.norm.logpdf(2.0, 0.0, 0.5))
+    with pytest.raises(ValueError, match="leave_out: importance weights need 25 draws.* 5;"):
+        bj.leave_out(problem, draws, "line", "station", draws=5)

@@ -77,6 +77,16 @@ def test_weights_are_one_again():
         assert functions.density(functions.initial)[0] == before
 
 
+@pytest.mark.parametrize("backend", ["interpreted", "numba"])
+def test_the_density_of_the_prior_leaves_that_of_the_posterior_alone(backend):
+    functions = ModelFunctions(gauges.make())
+    density, point = CompiledDensity(functions, backend), functions.initial + 0.1
+    before, prior = density(point)[0], density.without_data()
+    assert prior(point)[0] > before
+    assert density(point)[0] == before
+    assert functions.likelihood_weight.get_value() == 1.0
+
+
 def test_problems_derived_alike_share_what_is_compiled():
     first = gauges.make()
     second = other_data(first)

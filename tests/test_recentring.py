@@ -181,6 +181,19 @@ def test_a_correlation_of_precise_fields_is_that_of_quadrature():
         assert abs(z) < LARGEST_Z
 
 
+@pytest.mark.parametrize("backend", ["interpreted", "numba"])
+def test_a_recentred_density_leaves_all_others_alone(backend):
+    made = problem(0.1, EVEN)
+    functions = ModelFunctions(made)
+    density, point = CompiledDensity(functions, backend), functions.initial + 0.1
+    before = density(point)[0]
+    density.given(all_that_is_seen(made, 0.1))(point)
+    density.refresh()
+    assert density(point)[0] == before
+    white = -0.5 * np.sum(point**2 + np.log(2 * np.pi))
+    np.testing.assert_allclose(density.without_data()(point)[0], white)
+
+
 def test_what_recentres_survives_a_store():
     given = _given.Given(np.arange(6.0).reshape(2, 3), np.ones(2))
     again = _given_of(xr.Dataset(_recorded(given)))

@@ -40,19 +40,19 @@ class CompiledDensity:
         self._weight = functions.likelihood_weight
         self._recentring = functions.recentring
         self._given: dict[int, Any] = {}
-        self._size = functions.size
+        self._size, self._lock = functions.size, threading.Lock()
         # Exact floats: else a density from the cache, where nothing is inlined, rounds differently,
         # and a run differs from its repetition.
         with in_turn(), pytensor.config.change_flags(numba__fastmath=False):
             self._compiled = functions.log_density(BACKENDS[backend])
-            self._with_data = _thread_safe(self._compiled, self._size)
+            self._with_data = self._thread_safe()
             self(functions.initial)  # Numba compiles at the first call
 
     def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         """Return log density and gradient, without the data while ``likelihood_weight`` is zero."""
         if self._weight.get_value(borrow=True) == 1.0:
             return self._with_data(point)
-        return _thread_safe(self._compiled, self._size)(point)
+        return self._thread_safe()(point)
 
     def refresh(self) -> None:
         """Take the data of today, in place: the sampler's callbacks read them where they lie."""
@@ -71,7 +71,7 @@ class CompiledDensity:
             self._recentring.set(given)
             try:
                 # Kept with the data themselves, so that their identity stays theirs.
-                self._given = {id(given): (given, _thread_safe(self._compiled, self._size))}
+                self._given = {id(given): (given, self._thread_safe())}
             finally:
                 self._recentring.set(None)
         return self._given[id(given)][1]
@@ -87,7 +87,15 @@ class CompiledDensity:
 
     @cached_property
     def _without_data(self) -> "_Native | _Locked":
-        return _thread_safe(self._compiled, self._size)
+        return self._thread_safe()
+
+    def _thread_safe(self) -> "_Native | _Locked":
+        """Return a density that chains can call together; shared data keep today's values."""
+        shared = [np.array(value, order="C") for value in _shared(self._compiled)]
+        native = getattr(self._compiled.vm, "jit_fn", None)
+        if native is None:
+            return _Locked(self._compiled, shared, self._lock)
+        return _Native(native, shared, self._size)
 
 
 class _Native:
@@ -110,17 +118,27 @@ class _Native:
 
 
 class _Locked:
-    """A compiled function that keeps its inputs in storage: a lock keeps chains apart."""
+    """A compiled function that keeps its inputs in storage: a lock keeps chains apart.
 
-    def __init__(self, function: Any, shared: list) -> None:
-        self._function, self.shared, self._lock = function, shared, threading.Lock()
+    The storage is that of the shared variables themselves, so that it is put back after a call.
+    """
+
+    def __init__(self, function: Any, shared: list, lock: threading.Lock) -> None:
+        self._function, self.shared, self._lock = function, shared, lock
 
     def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         with self._lock:
-            for storage, value in zip(self._function.input_storage[1:], self.shared, strict=True):
-                storage.value = value
-            value, gradient = self._function(point)
-            return float(value), np.array(gradient)
+            today = _shared(self._function)
+            try:
+                self._put(self.shared)
+                value, gradient = self._function(point)
+                return float(value), np.array(gradient)
+            finally:
+                self._put(today)
+
+    def _put(self, values: list) -> None:
+        for storage, value in zip(self._function.input_storage[1:], values, strict=True):
+            storage.value = value
 
     def at(self, coordinates: Coordinates, start: np.ndarray) -> Any:
         """Return nutpie's model of u in some coordinates, which starts at a value of u."""
@@ -159,10 +177,3 @@ def _shared(function: Any) -> list[np.ndarray]:
 def _refresh(density: _Native | _Locked, function: Any) -> None:
     for kept, now in zip(density.shared, _shared(function), strict=True):
         kept[...] = now
-
-
-def _thread_safe(function: Any, size: int) -> _Native | _Locked:
-    """Return a compiled density that chains can call together; shared data keep today's values."""
-    shared = [np.array(value, order="C") for value in _shared(function)]
-    compiled = getattr(function.vm, "jit_fn", None)
-    return _Locked(function, shared) if compiled is None else _Native(compiled, shared, size)

@@ -90,13 +90,15 @@ def draw_calibration(ax: Axes, pit: np.ndarray, colour: str) -> None:
 
 
 def draw_pareto(ax: Axes, pareto_k: np.ndarray, colour: str) -> None:
-    """Draw Pareto's k one after another, and from where it is too large."""
+    """Draw Pareto's k one after another, and from where it is too large; infinite ones on top."""
     far, index = pareto_k > TOO_FAR, np.arange(pareto_k.size)
-    ax.plot(index[~far], pareto_k[~far], "o", color=colour, ms=3.5, alpha=0.7, mew=0)
-    ax.plot(index[far], pareto_k[far], "o", color=WORST, ms=4.5)
-    ax.axhline(TOO_FAR, color=INK, lw=0.8, ls="--")
     finite = pareto_k[np.isfinite(pareto_k)]
-    ax.set_ylim(min(0.0, finite.min(initial=0.0)) - 0.05, max(0.8, 1.1 * finite.max(initial=0.0)))
+    top = max(0.8, 1.1 * finite.max(initial=0.0))
+    pareto_k = np.minimum(pareto_k, top)
+    ax.plot(index[~far], pareto_k[~far], "o", color=colour, ms=3.5, alpha=0.7, mew=0)
+    ax.plot(index[far], pareto_k[far], "o", color=WORST, ms=4.5, clip_on=False)
+    ax.axhline(TOO_FAR, color=INK, lw=0.8, ls="--")
+    ax.set_ylim(min(0.0, finite.min(initial=0.0)) - 0.05, top)
     ax.set(title="Pareto's k")
     ax.locator_params(axis="x", integer=True)
     grid_lines(ax, "y")

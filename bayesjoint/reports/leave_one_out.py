@@ -8,7 +8,9 @@ import scipy.stats
 import xarray as xr
 
 from bayesjoint.reports import _read
+from bayesjoint.reports._smoothed import smoothed_weights
 
+OWNER = "leave_one_out"
 TOO_FAR = 0.7  # Pareto's k from which importance weights are not to be trusted
 NOT_UNIFORM = 0.01  # p-value below which predictions are called miscalibrated
 MARGIN = 0.1  # of the sd of normal scores, or of their mean in sd, that is worth a word
@@ -32,7 +34,8 @@ def leave_one_out(dt: xr.DataTree) -> xr.Dataset:
           observed; uniform between 0 and 1 when the model is right;
         - ``<modality>_elpd``: log-density of the datum given all others;
         - ``<modality>_pareto_k``: above 0.7 the datum moves the posterior too far for importance
-          sampling, see ``bj.leave_out`` and sampling without it.
+          sampling, see ``bj.leave_out`` and sampling without it; infinite where weights of a
+          chain that stood still repeat, so that nothing tells how far.
 
         Over ``modality``: ``elpd`` and ``elpd_se``, sum and standard error; ``p_value`` of a
         uniform ``pit``; ``normal_sd``, ``normal_mean`` of ``pit`` as normal scores: an sd above 1
@@ -42,7 +45,7 @@ def leave_one_out(dt: xr.DataTree) -> xr.Dataset:
     Raises
     ------
     ValueError
-        When the tree lacks one of the groups.
+        When the tree lacks one of the groups, or has fewer than 25 draws.
 
     Notes
     -----
@@ -71,7 +74,7 @@ def leave_one_out(dt: xr.DataTree) -> xr.Dataset:
         {"modality": names},
     )
     report.attrs = {
-        "report": "leave_one_out",
+        "report": OWNER,
         "draws": densities.sizes["chain"] * densities.sizes["draw"],
         "tempered": [f"{k}: power {power:.4g}" for k, power in powers.items() if power != 1.0],
     }
@@ -93,7 +96,8 @@ def _of_modality(
         v.transpose(*dims, "chain", "draw").values.reshape(-1, v.sizes["chain"] * v.sizes["draw"])
         for v in (density, below)
     )
-    log_weights, pareto_k = _without_each(power * log_density)
+    weighed = [smoothed_weights(power * each, OWNER) for each in log_density]
+    log_weights, pareto_k = (np.array(part) for part in zip(*weighed, strict=True))
     found = {
         "pit": np.sum(np.exp(log_weights) * share, axis=1),
         "elpd": scipy.special.logsumexp(log_weights + log_density, axis=1),
@@ -104,17 +108,6 @@ def _of_modality(
         name: xr.DataArray(values.reshape(template.shape), template.coords, dims)
         for name, values in found.items()
     }
-
-
-def _without_each(log_density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return log-weights (datum, draw) of the posterior without each datum, and Pareto's k."""
-    from arviz_stats.base import array_stats
-
-    log_weights, pareto_k = np.zeros_like(log_density), np.zeros(len(log_density))
-    moves = np.ptp(log_density, axis=1) > 0  # a datum that no unknown reaches leaves all as it is
-    if moves.any():
-        log_weights[moves], pareto_k[moves] = array_stats.psislw(log_density[moves])
-    return log_weights - scipy.special.logsumexp(log_weights, axis=1, keepdims=True), pareto_k
 
 
 def _totals(of: dict[str, xr.DataArray]) -> dict[str, float]:

@@ -12,7 +12,9 @@ from bayesjoint._compiled.latent_space import LatentSpace
 from bayesjoint._graph.compile import threads_for
 from bayesjoint._kernels.prediction import region_probability
 from bayesjoint.problem import JointProblem
+from bayesjoint.reports._smoothed import smoothed_weights
 
+OWNER = "leave_out"
 PREDICTED_DRAWS = 4_000
 
 
@@ -57,13 +59,15 @@ def leave_out(
         prediction; ``region_probability``, of the ellipsoid about the mean prediction that just
         holds the measured group: uniform where predictions are honest, and below 0.9 for nine
         groups of ten; and ``pareto_k``: where it is above 0.7, the group moves the posterior too
-        far for this, sample without it; NaN where refitted.
+        far for this, sample without it; infinite where weights of a chain that stood still
+        repeat, so that nothing tells how far; NaN where refitted.
 
     Raises
     ------
     ValueError
         When there is no such modality or dim, several differ in shape or power, a refitted label
-        is not along the dim, or the noise of a modality is not Gaussian.
+        is not along the dim, the noise of a modality is not Gaussian, or there are fewer than 25
+        draws to weigh.
 
     Notes
     -----
@@ -142,22 +146,20 @@ def _predict(gap: np.ndarray, covariance: np.ndarray, power: float | None, rng: 
 
     Without a power, draws come from a posterior without the group: all weigh the same.
     """
-    from arviz_stats.base import array_stats
-
     root = np.linalg.cholesky(covariance)
     white = np.linalg.solve(root, gap[:, :, None])[:, :, 0]
     density = -0.5 * np.sum(white**2 + np.log(2 * np.pi), axis=1)
     density -= np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)
-    log_weights, pareto_k = np.zeros(density.size), np.nan if power is None else 0.0
-    if power is not None and np.ptp(density) > 0:  # else no unknown reaches the group
-        log_weights, pareto_k = array_stats.psislw(power * density)
+    log_weights, pareto_k = np.zeros(density.size), np.nan
+    if power is not None:
+        log_weights, pareto_k = smoothed_weights(power * density, OWNER)
     weights = np.exp(log_weights - np.max(log_weights))
     weights /= weights.sum()
     even = (np.arange(PREDICTED_DRAWS) + rng.random()) / PREDICTED_DRAWS
     chosen = np.minimum(np.searchsorted(np.cumsum(weights), even), weights.size - 1)
     noise = rng.standard_normal((PREDICTED_DRAWS, gap.shape[1], 1))
     draws = (root[chosen] @ noise)[:, :, 0] - gap[chosen]
-    return draws, float(logsumexp(density, b=weights)), float(pareto_k)
+    return draws, float(logsumexp(density, b=weights)), pareto_k
 
 
 def _measured(problem: JointProblem, names: Sequence[str], dim: str) -> xr.DataArray:

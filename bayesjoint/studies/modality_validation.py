@@ -10,6 +10,7 @@ from bayesjoint._compiled.functions import compiled
 from bayesjoint._graph.compile import threads_for
 from bayesjoint.problem import JointProblem
 from bayesjoint.reports import identifiability
+from bayesjoint.reports._smoothed import FEWEST, smoothed_weights
 from bayesjoint.sampling import sample
 from bayesjoint.studies._left_out import Judged, LeftOut, completed, linked
 from bayesjoint.studies._left_out_words import left_out_words
@@ -74,9 +75,9 @@ def leave_modality_out(
     Raises
     ------
     ValueError
-        When there are fewer than two modalities or draws, or no such modality; a refit is not one
-        without the modality; or one that shares a discrepancy with the modality has noise that is
-        not Gaussian, is tempered, or has an unknown correlation for each pair of three or more.
+        When there are fewer than two modalities or 25 draws, or no such modality; a refit is not
+        one without the modality; or one that shares a discrepancy with the modality has noise that
+        is not Gaussian, is tempered, or has an unknown correlation for each pair of three or more.
 
     Notes
     -----
@@ -159,8 +160,8 @@ def _names(problem: JointProblem, modality: str | Sequence[str] | None) -> list[
 
 
 def _check_draws(draws: int) -> None:
-    if draws < 2:
-        raise ValueError(f"{OWNER}: draws={draws}; two are the least, 200 tell a failure")
+    if draws < FEWEST:
+        raise ValueError(f"{OWNER}: draws={draws}; {FEWEST} are the least, 200 tell a failure")
 
 
 def _check(problem: JointProblem, name: str) -> None:
@@ -236,9 +237,7 @@ def _share(beyond: np.ndarray) -> float:
 
 def _pareto_k(log_density: np.ndarray) -> float:
     """Return Pareto's k of the terms of a mean density."""
-    from arviz_stats.base import array_stats
-
-    return float(array_stats.psislw(-log_density)[1]) if np.ptp(log_density) > 0.0 else -np.inf
+    return smoothed_weights(-log_density, OWNER)[1]
 
 
 def _unseen(problem: JointProblem, name: str, tree: xr.DataTree) -> xr.DataArray:

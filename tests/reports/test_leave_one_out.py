@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 import xarray as xr
 
@@ -144,3 +145,32 @@ def test_intervals_that_are_too_wide_are_called_so():
 def test_a_tree_without_draws_is_refused():
     with pytest.raises(ValueError, match="no group 'log_likelihood'.*sample the problem"):
         reports.leave_one_out(xr.DataTree())
+
+
+def densities(*columns):
+    """Return a tree with the log-densities of one draw after another, a column for each datum."""
+    density = np.stack(columns, axis=-1)[None]
+    group = {"gnss": (("chain", "draw", "station"), density)}
+    below = {"gnss": (("chain", "draw", "station"), np.full(density.shape, 0.5))}
+    return xr.DataTree.from_dict(
+        {"log_likelihood": xr.Dataset(group), "predictive_cdf": xr.Dataset(below)}
+    )
+
+
+def test_weights_that_repeat_are_not_trusted():
+    random = np.random.default_rng(4)
+    moving, unmoved = -0.01 * random.standard_normal(400) ** 2, np.full(400, -1.0)
+    stuck, still = moving.copy(), moving.copy()
+    stuck[:60] = moving.min() - np.maximum(1.0, np.linspace(1.5, 0.0, 60))  # most of the tail
+    still[:80] = moving.min() - 1.0  # all of it
+    report = reports.leave_one_out(densities(moving, unmoved, stuck, still))
+    assert np.isinf(report["gnss_pareto_k"]).values.tolist() == [False, False, True, True]
+    np.testing.assert_allclose(report["gnss_elpd"][1], -1.0)
+    expected = -scipy.special.logsumexp(-still, b=1 / still.size)  # the harmonic mean, as it is
+    np.testing.assert_allclose(report["gnss_elpd"][3], expected)
+    assert int(report["untrusted"][0]) == 2
+
+
+def test_too_few_draws_for_weights_are_refused():
+    with pytest.raises(ValueError, match="leave_one_out: importance weights need 25 draws.* 24"):
+        reports.leave_one_out(densities(np.linspace(-1.0, 0.0, 24)))
