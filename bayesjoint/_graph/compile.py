@@ -146,9 +146,11 @@ def over_rows(
     Called as ``function(matrix, *values of fixed)``; each result has the rows as its first axis.
     Graphs with sparse products or black boxes, which know no batches, are evaluated row by row.
     """
-    graphs = _inlined(graphs)
-    make = _row_by_row if _knows_no_batches(graphs) else _in_chunks
-    evaluate = make(graphs, variable, fixed)
+    # Rewrites append traces of variables to each other, without end in graphs as large as these.
+    with pytensor.config.change_flags(traceback__limit=0):
+        graphs = _inlined(graphs)
+        make = _row_by_row if _knows_no_batches(graphs) else _in_chunks
+        evaluate = make(graphs, variable, fixed)
 
     def by_rows(matrix, *values):
         if len(matrix):
@@ -168,6 +170,8 @@ def _inlined(graphs: Sequence) -> list:
     """Return graphs without operations that hold graphs: over rows these would be called singly."""
     whole = FunctionGraph(outputs=list(graphs), clone=True, copy_inputs=False)
     dfs_rewriter(_inline).rewrite(whole)
+    for variable in whole.variables:
+        variable.tag.trace = []
     return whole.outputs
 
 
