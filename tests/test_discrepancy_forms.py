@@ -322,3 +322,6 @@ def test_balance_says_what_an_instrument_of_the_cause_alone_is_for():
     (found,) = [text for text in words if text.startswith("thermometer carries")]
     assert "alone it would tell nothing, on top of the others" in found
     assert "it sees what the errors of the others share" in found
+    blind = problem_of([seen("a"), seen("b"), thermometer(TIMES, sd=1e6)], discrepancy)
+    (found,) = [w for w in bj.balance(blind).attrs["words"] if w.startswith("thermometer carries")]
+    assert "no unknown moves its data" in found

@@ -70,6 +70,11 @@ def _why_little(row: xr.Dataset) -> str:
             "errors of the others share"
         )
     moved = float(row["sensitivity_per_datum"])
+    if moved == 0.0:
+        return (
+            "no unknown moves its data, and the errors that it shares with others it sees too "
+            "faintly to tell them"
+        )
     if moved < 1:
         return (
             f"over the prior its data move by {moved:.2g} of their noise sd; the noise sd may be "

@@ -87,7 +87,7 @@ def discrepancy_sweep(
         - ``alignment_leading``, ``alignment_trailing``: cosine of the sensitivity with the
           directions of the data that the correlation makes noisier, and quieter, in units in which
           errors without cross-correlation are white: of two sensors the sum and the difference, in
-          units of the total sd;
+          units of the total sd; NaN at zero correlation, which has no directions;
         - ``effect``: "hurts", "helps" or "neutral", by ``relative_sd`` and the tolerance;
         - ``valid``, and ``reason`` where not: all numbers there are NaN.
 
