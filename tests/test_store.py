@@ -42,8 +42,12 @@ def whole(problem, tmp_path_factory):
 
 
 def lengths(tree):
+    """Return how many draws of each chain the groups that grow hold, thinned ones checked."""
     grown = [tree[g] for g in tree.children if not g.startswith("prior")]
-    return {group.sizes["draw"] for group in grown if "draw" in group.sizes}
+    grown = [(g.sizes["draw"], g.attrs.get("thinned", 1)) for g in grown if "draw" in g.sizes]
+    found = {draws for draws, step in grown if step == 1}
+    assert all(kept == -(-max(found) // step) for kept, step in grown)
+    return found
 
 
 def test_a_store_holds_what_is_returned_and_nothing_of_the_sampler(whole):
