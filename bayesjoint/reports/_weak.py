@@ -29,8 +29,8 @@ def weak_directions(
         i for i, row in enumerate(table) if row.element and (draws is not None or _known(ds, row))
     ]
     cells = np.array([table[i].cells[0] for i in part], dtype=int)
-    covariance = _linear_covariance(ds, cells) if draws is None else _sampled(draws, cells)
     before = _linear_prior(ds, cells) if prior is None else _sampled(prior, cells)
+    covariance = before - _removed(ds, cells) if draws is None else _sampled(draws, cells)
     scale = np.outer(*2 * [np.sqrt(before.diagonal())])
     vectors = _signed(np.linalg.eigh(covariance / scale)[1][:, ::-1][:, :LISTED])
     # Along a pattern of elements that the prior correlates, its variance is not that of one.
@@ -67,12 +67,11 @@ def _sampled(draws: xr.DataArray, cells: np.ndarray) -> np.ndarray:
     return np.atleast_2d(np.cov(flat))
 
 
-def _linear_covariance(ds: xr.Dataset, cells: np.ndarray) -> np.ndarray:
-    """Posterior covariance (cell, cell)."""
+def _removed(ds: xr.Dataset, cells: np.ndarray) -> np.ndarray:
+    """Prior less posterior covariance of the linearization (cell, cell)."""
     vectors = ds["physical_vectors"].isel(cell=cells).drop_vars("latent_of_cell")
-    others = vectors.rename(cell="other")
-    removed = _over_points(xr.dot(vectors * _read.shrinkage(ds), others, dim="mode"))
-    return _linear_prior(ds, cells) - removed.transpose("cell", "other").values
+    removed = xr.dot(vectors * _read.shrinkage(ds), vectors.rename(cell="other"), dim="mode")
+    return _over_points(removed).transpose("cell", "other").values
 
 
 def _over_points(values: xr.DataArray) -> xr.DataArray:
