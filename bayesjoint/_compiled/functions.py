@@ -101,7 +101,6 @@ class ModelFunctions(ErrorFunctions):
         return inputs, stacked
 
     @cached_property
-    @in_turn()
     def outputs(self):
         """The compiled function ``flat vector -> stacked responses and coupling residuals``."""
         inputs, stacked = self._stacked
@@ -112,13 +111,11 @@ class ModelFunctions(ErrorFunctions):
         return self.data - self.outputs(point)[: self.data.size]
 
     @cached_property
-    @in_turn()
     def jvp(self):
         """The Jacobian times rows of tangents, ``(tangents, point) -> (row, output)``."""
         return self._pushed(*self._stacked)
 
     @cached_property
-    @in_turn()
     def vjp(self):
         """Rows of cotangents times the Jacobian, ``(cotangents, point) -> (row, n)``."""
         return self._pulled(*self._stacked, self.output_size)
@@ -139,11 +136,13 @@ class ModelFunctions(ErrorFunctions):
         stacked, size = pt.concatenate(graphs), self.output_size - self.data.size
         return self._pushed(inputs, stacked), self._pulled(inputs, stacked, size)
 
+    @in_turn()
     def _pushed(self, inputs: Any, stacked: Any):
         tangent = pt.vector("tangent", shape=(self.size,))
         pushed = pushforward(stacked, inputs, tangent, disconnected_outputs="ignore")
         return over_rows([pushed], tangent, [inputs])
 
+    @in_turn()
     def _pulled(self, inputs: Any, stacked: Any, size: int):
         cotangent = pt.vector("cotangent", shape=(size,))
         pulled = pullback(
@@ -151,7 +150,6 @@ class ModelFunctions(ErrorFunctions):
         )
         return over_rows([pulled], cotangent, [inputs])
 
-    @in_turn()
     def over_draws(self, outputs: list):
         """Return the function ``rows of flat vectors -> outputs``, rows in front."""
         inputs, graphs = self.flat(outputs)

@@ -92,7 +92,6 @@ class ModelGraphs:
             graphs = graph_replace(graphs, values, strict=False)
         return flatten(graphs, self.variables, self.shapes)
 
-    @in_turn()
     def compile(self, outputs: list, mode: Any = INTERPRETED):
         """Return the compiled function ``flat vector -> outputs``."""
         inputs, graphs = self.flat(outputs)

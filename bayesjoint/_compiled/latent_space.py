@@ -54,12 +54,10 @@ class LatentSpace:
         return [value.shape for value in self.values(self.functions.initial)]
 
     @cached_property
-    @in_turn()
     def _graphs(self) -> tuple[Any, list]:
         return self.functions.flat([self.functions.build.values[name] for name in self.names])
 
     @cached_property
-    @in_turn()
     def _value_function(self):
         inputs, graphs = self._graphs
         return compiled_function([inputs], graphs)
