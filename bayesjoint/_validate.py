@@ -5,8 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from bayesjoint import arrays
+from bayesjoint import units as _units
 from bayesjoint.priors import Prior
 
+SYMMETRIC = 1e-8  # of the product of the two sds
 SEMIDEFINITE = 1e-12  # of the number of rows: a negative eigenvalue of rounding
 
 
@@ -29,7 +32,7 @@ def require_positive(owner: str, setting: str, value: Any) -> None:
     """Raise unless every number in ``value`` is finite and above zero (priors pass)."""
     if value is None or isinstance(value, Prior):
         return
-    array = np.asarray(value, dtype=float)
+    array = arrays.read(owner, setting, value).values
     if not np.all(np.isfinite(array)):
         raise ValueError(f"{owner}: {setting} is not finite; give a positive number")
     if not np.all(array > 0):
@@ -40,11 +43,8 @@ def require_positive(owner: str, setting: str, value: Any) -> None:
 
 def require_scalar(owner: str, setting: str, value: Any) -> None:
     """Raise unless ``value`` is one number (priors pass)."""
-    if value is not None and not isinstance(value, Prior) and np.ndim(value) != 0:
-        raise ValueError(
-            f"{owner}: {setting} must be one number or a prior, an array of shape "
-            f"{np.shape(value)} given"
-        )
+    if value is not None and not isinstance(value, Prior):
+        arrays.number(owner, setting, value, _units.stated(value))
 
 
 def require_finite(owner: str, values: np.ndarray, dims: tuple[str, ...]) -> None:
@@ -68,13 +68,6 @@ def require_unique(kind: str, names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def same_units(first: str | None, second: str | None) -> bool:
-    """Return whether two unit strings agree, or one of them is not stated."""
-    if not first or not second:
-        return True
-    return "".join(str(first).split()) == "".join(str(second).split())
-
-
 def covariance_factor(owner: str, matrix: Any) -> np.ndarray:
     """Return the lower Cholesky factor of a covariance, or raise with its fault."""
     matrix = _symmetric(owner, matrix)
@@ -90,8 +83,9 @@ def covariance_factor(owner: str, matrix: Any) -> np.ndarray:
 
 def require_semidefinite(owner: str, matrix: Any) -> None:
     """Raise when a matrix is no covariance; it may be singular."""
-    smallest = np.linalg.eigvalsh(_symmetric(owner, matrix))[0]
-    if smallest < -SEMIDEFINITE * len(matrix):
+    values = np.linalg.eigvalsh(_symmetric(owner, matrix))
+    smallest = values[0]
+    if smallest < -SEMIDEFINITE * len(matrix) * max(np.abs(values).max(), np.finfo(float).tiny):
         raise ValueError(
             f"{owner}: the matrix is not positive semi-definite, its smallest eigenvalue is "
             f"{smallest:.3g}; lower the correlations"
@@ -99,11 +93,18 @@ def require_semidefinite(owner: str, matrix: Any) -> None:
 
 
 def _symmetric(owner: str, matrix: Any) -> np.ndarray:
-    matrix = np.asarray(matrix, dtype=float)
+    matrix = np.asarray(matrix)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"{owner}: a square matrix is needed, the shape given is {matrix.shape}")
     if not np.all(np.isfinite(matrix)):
         raise ValueError(f"{owner}: the matrix is not finite; look for NaN or infinity in it")
-    if not np.allclose(matrix, matrix.T, rtol=1e-8, atol=1e-12 * np.abs(matrix).max()):
+    if not is_symmetric(matrix):
         raise ValueError(f"{owner}: the matrix is not symmetric; use (C + C.T) / 2 if it should be")
     return matrix
+
+
+def is_symmetric(matrix: np.ndarray) -> bool:
+    """Return whether entries agree with those across the diagonal to rounding, at any scale."""
+    sds = np.sqrt(np.abs(np.diag(matrix)))
+    scale = np.maximum(np.abs(matrix), np.outer(sds, sds))
+    return bool(np.all(np.abs(matrix - matrix.T) <= SYMMETRIC * np.maximum(scale, scale.T)))

@@ -1,15 +1,18 @@
 """Model discrepancy: errors of the physics, jointly Gaussian over all modalities."""
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pymc as pm
 
+from bayesjoint import arrays
 from bayesjoint._errors import checks as _discrepancy_checks
+from bayesjoint._errors import fitting as _fitting
 from bayesjoint._errors import processes as _processes
 from bayesjoint._errors.factors import Factor, ModalFactor, build_matrix, factor_of
+from bayesjoint._errors.fitting import Fit
 from bayesjoint._graph.build import ModelBuild
 from bayesjoint._replace import Replaceable
 from bayesjoint.grids import Grid
@@ -26,7 +29,8 @@ class JointDiscrepancy(Replaceable):
     Parameters
     ----------
     sd : mapping of modality to float or Prior, float or Prior
-        Standard deviation of the discrepancy, in the units of each modality; one number with
+        Standard deviation of the discrepancy, in the units of each modality, or a quantity that is
+        converted to these; one number with
         ``loadings`` or ``of``; a factor, 1 by default, with ``covariance``.  Else there is no
         default: see the notes.
     correlation : float, matrix, Prior or None
@@ -49,12 +53,14 @@ class JointDiscrepancy(Replaceable):
     length_scale : float or Prior, or mapping of coordinate to one of them
         In the units of the coordinates; needed with ``on``.  One number measures Euclidean
         distance; a mapping makes a product of one function a coordinate, as of time and place.
+        Along dates and time spans a time span, as ``np.timedelta64(30, "D")``, or a prior with
+        ``units="days"``, which are the units of the result.
         Of a periodic function dimensionless; of a drift the time after which it reaches the sd.
     smoothness : {0.5, 1.5, 2.5}
         Of Matérn functions.
-    period : float, optional
+    period : float or time span, optional
         Of a periodic function, in the units of its coordinate.
-    origin : float, optional
+    origin : float or date, optional
         Where a drift is zero.
     form : {"auto", "latent", "marginal"}
         Whether the discrepancy is sampled or integrated out: one posterior either way.  "auto"
@@ -114,16 +120,22 @@ class JointDiscrepancy(Replaceable):
     kernel: str | Mapping[str, str] = "matern"
     length_scale: float | Prior | Mapping[str, float | Prior] | None = None
     smoothness: float = 1.5
-    period: float | None = None
-    origin: float | None = None
+    period: Any = None
+    origin: Any = None
     form: str = "auto"
     of: "ForwardMap | None" = None
     grid: Grid | None = None
     rank: int | None = None
     name: str = "discrepancy"
+    _fit: Fit | None = field(default=None, repr=False)  # made by the problem
 
     def __post_init__(self) -> None:
+        arrays.keep_settings(self)
         _discrepancy_checks.check_settings(self)
+        if np.ndim(self.correlation) == 2 and not isinstance(self.correlation, Prior):
+            between = arrays.Axes.named("modality", list(self.sd), "sd")
+            matrix = arrays.matrix(self.owner, "correlation", self.correlation, between, between)
+            object.__setattr__(self, "correlation", arrays.keep(matrix))
 
     @property
     def owner(self) -> str:
@@ -134,6 +146,36 @@ class JointDiscrepancy(Replaceable):
     def axes(self) -> tuple[str, ...]:
         """Names of the coordinates."""
         return (self.on,) if isinstance(self.on, str) else tuple(self.on or ())
+
+    @property
+    def paired(self) -> bool:
+        """Whether data are paired, one by one."""
+        return self.on is None and self.of is None and self.covariance is None
+
+    def kind(self, axis: str) -> str:
+        """Return the kind of covariance function along a coordinate."""
+        return self.kernel[axis] if isinstance(self.kernel, Mapping) else self.kernel
+
+    def fitted(self, modalities: Mapping[str, Any]) -> "JointDiscrepancy":
+        """Return the discrepancy in the units, the order and the times of the data.
+
+        Raises
+        ------
+        ValueError
+            When units, labels or times do not fit those of the data.
+        """
+        settings = _fitting.fitted_settings(self, modalities)
+        return self.replace(**settings) if settings else self
+
+    @property
+    def frames(self) -> Mapping[str, arrays.Frame]:
+        """The numbers in which coordinates are counted."""
+        return self._fit.frames if self._fit is not None else {}
+
+    @property
+    def orders(self) -> Mapping[str, np.ndarray]:
+        """Which element of it acts on each datum, of modalities in another order than the first."""
+        return self._fit.orders if self._fit is not None else {}
 
     def touches(self, modalities: Mapping[str, Any]) -> list[str]:
         """Return the names of the modalities it acts on."""
@@ -168,12 +210,20 @@ class JointDiscrepancy(Replaceable):
     def points(self, modalities: Mapping[str, Any]) -> np.ndarray:
         """Return the coordinates of all data it acts on, or of the map's output in model space."""
         if self.of is not None:
-            return np.stack([self.of.coords[axis] for axis in self.axes], axis=1)
+            columns = [
+                arrays.coordinate(f"{self.owner}: {a!r}", self.of.coords[a], self.frames.get(a))
+                for a in self.axes
+            ]
+            return np.stack(columns, axis=1)
         parts = [
-            _processes.points_of(f"{self.owner}: modality {name!r}", modality.data, self.axes)
+            self.points_at(f"{self.owner}: modality {name!r}", modality.data)
             for name, modality in modalities.items()
         ]
         return np.concatenate(parts)
+
+    def points_at(self, owner: str, data: Any) -> np.ndarray:
+        """Return the coordinates of labelled data in C order, shape (data, axis)."""
+        return _processes.points_of(owner, data, self.axes, self.frames)
 
     def stacked_covariance(self, sizes: Mapping[str, int]) -> np.ndarray:
         """Return the given covariance of all data of modalities with so many data."""

@@ -4,16 +4,19 @@ Every map turns latents into predicted data.  Two modalities that are given the 
 share one evaluation.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pytensor.sparse as ps
 import pytensor.tensor as pt
+import xarray as xr
 from pytensor.gradient import pullback
 from scipy import sparse
 
+from bayesjoint import arrays
+from bayesjoint import units as _units
 from bayesjoint._graph import derivatives as _derivatives
 from bayesjoint._graph.build import ModelBuild
 from bayesjoint._graph.compile import UNOPTIMISED, compiled_function, in_turn
@@ -34,7 +37,9 @@ class ForwardMap:
     coords : mapping of str to array
         Coordinates of the first axis of the output, for a discrepancy in model space.
     origin : ForwardMap, optional
-        The map of which this is the same physics on renamed latents.
+        The map of which this is the same physics, on renamed latents or fitted to a problem.
+    conversions : mapping of str to Conversion
+        From the units of latents to those that the map reads, where they differ.
     """
 
     latents: tuple[str, ...]
@@ -44,13 +49,45 @@ class ForwardMap:
     coords: Mapping[str, np.ndarray]
     _: KW_ONLY
     origin: "ForwardMap | None" = None
+    conversions: Mapping[str, _units.Conversion] = field(default_factory=dict)
 
     def output(self, build: ModelBuild):
         """Return the tensor of the map's output; computed once for each model."""
         if id(self) not in build.outputs:
-            values = [build.values[name] for name in self.latents]
-            build.outputs[id(self)] = self.apply(build, *values)
+            build.outputs[id(self)] = self.apply(build, *self.inputs(build.values))
         return build.outputs[id(self)]
+
+    def inputs(self, values: Mapping[str, Any]) -> list:
+        """Return the values of its latents in the units that it reads."""
+        same = _units.IDENTITY
+        return [self.conversions.get(name, same)(values[name]) for name in self.latents]
+
+    def fitted(self, latents: Mapping[str, Any], rows: arrays.Axes | None) -> "ForwardMap":
+        """Return the map as a problem needs it: reading its latents in the units they are in.
+
+        Parameters
+        ----------
+        latents : mapping of str to latent
+            Those of the problem, all that it reads among them.
+        rows : Axes or None
+            What its output is labelled by, the data or what the observation operator acts on.
+
+        Raises
+        ------
+        ValueError
+            When units cannot be converted, or labels do not match.
+        """
+        found = {
+            name: _units.conversion(
+                f"map {self.name!r}: expects {name!r} in {{1}}, the latent is in {{0}}",
+                latents[name].units, self.input_units.get(name), "convert one of them",
+            )
+            for name in self.latents
+        }  # fmt: skip
+        conversions = {name: c for name, c in found.items() if not c.is_identity}
+        if conversions == dict(self.conversions):
+            return self
+        return replace(self, conversions=conversions, origin=self.origin or self)
 
     def apply(self, build: ModelBuild, *values):
         """Return the tensor of the output for the tensors of the latents."""
@@ -62,6 +99,7 @@ class ForwardMap:
             self,
             latents=tuple(names.get(name, name) for name in self.latents),
             input_units={names.get(name, name): u for name, u in self.input_units.items()},
+            conversions={names.get(name, name): c for name, c in self.conversions.items()},
             origin=self.origin or self,
         )
 
@@ -87,9 +125,43 @@ def silent_map(name: str, shape: tuple[int, ...]) -> SilentMap:
 
 @dataclass(frozen=True, eq=False)
 class LinearMap(ForwardMap):
-    """A sum of matrices times ravelled latents."""
+    """A sum of matrices times ravelled latents.
 
+    Attributes
+    ----------
+    given : tuple of matrix
+        As the user gave them, with their labels.
+    matrices : tuple of matrix
+        Rows and columns in the order in which the problem has data and cells; until it is fitted to
+        one, those given.
+    """
+
+    given: tuple[Any, ...]
     matrices: tuple[Any, ...]
+
+    def fitted(self, latents: Mapping[str, Any], rows: arrays.Axes | None) -> "ForwardMap":
+        """Return the map with rows and columns in the order of their labels; see `ForwardMap`."""
+        same = super().fitted(latents, rows)
+        if not any(map(arrays.is_labelled, self.given)):
+            return same
+        if rows is None:  # one labels the others
+            pairs = zip(self.latents, self.given, strict=True)
+            name, matrix = next(pair for pair in pairs if arrays.is_labelled(pair[1]))
+            what = f"the matrix for {name!r}"
+            rows = arrays.rows_of(f"map {self.name!r}", what, matrix, latents[name].axes())
+        matrices = tuple(
+            _in_order(f"map {self.name!r}", name, matrix, rows, latents[name].axes())
+            for name, matrix in zip(self.latents, self.given, strict=True)
+        )
+        _require_same_rows(matrices)
+        return replace(
+            self, matrices=matrices, conversions=same.conversions, origin=self.origin or self
+        )
+
+    @property
+    def has_row_labels(self) -> bool:
+        """Whether its output follows the labels of the data."""
+        return any(map(arrays.is_labelled, self.given))
 
     def apply(self, build: ModelBuild, *values):
         """Return ``sum_i A_i m_i``."""
@@ -196,7 +268,10 @@ def linear_map(
     ----------
     matrix : array or sparse matrix, shape (data, cells), or mapping of latent to such
         Cells in C order.  A large dense matrix travels as data of the model, a sparse one stays
-        sparse.
+        sparse.  A DataArray or DataFrame goes by its labels where the data or the latent have
+        them: rows as the data, columns as the latent, whose dims a DataArray may have
+        (``station, depth, x``).  One with units says what one unit of the latent gives:
+        state output_units too.
     latent : str
         Name of the latent, when one matrix is given.
     name, input_units, output_units, coords
@@ -219,23 +294,29 @@ def linear_map(
     >>> bj.linear_map(np.ones((4, 10)), "density").latents
     ('density',)
     """
+    if isinstance(matrix, str):
+        raise ValueError(f"linear_map: the matrix comes first, as in bj.linear_map(G, {matrix!r})")
     if latent is None and not isinstance(matrix, Mapping):
         raise ValueError('linear_map: name the latent, as in bj.linear_map(G, "density")')
-    matrices = matrix if isinstance(matrix, Mapping) else {latent: matrix}
-    checked = {str(key): _matrix(str(key), value) for key, value in matrices.items()}
-    rows = {value.shape[0] for value in checked.values()}
-    if len(rows) != 1:
+    if latent is not None and not isinstance(latent, str):
         raise ValueError(
-            f"linear_map: the matrices have {sorted(rows)} rows; all must predict the same data"
+            f"linear_map: the name of the latent is a {type(latent).__name__}; write "
+            'bj.linear_map(G, "density")'
         )
-    names = tuple(checked)
+    given = matrix if isinstance(matrix, Mapping) else {latent: matrix}
+    matrices = {str(key): _matrix(str(key), value) for key, value in given.items()}
+    if not any(map(arrays.is_labelled, matrices.values())):
+        _require_same_rows(matrices.values())
+    names = tuple(matrices)
+    stated = _stated_units("linear_map", names, input_units)
     return LinearMap(
         names,
         name or f"linear_{'_'.join(names)}",
-        _units(names, input_units),
-        output_units,
+        stated | _units_of_columns(matrices, stated, output_units),
+        _units.spelled(output_units),
         _coords(coords),
-        tuple(checked.values()),
+        tuple(matrices.values()),
+        tuple(matrices.values()),
     )
 
 
@@ -274,10 +355,14 @@ def pytensor_map(
     >>> decay.latents
     ('amplitude', 'rate')
     """
-    names = (latents,) if isinstance(latents, str) else tuple(latents)
-    label = name or str(getattr(function, "__name__", "map"))
+    names, label = _names(function, latents, name)
     return PytensorMap(
-        names, label, _units(names, input_units), output_units, _coords(coords), function
+        names,
+        label,
+        _stated_units(f"map {label!r}", names, input_units),
+        _units.spelled(output_units),
+        _coords(coords),
+        function,
     )
 
 
@@ -334,8 +419,7 @@ def numpy_map(
     >>> square.name
     'square'
     """
-    names = (latents,) if isinstance(latents, str) else tuple(latents)
-    label = name or str(getattr(function, "__name__", "map"))
+    names, label = _names(function, latents, name)
     differences = _derivatives.CentralDifferences(function) if finite_differences else None
     jacobian = differences or jacobian
     if jacobian is not None:
@@ -349,8 +433,8 @@ def numpy_map(
     return NumpyMap(
         names,
         label,
-        _units(names, input_units),
-        output_units,
+        _stated_units(f"map {label!r}", names, input_units),
+        _units.spelled(output_units),
         _coords(coords),
         function,
         jvp,
@@ -359,19 +443,77 @@ def numpy_map(
     )
 
 
-def _matrix(latent: str, matrix: Any) -> Any:
-    matrix = (
-        sparse.csr_array(matrix) if sparse.issparse(matrix) else np.asarray(matrix, dtype=float)
-    )
-    if matrix.ndim != 2:
+def _names(function: Any, latents: Any, name: str | None) -> tuple[tuple[str, ...], str]:
+    """Return the names of latents and of a map, or raise where the arguments are mixed up."""
+    if not callable(function):
         raise ValueError(
-            f"linear_map: the matrix for {latent!r} has shape {matrix.shape}; (data, cells) is "
-            "needed"
+            f"the map of {latents!r}: {type(function).__name__} given where a function is needed; "
+            'the function comes first, as in bj.numpy_map(function, ["vs", "h"], jacobian=...)'
         )
-    entries = matrix.data if sparse.issparse(matrix) else matrix
-    if not np.all(np.isfinite(entries)):
+    label = name or str(getattr(function, "__name__", "map"))
+    names = (latents,) if isinstance(latents, str) else tuple(latents)
+    if strange := [x for x in names if not isinstance(x, str)]:
+        raise ValueError(
+            f'map {label!r}: {strange[0]!r} is no name of a latent; give names, as in ["vs", "h"]'
+        )
+    return names, label
+
+
+def _matrix(latent: str, matrix: Any) -> Any:
+    """Return a matrix that nobody else can change; one with labels waits for its problem."""
+    owner, what = "linear_map", f"the matrix for {latent!r}"
+    if sparse.issparse(matrix):
+        return arrays.sparse_matrix(owner, what, matrix)
+    given = arrays.read(owner, what, matrix)
+    if given.values.ndim < 2 or (given.values.ndim > 2 and given.dims is None):
+        raise ValueError(
+            f"linear_map: the matrix for {latent!r} has shape {given.values.shape}; (data, cells) "
+            "is needed"
+        )
+    if not np.all(np.isfinite(given.values)):
         raise ValueError(f"linear_map: the matrix for {latent!r} is not finite")
-    return matrix
+    has_labels = given.units or given.dims or any(label is not None for label in given.labels)
+    return arrays.keep(matrix if has_labels else given.values)
+
+
+def _in_order(
+    owner: str, latent: str, matrix: Any, rows: arrays.Axes | None, columns: arrays.Axes
+) -> Any:
+    """Return a matrix with rows and columns in the order of their labels."""
+    if not arrays.is_labelled(matrix):
+        return matrix
+    return arrays.matrix(owner, f"the matrix for {latent!r}", matrix, rows, columns)
+
+
+def _require_same_rows(matrices: Iterable[Any]) -> None:
+    rows = {matrix.shape[0] for matrix in matrices}
+    if len(rows) != 1:
+        raise ValueError(
+            f"linear_map: the matrices have {sorted(rows)} rows; all must predict the same data"
+        )
+
+
+def _units_of_columns(
+    matrices: Mapping[str, Any], stated: Mapping[str, str], output_units: str | None
+) -> dict[str, str]:
+    """Return the units in which matrices that state their own read their latents."""
+    found = {}
+    for latent, matrix in matrices.items():
+        own = None if sparse.issparse(matrix) else _units.stated(matrix)
+        if own is None:
+            continue
+        if output_units is None:
+            raise ValueError(
+                f"linear_map: the matrix for {latent!r} is in {own!r}; state output_units= too, so "
+                "that those of the latent follow"
+            )
+        found[latent] = f"({output_units})/({own})"
+        if latent in stated:
+            _units.conversion(
+                f"linear_map: the matrix for {latent!r} reads {{}}, input_units says {{}}",
+                found[latent], stated[latent], "leave one of them out",
+            )  # fmt: skip
+    return found
 
 
 def _multiply(build: ModelBuild, name: str, matrix: Any, vector):
@@ -381,17 +523,31 @@ def _multiply(build: ModelBuild, name: str, matrix: Any, vector):
     return build.matrix(name, matrix) @ vector
 
 
-def _units(names: tuple[str, ...], units: Any) -> dict[str, str]:
+def _stated_units(owner: str, names: tuple[str, ...], units: Any) -> dict[str, str]:
+    """Return the units of the latents that a map states, by name."""
     if units is None:
         return {}
-    if isinstance(units, Mapping):
-        return dict(units)
-    return dict(zip(names, [units] if isinstance(units, str) else units, strict=True))
+    if not isinstance(units, Mapping):
+        each = [units] if isinstance(units, str) or not isinstance(units, Iterable) else list(units)
+        if len(each) != len(names):
+            raise ValueError(
+                f"{owner}: input_units has {len(each)} entries for the latents {names}; one each"
+            )
+        units = dict(zip(names, each, strict=True))
+    return {name: text for name, u in units.items() if (text := _units.spelled(u))}
 
 
-def _coords(coords: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
-    arrays = {name: np.asarray(values, dtype=float) for name, values in (coords or {}).items()}
-    if len({array.shape for array in arrays.values()}) > 1:
-        shapes = {name: array.shape for name, array in arrays.items()}
+def _coords(coords: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the coordinates of a map's output, each an array of one dimension."""
+    kept = {
+        name: xr.DataArray(
+            arrays.keep(arrays.bare_coordinate(f"coords: {name!r}", values)).ravel(),
+            dims="row",
+            attrs={"units": units} if (units := _units.stated(values)) else {},
+        )
+        for name, values in (coords or {}).items()
+    }
+    if len({array.shape for array in kept.values()}) > 1:
+        shapes = {name: array.shape for name, array in kept.items()}
         raise ValueError(f"coords {shapes}: each needs one value for each row of the output")
-    return arrays
+    return kept

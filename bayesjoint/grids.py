@@ -7,9 +7,10 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from bayesjoint import _validate
+from bayesjoint import _validate, arrays
 from bayesjoint._kernels.differences import cell_widths
 from bayesjoint._replace import Replaceable
 
@@ -20,9 +21,18 @@ class Grid(Replaceable):
 
     Parameters
     ----------
-    **centres : array_like or DataArray, shape (n,)
+    **centres : array_like, DataArray, quantity, dates or time spans, shape (n,)
         Cell centres along each dimension, strictly increasing, spacing may vary.  The order of the
         keywords is the order of the axes of every field on the grid.
+
+    Attributes
+    ----------
+    centres : mapping of dim to array of float
+        As numbers; times are counted in seconds, dates since the first.
+    labels : mapping of dim to array
+        As they were given, for the coordinates of fields.
+    units : mapping of dim to str
+        Of the numbers, where they are stated.
 
     Raises
     ------
@@ -39,31 +49,63 @@ class Grid(Replaceable):
     """
 
     centres: Mapping[str, np.ndarray]
+    labels: Mapping[str, np.ndarray]
     units: Mapping[str, str]
+    frames: Mapping[str, arrays.Frame]
 
     def __init__(self, **centres: Any) -> None:
         if not 1 <= len(centres) <= 3:
             raise ValueError(f"Grid: one to three dimensions are needed, {len(centres)} given")
-        units = {
-            name: axis.attrs.get("units", "")
-            for name, axis in centres.items()
-            if hasattr(axis, "attrs")
-        }
-        arrays = {name: _axis(name, axis) for name, axis in centres.items()}
-        object.__setattr__(self, "centres", MappingProxyType(arrays))
-        object.__setattr__(self, "units", MappingProxyType(units))
+        frames = {name: arrays.frame_of(_subject(name), axis) for name, axis in centres.items()}
+        numbers = {name: _axis(name, axis, frames[name]) for name, axis in centres.items()}
+        labels = {name: _labels(axis, numbers[name]) for name, axis in centres.items()}
+        units = {name: frame.units for name, frame in frames.items() if frame.units}
+        for name, value in (
+            ("centres", numbers), ("labels", labels), ("units", units), ("frames", frames)
+        ):  # fmt: skip
+            object.__setattr__(self, name, MappingProxyType(value))
 
     def _settings_given(self) -> dict[str, Any]:
         """Return the centres along each dimension, with their units where these are stated."""
         return {
-            name: xr.DataArray(axis, dims=name, attrs={"units": self.units[name]})
+            name: axis
+            if self.frames[name].is_time or axis.dtype.kind == "m"
+            else xr.DataArray(axis, dims=name, attrs={"units": self.units[name]})
             if name in self.units
             else axis
-            for name, axis in self.centres.items()
+            for name, axis in self.labels.items()
         }
 
     def __reduce__(self):
-        return (_make_grid, (dict(self.centres), dict(self.units)))
+        return (_make_grid, (self._settings_given(),))
+
+    def axes(self, owner: str = "the grid") -> arrays.Axes:
+        """Return the axes to which arrays on the grid are aligned."""
+        labels = tuple(pd.Index(axis) for axis in self.labels.values())
+        units = tuple(None if f.is_time else f.units for f in self.frames.values())
+        return arrays.Axes(owner, self.dims, labels, self.shape, units)
+
+    def coordinates(self) -> dict[str, xr.DataArray]:
+        """Return the coordinates of fields on the grid, with their units where these are stated."""
+        return {
+            name: xr.DataArray(
+                axis,
+                dims=name,
+                attrs={"units": self.units[name]} if axis.dtype.kind == "f" and name in self.units
+                else {},
+            )
+            for name, axis in self.labels.items()
+        }  # fmt: skip
+
+    def in_frames(self, frames: Mapping[str, arrays.Frame]) -> "Grid":
+        """Return the grid with its centres counted in other frames."""
+        return Grid(**{
+            name: xr.DataArray(
+                arrays.coordinate(_subject(name), axis, frames[name]),
+                dims=name, attrs={"units": frames[name].units} if frames[name].units else {},
+            )
+            for name, axis in self._settings_given().items()
+        })  # fmt: skip
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -101,10 +143,12 @@ class Grid(Replaceable):
         return np.array(_outer(self.widths))
 
 
-def _make_grid(centres: dict[str, np.ndarray], units: dict[str, str]) -> Grid:
-    grid = Grid(**centres)
-    object.__setattr__(grid, "units", MappingProxyType(units))
-    return grid
+def _make_grid(centres: dict[str, Any]) -> Grid:
+    return Grid(**centres)
+
+
+def _subject(name: str) -> str:
+    return f"Grid: {name!r}"
 
 
 def _outer(widths: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -114,9 +158,9 @@ def _outer(widths: tuple[np.ndarray, ...]) -> np.ndarray:
     return product
 
 
-def _axis(name: str, axis: Any) -> np.ndarray:
+def _axis(name: str, axis: Any, frame: arrays.Frame) -> np.ndarray:
     _validate.require_name("Grid dimension", name)
-    array = np.array(axis, dtype=float)
+    array = np.array(arrays.coordinate(_subject(name), axis, frame))
     if array.ndim != 1 or array.size == 0:
         raise ValueError(
             f"Grid: {name!r} must be a one-dimensional array of cell centres, shape {array.shape} "
@@ -128,3 +172,9 @@ def _axis(name: str, axis: Any) -> np.ndarray:
         )
     array.setflags(write=False)
     return array
+
+
+def _labels(axis: Any, numbers: np.ndarray) -> np.ndarray:
+    """Return the labels of an axis: dates and time spans as they are, else its numbers."""
+    raw = arrays.bare_coordinate("Grid", axis)
+    return arrays.keep(np.array(raw)) if raw.dtype.kind in "mM" else numbers

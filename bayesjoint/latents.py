@@ -6,11 +6,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pymc as pm
 import pytensor.tensor as pt
 from scipy import sparse
 
-from bayesjoint import _validate
+from bayesjoint import _validate, arrays
+from bayesjoint import units as _units
 from bayesjoint._graph.build import ModelBuild, Unknown
 from bayesjoint._kernels import matern
 from bayesjoint._kernels.factors import Factor, PrecisionFactor
@@ -63,6 +65,22 @@ class Parameter(Replaceable):
                 f"Parameter {self.name!r}: {self.prior!r} is not a prior; write "
                 "bj.Prior(pm.Normal, mu=..., sigma=...)"
             )
+        owner = f"Parameter {self.name!r}"
+        object.__setattr__(self, "units", _units.spelled(self.units))
+        arrays.number(owner, "its value", self.prior, self.units)
+        if not isinstance(self.coords, Mapping):
+            raise ValueError(
+                f"{owner}: coords is a {type(self.coords).__name__}; give the labels by the name "
+                'of their dimension, as coords={"channel": ["a", "b"]}'
+            )
+        coords = {dim: _labels(owner, dim, labels) for dim, labels in self.coords.items()}
+        object.__setattr__(self, "coords", coords)
+
+    def axes(self) -> arrays.Axes:
+        """Return the axes to which its values are aligned."""
+        labels = tuple(pd.Index(labels) for labels in self.coords.values())
+        units = (None,) * len(labels)
+        return arrays.Axes(f"the parameter {self.name!r}", self.dims, labels, self.shape, units)
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -158,6 +176,7 @@ class GaussianField(Replaceable):
             raise ValueError(
                 f"{owner}: the grid must be a bj.Grid, {type(self.grid).__name__} given"
             )
+        self._read_settings(owner)
         if self.precision is not None:
             self._check_precision(owner)
         else:
@@ -168,14 +187,29 @@ class GaussianField(Replaceable):
             _validate.require_positive(owner, "sd", self.sd)
             _validate.require_scalar(owner, "sd", self.sd)
             self._check_length_scale(owner)
-        if not isinstance(self.mean, Prior) and np.shape(self.mean) not in ((), self.shape):
-            raise ValueError(
-                f"{owner}: the mean has shape {np.shape(self.mean)}, the grid {self.shape}"
-            )
         if not isinstance(self.mean, Prior) and not np.all(np.isfinite(self.mean)):
             raise ValueError(f"{owner}: the mean is not finite; give a number for every cell")
-        if not self.smoothness > 0:
-            raise ValueError(f"{owner}: smoothness must be positive, {self.smoothness} given")
+        _validate.require_positive(owner, "smoothness", self.smoothness)
+
+    def _read_settings(self, owner: str) -> None:
+        """Bring the settings to the grid: in its order, and in units of the field and the grid."""
+        axes = self.axes()
+        read = {
+            "units": _units.spelled(self.units),
+            "sd": arrays.number(owner, "sd", self.sd, self.units),
+            "mean": _mean(owner, self.mean, axes, self.units),
+            "smoothness": arrays.number(owner, "smoothness", self.smoothness),
+            "length_scale": _length_scale(owner, self.length_scale, self.grid),
+        }
+        if self.precision is not None:
+            squared = f"1/({self.units})**2" if self.units else None
+            read["precision"] = _precision(owner, self.precision, axes, squared)
+        for name, value in read.items():
+            object.__setattr__(self, name, arrays.keep(value))
+
+    def axes(self) -> arrays.Axes:
+        """Return the axes to which arrays on the field are aligned."""
+        return self.grid.axes(f"the grid of {self.name!r}")
 
     def _check_precision(self, owner: str) -> None:
         if self.sd is not None or self.length_scale is not None:
@@ -195,6 +229,11 @@ class GaussianField(Replaceable):
                     f"{sorted(self.dims)}; give one for each"
                 )
             for value in self.length_scale.values():
+                if isinstance(value, Prior):
+                    raise ValueError(
+                        f"{owner}: length_scale has a prior for one dimension; give one prior for "
+                        "all, or numbers"
+                    )
                 _validate.require_positive(owner, "length_scale", value)
         else:
             _validate.require_positive(owner, "length_scale", self.length_scale)
@@ -213,7 +252,7 @@ class GaussianField(Replaceable):
     @property
     def grid_coords(self) -> dict[str, Any]:
         """Coordinates of the dimensions."""
-        return dict(self.grid.centres)
+        return dict(self.grid.labels)
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -222,7 +261,7 @@ class GaussianField(Replaceable):
 
     def add_to_model(self, build: ModelBuild) -> None:
         """Add the white variable, unknown settings and the field to the model."""
-        build.add_coords(self.grid.centres)
+        build.add_coords(self.grid.labels)
         for dim in self.dims:
             build.add_coords({f"{self.name}_mode_{dim}": np.arange(len(self.grid.centres[dim]))})
         modes = tuple(f"{self.name}_mode_{dim}" for dim in self.dims)
@@ -292,8 +331,9 @@ class GaussianField(Replaceable):
     @cached_property
     def _bases(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Eigenvalues and eigenvectors of the Laplacian along each dimension."""
-        axes = zip(self.grid.centres.values(), self.grid.widths, strict=True)
-        return [matern.laplacian_eigenbasis(centres, widths) for centres, widths in axes]
+        factors = _length_factors(f"GaussianField {self.name!r}", self.length_scale, self.grid)
+        axes = zip(factors, self.grid.centres.values(), self.grid.widths, strict=True)
+        return [matern.laplacian_eigenbasis(f * centres, f * widths) for f, centres, widths in axes]
 
     def _amplitude(self, length_scale: list):
         bases = self._bases
@@ -331,7 +371,95 @@ class GaussianField(Replaceable):
     def _length_scales(self, build: ModelBuild) -> list:
         if isinstance(self.length_scale, Mapping):
             return self._lengths(self.length_scale)
-        return [build.unknown(f"{self.name}_length_scale", self.length_scale)] * len(self.dims)
+        units = getattr(self.length_scale, "units", None) or ""
+        name = f"{self.name}_length_scale"
+        return [build.unknown(name, self.length_scale, units=units)] * len(self.dims)
+
+
+def _labels(owner: str, dim: Any, labels: Any) -> np.ndarray:
+    """Return labels along a dimension of a parameter."""
+    kept = np.array(labels)
+    if kept.ndim != 1 or not kept.size:
+        raise ValueError(f"{owner}: coords names {dim!r}; give it one label for each element")
+    return arrays.keep(kept)
+
+
+def _mean(owner: str, mean: Any, axes: arrays.Axes, units: str | None) -> Any:
+    """Return a prior mean in the shape of the grid, or one number."""
+    if isinstance(mean, Prior):
+        return arrays.number(owner, "mean", mean, units)
+    array = arrays.aligned(owner, "mean", mean, axes, units=units, missing=True)
+    if isinstance(mean, (int, float)):
+        return mean
+    one = np.ndim(getattr(mean, "magnitude", mean)) == 0
+    return float(array.flat[0]) if one else array
+
+
+def _length_scale(owner: str, given: Any, grid: Grid) -> Any:
+    """Return known length scales in the units of the grid, one number where it has one unit."""
+    if given is None:
+        return None
+    if isinstance(given, Prior):
+        _length_factors(owner, given, grid)
+        return given
+    if isinstance(given, Mapping):
+        return {dim: _length(owner, dim, value, grid) for dim, value in given.items()}
+    each = {dim: _length(owner, dim, given, grid) for dim in grid.dims}
+    if len(set(each.values())) > 1:
+        return each
+    if not _units.all_same(grid.units.values()) and not _units.stated(given):
+        raise ValueError(
+            f"{owner}: the axes of the grid are in {dict(grid.units)}, so that one length_scale "
+            "has no meaning; give one for each dimension, or one with units"
+        )
+    return next(iter(each.values()))
+
+
+def _length(owner: str, dim: str, given: Any, grid: Grid) -> Any:
+    """Return a length scale in the units of one axis; along times it must state its own."""
+    if isinstance(given, Prior) or dim not in grid.dims:
+        return given
+    states = arrays.read(owner, "length_scale", given).units
+    if grid.labels[dim].dtype.kind in "mM" and not states:
+        raise ValueError(
+            f"{owner}: {dim!r} holds times, so that length_scale needs units; give a time span, as "
+            f'np.timedelta64(30, "D"), or a quantity'
+        )
+    return arrays.number(owner, "length_scale", given, grid.units.get(dim))
+
+
+def _length_factors(owner: str, given: Any, grid: Grid) -> list[float]:
+    """Return by what each axis is multiplied to be in the units of the prior over its length."""
+    stated = given.units if isinstance(given, Prior) else None
+    if not isinstance(given, Prior):
+        return [1.0] * len(grid.dims)
+    times = [dim for dim in grid.dims if grid.labels[dim].dtype.kind in "mM"]
+    if times and not stated:
+        raise ValueError(
+            f"{owner}: {times[0]!r} holds times, so that the prior over length_scale needs units; "
+            'state them, as in bj.Prior(pm.HalfNormal, sigma=30, units="days")'
+        )
+    if not _units.all_same(grid.units.values()) and not stated:
+        raise ValueError(
+            f"{owner}: the axes of the grid are in {dict(grid.units)}, so that the prior over one "
+            "length_scale needs units; state them as bj.Prior(..., units=...)"
+        )
+    return [
+        _units.conversion(
+            f"{owner}: {dim!r} is in {{}}, the prior over length_scale in {{}}",
+            grid.units.get(dim), stated, "state both in units of one kind",
+        ).factor
+        for dim in grid.dims
+    ]  # fmt: skip
+
+
+def _precision(owner: str, given: Any, axes: arrays.Axes, units: str | None) -> Any:
+    """Return a precision with rows and columns in the order of the cells."""
+    if not sparse.issparse(given):
+        return arrays.matrix(owner, "precision", given, axes, axes, units=units)
+    if given.dtype.kind not in "fiub":
+        raise ValueError(f"{owner}: the precision holds {given.dtype}; give real numbers")
+    return given.astype(float)
 
 
 def _along(values: np.ndarray, axis: int, ndim: int) -> np.ndarray:

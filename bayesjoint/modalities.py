@@ -9,7 +9,8 @@ import pymc as pm
 import pytensor.tensor as pt
 import xarray as xr
 
-from bayesjoint import _validate
+from bayesjoint import _validate, arrays
+from bayesjoint import units as _units
 from bayesjoint._graph.build import ModelBuild
 from bayesjoint._replace import Replaceable
 from bayesjoint.forward import ForwardMap, silent_map
@@ -71,6 +72,7 @@ class Modality(Replaceable):
                 f"{owner}: the data are a {type(self.data).__name__}; "
                 'give an xarray.DataArray, as in xr.DataArray(values, dims="station")'
             )
+        object.__setattr__(self, "data", arrays.data(owner, self.data))
         if self.data.size == 0:
             raise ValueError(f"{owner}: there are no data")
         if self.forward is None:
@@ -88,23 +90,47 @@ class Modality(Replaceable):
                 "PoissonNoise, CorrelatedNoise"
             )
         _validate.require_finite(owner, self.data.values, tuple(map(str, self.data.dims)))
+        object.__setattr__(self, "power", arrays.number(owner, "power", self.power))
         _validate.require_positive(owner, "power", self.power)
+        object.__setattr__(self, "noise", self.noise.fitted(owner, self.data))
         self.noise.check(owner, self.data)
-        _ = self.operator
-        self._check_units(owner)
+        object.__setattr__(self, "observe", arrays.keep(self.observe))
+        _ = self.operator, self.from_response
 
-    def _check_units(self, owner: str) -> None:
-        stated = self.data.attrs.get("units")
-        if self.observe is None and not _validate.same_units(stated, self.forward.output_units):
+    @property
+    def units(self) -> str | None:
+        """Units of the data, where they are stated."""
+        return _units.stated(self.data)
+
+    @cached_property
+    def from_response(self) -> _units.Conversion:
+        """From the units of what is observed of the map's output to those of the data.
+
+        Whether a bare matrix or a function of ``observe`` converts units nobody can see: with one,
+        data and map must agree, unless it is a DataArray that states its own, as ``"mGal/m"``.
+        """
+        given = self.operator.output_units(self.forward.output_units)
+        owner = (
+            f"modality {self.name!r}: the data are in {{1}}, the map {self.forward.name!r} gives "
+            "{0}"
+        )
+        if self.observe is None or self.operator.states_units:
+            return _units.conversion(owner, given, self.units, "convert one of them")
+        cure = (
+            "observe may convert them or not: give it as a DataArray whose units are those of the "
+            "data over those of the map, or leave output_units out"
+        )
+        change = _units.conversion(f"{owner}, seen through observe", given, self.units, cure)
+        if not change.is_identity:
             raise ValueError(
-                f"{owner}: the data are in {stated!r}, the map {self.forward.name!r} gives "
-                f"{self.forward.output_units!r}; convert one of them"
+                f"{owner.format(repr(given), repr(self.units))}, seen through observe; {cure}"
             )
+        return change
 
     @cached_property
     def operator(self) -> ObservationOperator:
         """The observation operator."""
-        return ObservationOperator.from_user(self.observe, self.name)
+        return ObservationOperator.from_user(self.observe, self.name, arrays.Axes.of(self.data))
 
     @property
     def coords(self) -> dict[str, np.ndarray]:
@@ -119,7 +145,7 @@ class Modality(Replaceable):
     def add_response(self, build: ModelBuild) -> None:
         """Add the predicted data, without discrepancy, to the model."""
         build.add_coords(self.coords)
-        response = self.operator.apply(build, self.forward.output(build))
+        response = self.from_response(self.operator.apply(build, self.forward.output(build)))
         if response.ndim != self.data.ndim:
             response = response.reshape(self.data.shape)
         response = pt.specify_shape(response, self.data.shape)

@@ -3,7 +3,7 @@
 Every scale is ``scale * stated sd`` with a known stated sd, so that only one number is unknown.
 """
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,8 @@ import pymc as pm
 import pytensor.tensor as pt
 from scipy import stats
 
-from bayesjoint import _validate
+from bayesjoint import _validate, arrays
+from bayesjoint import units as _units
 from bayesjoint._graph.build import ModelBuild
 from bayesjoint._replace import Replaceable
 from bayesjoint.priors import Prior
@@ -46,6 +47,10 @@ class Noise(Replaceable):
         """Whether it is Gaussian, correlated or not: a discrepancy can be integrated out."""
         return self.gaussian or self.correlation_factor is not None
 
+    def fitted(self, owner: str, data: Any) -> "Noise":
+        """Return the noise with its settings in the units of the data and the order they have."""
+        return self
+
     def check(self, owner: str, data: Any) -> None:
         """Raise when the noise does not fit the data."""
 
@@ -57,10 +62,10 @@ class Noise(Replaceable):
         sd, scale = getattr(self, "sd", 1.0), getattr(self, "scale", 1.0)
         if isinstance(sd, Prior):
             tensor = build.unknown(
-                f"{name}_sd", sd, of_errors=True, units=data.attrs.get("units", "")
+                f"{name}_sd", sd, of_errors=True, units=_units.stated(data) or ""
             )
             return NoiseTerms(np.ones(data.shape), tensor)
-        stated = np.broadcast_to(_values_like(sd, data), data.shape).astype(float)
+        stated = sd_of_data(f"modality {name!r}", sd, data)
         return NoiseTerms(stated, build.unknown(f"{name}_scale", scale, of_errors=True))
 
     def expectation(self, response, discrepancy):
@@ -117,10 +122,15 @@ class GaussianNoise(Noise):
     gaussian = True
 
     def __post_init__(self) -> None:
+        arrays.keep_settings(self)
         _check_scale(self, "GaussianNoise")
 
+    def fitted(self, owner: str, data: Any) -> "Noise":
+        """Return the noise with numbers in the units of the data."""
+        return _fitted(self, owner, data)
+
     def check(self, owner: str, data: Any) -> None:
-        """Raise when sd does not fit the shape of the data."""
+        """Raise when sd does not fit the data."""
         _check_sd(owner, self.sd, data)
 
     def observe(self, name: str, mean, terms: NoiseTerms, observed, dims):
@@ -169,6 +179,7 @@ class StudentTNoise(Noise):
     scale: float | Prior = 1.0
 
     def __post_init__(self) -> None:
+        arrays.keep_settings(self)
         _check_scale(self, "StudentTNoise")
         _validate.require_given(
             "StudentTNoise", "nu", self.nu, "4 is heavy-tailed, 30 nearly Gaussian"
@@ -183,8 +194,12 @@ class StudentTNoise(Noise):
         """Fisher information of the log scale, ``nu / (nu + 3)`` times the Gaussian's."""
         return self.nu / (self.nu + 3.0)
 
+    def fitted(self, owner: str, data: Any) -> "Noise":
+        """Return the noise with numbers in the units of the data."""
+        return _fitted(self, owner, data)
+
     def check(self, owner: str, data: Any) -> None:
-        """Raise when sd does not fit the shape of the data."""
+        """Raise when sd does not fit the data."""
         _check_sd(owner, self.sd, data)
 
     def variance(self, response, terms: NoiseTerms):
@@ -231,6 +246,11 @@ class PoissonNoise(Noise):
         values = np.asarray(data.values)
         if np.any(values < 0) or np.any(values != np.round(values)):
             raise ValueError(f"{owner}: PoissonNoise needs counts, whole numbers of zero or more")
+        if np.any(values > arrays.LARGEST_INTEGER):
+            raise ValueError(
+                f"{owner}: counts up to {values.max():.3g} are too large to be told from the next; "
+                "give them Gaussian noise, as with sd=np.sqrt(data)"
+            )
 
     def check_response(self, owner: str, response: np.ndarray) -> None:
         """Raise unless the expected counts are positive."""
@@ -276,8 +296,8 @@ class CorrelatedNoise(Noise):
 
     Parameters
     ----------
-    covariance : matrix, shape (n, n)
-        Covariance of the ravelled data.
+    covariance : matrix, DataArray or DataFrame, shape (n, n)
+        Covariance of the ravelled data; one with labels goes by those of the data.
     scale : float or Prior
         Factor on the standard deviation; a prior makes it an unknown, ``<name>_scale``.
 
@@ -296,29 +316,45 @@ class CorrelatedNoise(Noise):
     _: KW_ONLY
     covariance: Any = None
     scale: float | Prior = 1.0
+    matrix: np.ndarray = field(init=False, repr=False)  # in the order of the data
 
     def __post_init__(self) -> None:
         _validate.require_given(
             "CorrelatedNoise", "covariance", self.covariance, "give the covariance of the data"
         )
+        arrays.keep_settings(self)
         _validate.require_positive("CorrelatedNoise", "scale", self.scale)
         _validate.require_scalar("CorrelatedNoise", "scale", self.scale)
-        _ = self.correlation_factor
+        object.__setattr__(self, "scale", arrays.number("CorrelatedNoise", "scale", self.scale))
+        given = arrays.matrix("CorrelatedNoise", "covariance", self.covariance, None, None)
+        object.__setattr__(self, "matrix", given)
+        if not arrays.is_labelled(self.covariance):  # with labels, the data give the order
+            _ = self.correlation_factor
 
     @cached_property
     def correlation_factor(self) -> np.ndarray:  # type: ignore[override]
         """Lower Cholesky factor of the covariance; the data are whitened by its inverse."""
-        return _validate.covariance_factor("CorrelatedNoise: covariance", self.covariance)
+        return _validate.covariance_factor("CorrelatedNoise: covariance", self.matrix)
 
-    def check(self, owner: str, data: Any) -> None:
-        """Raise when the covariance does not fit the data."""
-        if self.correlation_factor.shape[0] != data.size:
-            raise ValueError(
-                f"{owner}: the covariance has {self.correlation_factor.shape[0]} rows, there are "
-                f"{data.size} data"
-            )
+    def fitted(self, owner: str, data: Any) -> "Noise":
+        """Return the noise with its covariance in the order and the units of the data."""
         if data.ndim != 1:
             raise ValueError(f"{owner}: CorrelatedNoise needs data of one dimension; stack them")
+        given = arrays.read(owner, "the covariance", self.covariance)
+        if given.values.shape != (data.size, data.size) and given.labels == (None, None):
+            raise ValueError(
+                f"{owner}: the covariance has {len(given.values)} rows, there are {data.size} data"
+            )
+        axes, units = arrays.Axes.of(data), _units.stated(data)
+        matrix = arrays.matrix(
+            owner, "the covariance", self.covariance, axes, axes,
+            units=_units.product(units, units),
+        )  # fmt: skip
+        noise = self.replace()
+        object.__setattr__(noise, "matrix", matrix)
+        noise.__dict__.pop("correlation_factor", None)
+        _ = noise.correlation_factor
+        return noise
 
     def observe(self, name: str, mean, terms: NoiseTerms, observed, dims):
         """Add the observed variable."""
@@ -349,16 +385,18 @@ def _check_scale(noise: Any, owner: str) -> None:
         )
 
 
+def _fitted(noise: Any, owner: str, data: Any) -> Any:
+    """Return noise with its numbers in the units of the data; arrays keep their labels."""
+    changes = {"scale": arrays.number(owner, "the noise scale", noise.scale)}
+    if isinstance(noise.sd, Prior) or arrays.read(owner, "the noise sd", noise.sd).values.ndim == 0:
+        changes["sd"] = arrays.number(owner, "the noise sd", noise.sd, _units.stated(data))
+    return noise.replace(**changes)
+
+
 def _check_sd(owner: str, sd: Any, data: Any) -> None:
     if isinstance(sd, Prior):
         return
-    try:
-        values = np.broadcast_to(_values_like(sd, data), data.shape)
-    except ValueError:
-        raise ValueError(
-            f"{owner}: the noise sd has shape {np.shape(sd)}, the data {data.shape}; give one "
-            "number, or one for each datum"
-        ) from None
+    values = sd_of_data(owner, sd, data)
     if not np.all(np.isfinite(values)):
         raise ValueError(
             f"{owner}: {np.sum(~np.isfinite(values))} of {data.size} data have no noise sd at "
@@ -366,11 +404,12 @@ def _check_sd(owner: str, sd: Any, data: Any) -> None:
         )
 
 
-def _values_like(values: Any, data: Any) -> np.ndarray:
-    """Return values in the order of the data: labelled ones go by their labels."""
-    if not hasattr(values, "dims"):
-        return np.asarray(values, dtype=float)
-    if not set(values.dims) <= set(data.dims):
-        raise ValueError(f"the dims {values.dims} are not among those of the data, {data.dims}")
-    labelled = values.reindex_like(data.drop_vars(set(data.coords) - set(data.dims)))
-    return labelled.broadcast_like(data).transpose(*data.dims).values.astype(float)
+def sd_of_data(owner: str, sd: Any, data: Any) -> np.ndarray:
+    """Return the noise sd of each datum, in the shape and units of the data.
+
+    One with labels goes by those of the data.
+    """
+    return arrays.aligned(
+        owner, "the noise sd", sd, arrays.Axes.of(data), units=_units.stated(data),
+        differences=True, missing=True, trailing=True,
+    )  # fmt: skip

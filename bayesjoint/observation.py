@@ -9,6 +9,8 @@ import pytensor.sparse as ps
 import pytensor.tensor as pt
 from scipy import sparse
 
+from bayesjoint import arrays
+from bayesjoint import units as _units
 from bayesjoint._graph.build import ModelBuild
 
 
@@ -18,23 +20,46 @@ class ObservationOperator:
 
     Parameters
     ----------
-    steps : matrix, sparse matrix, callable, a list of such, or None
+    steps : tuple of matrix, sparse matrix or callable
         A matrix acts on the ravelled output, a callable gets and returns a tensor.
     owner : str
         The modality, for messages.
+    units : tuple of str or None
+        What each step multiplies units by, where it states that.
+    columns_axes : Axes or None
+        Labels of the columns of the first matrix: the output of the forward map it acts on.
     """
 
     steps: tuple[Any, ...]
     owner: str
+    units: tuple[str | None, ...] = ()
+    columns_axes: arrays.Axes | None = None
 
     @classmethod
-    def from_user(cls, observe: Any, owner: str) -> "ObservationOperator":
-        """Return the operator for what a user gave as ``observe``."""
+    def from_user(
+        cls, observe: Any, owner: str, data: arrays.Axes | None = None
+    ) -> "ObservationOperator":
+        """Return the operator for what a user gave as ``observe``, with rows as the data."""
         if observe is None:
-            steps: list[Any] = []
-        else:
-            steps = list(observe) if isinstance(observe, (list, tuple)) else [observe]
-        return cls(tuple(_step(step, owner) for step in steps), owner)
+            return cls((), owner)
+        given = list(observe) if isinstance(observe, (list, tuple)) else [observe]
+        steps: list[Any] = []
+        rows = data
+        for step in reversed(given):  # labels of the columns of one are those of the rows before it
+            steps.append(_step(step, f"modality {owner!r}", rows))
+            rows = _columns_axes(step, f"modality {owner!r}", rows)
+        return cls(tuple(steps[::-1]), owner, tuple(map(_stated, given)), rows)
+
+    @property
+    def states_units(self) -> bool:
+        """Whether a step states what it does to units."""
+        return any(self.units)
+
+    def output_units(self, units: str | None) -> str | None:
+        """Return the units of what is observed, given those of the map's output."""
+        for own in self.units:
+            units = _units.product(own, units) if own else units
+        return units
 
     def apply(self, build: ModelBuild, output):
         """Return the tensor the instrument sees."""
@@ -70,13 +95,27 @@ class ObservationOperator:
         return np.asarray(columns)
 
 
-def _step(step: Any, owner: str) -> Callable | np.ndarray | Any:
+def _step(step: Any, owner: str, rows: arrays.Axes | None) -> Callable | np.ndarray | Any:
     if callable(step):
         return step
-    matrix = sparse.csr_array(step) if sparse.issparse(step) else np.asarray(step, dtype=float)
-    if matrix.ndim != 2:
+    if sparse.issparse(step):
+        return arrays.sparse_matrix(owner, "observe", step)
+    if np.ndim(getattr(step, "magnitude", step)) < 2:
         raise ValueError(
-            f"modality {owner!r}: observe must be a matrix, a sparse matrix, a function of a "
-            f"tensor or a list of these; an array of shape {matrix.shape} was given"
+            f"{owner}: observe must be a matrix, a sparse matrix, a function of a tensor or a list "
+            f"of these; an array of shape {np.shape(step)} was given"
         )
-    return matrix
+    if rows is not None and np.shape(step)[0] != rows.size and not arrays.is_labelled(step):
+        rows = None  # told with the output of the map
+    return arrays.matrix(owner, "observe", step, rows, None)
+
+
+def _columns_axes(step: Any, owner: str, rows: arrays.Axes | None) -> arrays.Axes | None:
+    """Return the labels of the columns of a step, which are those of the output it acts on."""
+    if callable(step) or sparse.issparse(step):
+        return None
+    return arrays.columns_of(owner, "observe", step, rows)
+
+
+def _stated(step: Any) -> str | None:
+    return None if callable(step) or sparse.issparse(step) else _units.stated(step)

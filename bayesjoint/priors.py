@@ -24,6 +24,9 @@ class Prior:
     ----------
     distribution : type
         A class of PyMC, for instance ``pm.HalfNormal``.
+    units : str, optional
+        Units of the quantity, where they are not those of the place the prior is put: a length
+        scale along times needs them.
     **parameters
         Its parameters, numbers or arrays.
 
@@ -50,17 +53,21 @@ class Prior:
 
     distribution: Any
     parameters: dict[str, Any]
+    units: str | None
 
     @in_turn()
-    def __init__(self, distribution: type, **parameters: Any) -> None:
+    def __init__(self, distribution: type, *, units: str | None = None, **parameters: Any) -> None:
         object.__setattr__(self, "distribution", distribution)
         object.__setattr__(self, "parameters", parameters)
+        object.__setattr__(self, "units", units)
         if not hasattr(distribution, "dist"):
             raise ValueError(
                 f"Prior: {distribution!r} is not a PyMC distribution class; write "
                 "bj.Prior(pm.Normal, mu=0, sigma=1)"
             )
         self._check_names()
+        numbers = {key: _parameter(self, key, value) for key, value in parameters.items()}
+        object.__setattr__(self, "parameters", numbers)
         try:
             variable = self.dist()
         except Exception as error:
@@ -93,7 +100,8 @@ class Prior:
             return  # several outputs, or no log-density: nothing to check
 
     def __repr__(self) -> str:
-        settings = "".join(f", {key}={value}" for key, value in self.parameters.items())
+        given = self.parameters | ({"units": repr(self.units)} if self.units else {})
+        settings = "".join(f", {key}={value}" for key, value in given.items())
         return f"Prior({self.distribution.__name__}{settings})"
 
     def dist(self, **settings: Any):
@@ -148,6 +156,24 @@ class Prior:
 
 
 _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+
+
+def _parameter(prior: Prior, key: str, value: Any) -> Any:
+    """Return a parameter that nobody else can change; what is no real number raises."""
+    if value is None or isinstance(value, (bool, int, float, str)) or hasattr(value, "owner"):
+        return value
+    if hasattr(value, "magnitude"):
+        raise ValueError(
+            f"{prior!r}: {key} has units of its own; give numbers in the units of the quantity, or "
+            "those of the prior as units="
+        )
+    array = np.array(value)
+    if array.dtype.kind == "m":
+        raise ValueError(f"{prior!r}: {key} is a time span; give a number, and its units as units=")
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{prior!r}: {key} is {array.dtype}; give real numbers")
+    array.setflags(write=False)
+    return array if array.ndim else array.item()
 
 
 def _double(value: Any) -> Any:

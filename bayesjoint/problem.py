@@ -10,11 +10,13 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from bayesjoint import arrays
 from bayesjoint._errors import marginal as _marginal
 from bayesjoint._errors.factors import ModalFactor
 from bayesjoint._graph.build import ModelBuild
 from bayesjoint._graph.compile import in_turn
 from bayesjoint._problem import checks as _problem_checks
+from bayesjoint._problem import fitting as _fitting
 from bayesjoint._problem import split as _split
 from bayesjoint._problem.pool import Pool
 from bayesjoint._problem.settled import at_one_point, settled
@@ -76,10 +78,11 @@ class JointProblem(Replaceable):
     pool: Pool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "latents", tuple(self.latents))
-        object.__setattr__(self, "modalities", tuple(self.modalities))
-        object.__setattr__(self, "couplings", tuple(self.couplings))
-        _problem_checks.check(self)
+        for setting in ("latents", "modalities", "couplings"):
+            object.__setattr__(self, setting, _several(getattr(self, setting)))
+        _problem_checks.check_references(self)
+        object.__setattr__(self, "modalities", _fitting.fitted_modalities(self))
+        _problem_checks.check_parts(self)
         object.__setattr__(self, "pool", Pool())
 
     @property
@@ -94,36 +97,47 @@ class JointProblem(Replaceable):
 
     @property
     def discrepancies(self) -> tuple[JointDiscrepancy, ...]:
-        """The discrepancies, none or several."""
-        if self.discrepancy is None:
-            return ()
-        return (
-            (self.discrepancy,)
-            if isinstance(self.discrepancy, JointDiscrepancy)
-            else tuple(self.discrepancy)
-        )
+        """The discrepancies, none or several, in the units of the data they act on."""
+        return self._fitted_discrepancies
+
+    @cached_property
+    def _fitted_discrepancies(self) -> tuple[JointDiscrepancy, ...]:
+        return tuple(d.fitted(self.modality) for d in self.discrepancies_given)
+
+    @property
+    def discrepancies_given(self) -> tuple[JointDiscrepancy, ...]:
+        """The discrepancies as they were given."""
+        return () if self.discrepancy is None else _several(self.discrepancy)
 
     def derived(self, how: Any, problem: "JointProblem") -> "JointProblem":
         """Return a problem that follows from this one whatever the data, so that graphs do too."""
         object.__setattr__(problem, "pool", self.pool.part(how))
         return problem
 
-    def with_data(self, data: xr.Dataset) -> "JointProblem":
+    def with_data(self, data: xr.Dataset | Mapping[str, Any]) -> "JointProblem":
         """Return the problem with the data of the modalities named in ``data`` replaced.
 
         What was compiled for the one serves the other: of many data sets the first alone compiles.
 
         Parameters
         ----------
-        data : Dataset
-            Under the names of modalities; in the shape of their data, with any order of the dims.
+        data : Dataset, or mapping of name to DataArray
+            Under the names of modalities; with the labels of their data in any order of labels
+            and dims, in units that can be converted to theirs.
 
         Raises
         ------
         ValueError
-            When there is no such modality, or the data do not fit it.
+            When there is no such modality, or the data have other labels, another shape or other
+            units than its own.
         """
-        unknown = set(data.data_vars) - set(self.modality)
+        if not isinstance(data, Mapping):
+            raise ValueError(
+                f"with_data: the data are a {type(data).__name__}; give a Dataset, or a mapping of "
+                'the names of modalities to DataArrays, as {"gravity": gravity}'
+            )
+        given = dict(data.data_vars) if isinstance(data, xr.Dataset) else dict(data)
+        unknown = set(given) - set(self.modality)
         if unknown:
             raise ValueError(
                 f"there is no modality {sorted(map(str, unknown))}; there are "
@@ -131,8 +145,8 @@ class JointProblem(Replaceable):
             )
         observed = self.replace(
             modalities=[
-                m.replace(data=m.data.copy(data=data[m.name].transpose(*m.data.dims).values))
-                if m.name in data
+                m.replace(data=arrays.observations(f"modality {m.name!r}", given[m.name], m.data))
+                if m.name in given
                 else m
                 for m in self.modalities
             ]
@@ -181,7 +195,7 @@ class JointProblem(Replaceable):
         held = self.replace(
             latents=[settled(latent, latent.name, values) for latent in self.latents],
             modalities=[m.replace(noise=settled(m.noise, m.name, values)) for m in self.modalities],
-            discrepancy=tuple(settled(d, d.name, values) for d in self.discrepancies) or None,
+            discrepancy=tuple(settled(d, d.name, values) for d in self.discrepancies_given) or None,
         )
         if left := {u.name for u in build(held).unknowns} & set(values):
             raise ValueError(
@@ -235,7 +249,7 @@ class JointProblem(Replaceable):
     ) -> "JointProblem":
         kept = {modality.name: modality for modality in modalities}
         names = {latent.name for latent in latents}
-        restricted = [d.restricted(kept) for d in self.discrepancies]
+        restricted = [d.restricted(kept) for d in self.discrepancies_given]
         restricted_couplings = [c.restricted(names) for c in self.couplings]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -257,10 +271,10 @@ class JointProblem(Replaceable):
         """Coordinates of all dims of latents and data, with their units where they are stated."""
         coords: dict[str, xr.DataArray] = {}
         for latent in self.latents:
-            units = getattr(getattr(latent, "grid", None), "units", {})
+            grid = getattr(latent, "grid", None)
             for dim, values in latent.grid_coords.items():
-                attrs = {"units": units[dim]} if units.get(dim) else {}
-                coords[dim] = xr.DataArray(np.asarray(values), dims=dim, attrs=attrs)
+                labelled = xr.DataArray(np.asarray(values), dims=dim)
+                coords[dim] = labelled if grid is None else grid.coordinates()[dim]
         for coupling in self.couplings:
             for dim, labels in getattr(coupling, "coords", {}).items():
                 coords[dim] = xr.DataArray(labels, dims=dim)
@@ -290,6 +304,11 @@ class JointProblem(Replaceable):
             m.name: m.data.rename({c: f"{m.name}_{c}" for c in own[m.name] if taken(c)})
             for m in self.modalities
         }
+
+
+def _several(parts: Any) -> tuple:
+    """Return parts as a tuple; one given by itself is one."""
+    return (parts,) if hasattr(parts, "name") else tuple(parts)
 
 
 def build_model(problem: JointProblem) -> pm.Model:

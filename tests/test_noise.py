@@ -188,7 +188,7 @@ def test_replicates_have_the_stated_covariance():
         ),
         (lambda: bj.CorrelatedNoise(), "covariance is not given; give the covariance of the data"),
         (lambda: bj.CorrelatedNoise(covariance=np.ones((2, 3))), r"square matrix is needed"),
-        (lambda: bj.CorrelatedNoise(covariance=np.eye(2) * np.nan), "the matrix is not finite"),
+        (lambda: bj.CorrelatedNoise(covariance=np.eye(2) * np.nan), "covariance is not finite"),
         (lambda: bj.CorrelatedNoise(covariance=[[1, 2], [0, 1]]), "the matrix is not symmetric"),
         (
             lambda: bj.CorrelatedNoise(covariance=[[1, 2], [2, 1]]),
@@ -209,7 +209,7 @@ def test_errors_when_noise_is_made(make, message):
         (
             bj.GaussianNoise(sd=data(SDS, "x", {"x": np.arange(1, 6)})),
             data(OBSERVED, "x", {"x": np.arange(5)}),
-            "1 of 5 data have no noise sd at their coordinates; give sd the coordinates",
+            "1 of 5 labels of the data are not there",
         ),
         (bj.CorrelatedNoise(covariance=np.eye(4)), OBSERVED, "has 4 rows, there are 5 data"),
         (

@@ -88,7 +88,7 @@ def test_a_large_matrix_travels_as_data_of_the_model():
         (sparse.csr_array(np.ones((4, 5))), "'y': observe does not fit the output of the map"),
         ([SIGHT, SIGHT], "'y': observe does not fit the output of the map"),
         (lambda output: output[:3, None] @ output[None, :5], "'y': .*predicted values for data of"),
-        (SIGHT * np.nan, "'y': the predicted data are not finite at a prior draw"),
+        (SIGHT * np.nan, "'y': observe is not finite"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*Rewrite failure.*")

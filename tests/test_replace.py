@@ -43,7 +43,8 @@ SPECIFICATIONS = {
 }  # fmt: skip
 
 
-COPIED = ("means", "sds", "latents", "names")  # not the same object, as values may be unpacked
+# Not the same object: values may be unpacked, and what a user gave is copied.
+COPIED = ("means", "sds", "latents", "names", "coords", "length_scale", "data", "noise", "power")
 
 
 def settings_of(made):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytensor.tensor as pt
 
-from bayesjoint import _validate
+from bayesjoint import _validate, arrays
 from bayesjoint._errors import processes as _processes
 from bayesjoint._graph.compile import in_turn, number
 from bayesjoint._kernels import matern
@@ -209,7 +209,7 @@ def _check_correlation(given: "JointDiscrepancy") -> None:
     if isinstance(given.correlation, Prior):
         _check_correlation_prior(given.owner, given.correlation, count)
         return
-    matrix = np.asarray(given.correlation, dtype=float)
+    matrix = arrays.read(given.owner, "correlation", given.correlation).values
     if matrix.ndim == 0:
         matrix = _processes.correlation_matrix(matrix, count)
     if matrix.shape != (count, count) or not np.allclose(np.diag(matrix), 1.0):
@@ -259,15 +259,9 @@ def check_fit(given: "JointDiscrepancy", modalities: Mapping[str, Any]) -> None:
 
 def _check_blocks(given: "JointDiscrepancy", modalities: Mapping[str, Any]) -> None:
     sizes = {name: modality.data.size for name, modality in modalities.items()}
-    for (first, second), block in (given.covariance or {}).items():
-        if np.shape(block) != (sizes[first], sizes[second]):
-            raise ValueError(
-                f"{given.owner}: the covariance of {first!r} and {second!r} has shape "
-                f"{np.shape(block)}, their data are {sizes[first]} and {sizes[second]}"
-            )
     total = given.stacked_covariance(sizes)
     values = np.linalg.eigvalsh((total + total.T) / 2)
-    if not np.allclose(total, total.T) or values[0] < -1e-8 * max(values[-1], 0.0):
+    if not _validate.is_symmetric(total) or values[0] < -1e-8 * max(values[-1], 0.0):
         raise ValueError(
             f"{given.owner}: the given covariance is not symmetric and positive semi-definite; "
             f"its smallest eigenvalue is {values[0]:.3g}, the largest {values[-1]:.3g}"

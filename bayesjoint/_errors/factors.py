@@ -100,7 +100,7 @@ def modes_at_shared_places(
     given: "JointDiscrepancy", modalities: Mapping[str, Any]
 ) -> Modes | None:
     """Return the modes of the unit process at the places that all modalities have, else None."""
-    if given.of is not None or given.covariance is not None:
+    if given.of is not None or given.covariance is not None or given.orders:
         return None
     first = next(iter(modalities.values())).data
     if given.on is None:
@@ -129,7 +129,10 @@ def _model_space(given: "JointDiscrepancy", build: ModelBuild, modalities: Mappi
     first = next(iter(modalities.values()))
     components = (first.operator.columns or first.data.size) // points.shape[0]
     full = np.kron(basis, np.eye(components))  # (point x component, mode x component)
-    bases = {name: m.operator.matrix_times(full) for name, m in modalities.items()}
+    bases = {
+        name: m.from_response.of_differences(m.operator.matrix_times(full))
+        for name, m in modalities.items()
+    }
     return bases, sd * pt.repeat(scale, components)
 
 
@@ -158,7 +161,9 @@ def _rows(given: "JointDiscrepancy", build: ModelBuild, modalities: Mapping[str,
     """Return the basis of the unit process at the data of each modality, and its scale."""
     sizes = [modality.data.size for modality in modalities.values()]
     if given.on is None:
-        return dict.fromkeys(modalities, np.eye(sizes[0])), pt.ones(sizes[0])
+        own = np.arange(sizes[0])
+        rows = {name: np.eye(sizes[0])[given.orders.get(name, own)] for name in modalities}
+        return rows, pt.ones(sizes[0])
     process, scale = Process.of(given).basis(build, given.points(modalities))
     starts = np.cumsum([0, *sizes])
     rows = {n: process[starts[i] : starts[i + 1]] for i, n in enumerate(modalities)}

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+import xarray as xr
 from scipy.linalg import svd
 
+from bayesjoint import arrays
 from bayesjoint._graph.build import ModelBuild
 from bayesjoint._kernels import correlations, matern
 from bayesjoint._kernels.correlations import Term
@@ -162,23 +164,25 @@ class Process:
         return vectors[:, kept] * np.sqrt(modes.variances[kept])
 
 
-def points_of(owner: str, data: Any, axes: tuple[str, ...]) -> np.ndarray:
-    """Return the coordinates of all data in C order, shape (data, axis)."""
+def points_of(
+    owner: str, data: Any, axes: tuple[str, ...], frames: Mapping[str, arrays.Frame]
+) -> np.ndarray:
+    """Return the coordinates of all data in C order, as numbers in frames, shape (data, axis)."""
     columns = []
     for axis in axes:
         if axis not in data.coords:
             raise ValueError(
                 f"{owner} has no coordinate {axis!r}; there are {sorted(map(str, data.coords))}"
             )
-        values = data[axis].broadcast_like(data).transpose(*data.dims).values.ravel()
-        if not np.issubdtype(values.dtype, np.number):
-            raise ValueError(
-                f"{owner}: the coordinate {axis!r} is not numeric; convert it, for instance times "
-                "to days since the start"
-            )
+        coordinate = data[axis]
+        numbers = arrays.coordinate(
+            f"{owner}: the coordinate {axis!r}", coordinate, frames.get(axis)
+        )
+        placed = xr.DataArray(numbers, dims=coordinate.dims)
+        values = placed.broadcast_like(data.drop_vars(data.coords)).transpose(*data.dims)
         if not np.all(np.isfinite(values)):
             raise ValueError(f"{owner}: the coordinate {axis!r} is not finite; drop those data")
-        columns.append(values.astype(float))
+        columns.append(values.values.ravel())
     return np.stack(columns, axis=1)
 
 

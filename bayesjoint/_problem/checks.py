@@ -27,11 +27,14 @@ RESERVED = {
 _checked_maps: "weakref.WeakKeyDictionary[Any, tuple]" = weakref.WeakKeyDictionary()
 
 
-def check(problem: "JointProblem") -> None:
-    """Raise unless the parts of the problem fit each other."""
+def check_references(problem: "JointProblem") -> None:
+    """Raise unless names are unique and every map reads latents that there are."""
     _check_names(problem)
     _check_reach(problem)
-    _check_coords(problem)
+
+
+def check_parts(problem: "JointProblem") -> None:
+    """Raise unless the parts of the problem, fitted to each other, are consistent."""
     _check_units(problem)
     for coupling in problem.couplings:
         _check_coupling(problem, coupling)
@@ -49,7 +52,8 @@ def _check_names(problem: "JointProblem") -> None:
     names = [part.name for part in (*problem.latents, *problem.modalities)]
     _validate.require_unique("JointProblem", names)
     _validate.require_unique("JointProblem: couplings", [c.name for c in problem.couplings])
-    _validate.require_unique("JointProblem: discrepancies", [d.name for d in problem.discrepancies])
+    discrepancies = [d.name for d in problem.discrepancies_given]
+    _validate.require_unique("JointProblem: discrepancies", discrepancies)
     dims = {dim for part in problem.latents for dim in part.dims}
     dims |= {dim for modality in problem.modalities for dim in modality.data.dims}
     clash = sorted(dims & set(names))
@@ -73,7 +77,7 @@ def _check_names(problem: "JointProblem") -> None:
 def _check_reach(problem: "JointProblem") -> None:
     known = set(problem.latent)
     reached: set[str] = set()
-    erring = {n for d in problem.discrepancies for n in d.touches(problem.modality)}
+    erring = {n for d in problem.discrepancies_given for n in d.touches(problem.modality)}
     for modality in problem.modalities:
         if not modality.forward.latents and modality.name not in erring:
             raise ValueError(
@@ -100,34 +104,13 @@ def _check_reach(problem: "JointProblem") -> None:
         )
 
 
-def _check_coords(problem: "JointProblem") -> None:
-    seen: dict[str, tuple[str, np.ndarray]] = {}
-    parts = [(f"latent {p.name!r}", p.grid_coords) for p in problem.latents]
-    parts += [(f"modality {m.name!r}", m.coords) for m in problem.modalities]
-    for owner, coords in parts:
-        for dim, values in coords.items():
-            values = np.asarray(values)
-            other, known = seen.setdefault(dim, (owner, values))
-            if not np.array_equal(known, values):
-                raise ValueError(
-                    f"{other} and {owner} share the dimension {dim!r} with different coordinates; "
-                    f"give one of them a dimension of its own, with {dim!r} as a coordinate on it, "
-                    f"as in data.swap_dims({dim}='{dim}_2'), or align them"
-                )
-
-
 def _check_units(problem: "JointProblem") -> None:
     for modality in problem.modalities:
         forward = modality.forward
-        for name, units in forward.input_units.items():
+        for name in forward.input_units:
             if name not in forward.latents:
                 raise ValueError(
                     f"map {forward.name!r}: input_units names {name!r}, which it does not read"
-                )
-            if not _validate.same_units(problem.latent[name].units, units):
-                raise ValueError(
-                    f"map {forward.name!r}: expects {name!r} in {units!r}, the latent is in "
-                    f"{problem.latent[name].units!r}; convert one of them"
                 )
 
 
@@ -223,7 +206,7 @@ def _check_responses(problem: "JointProblem") -> None:
     draws = prior_values(problem, CHECK_DRAWS)
     for modality in problem.modalities:
         forward = modality.forward
-        values = [[draw[name] for name in forward.latents] for draw in draws]
+        values = [forward.inputs(draw) for draw in draws]
         signature = tuple(np.shape(v) for v in values[0])
         physics = forward.origin or forward
         if _checked_maps.get(physics) != signature:

@@ -43,10 +43,10 @@ def settled(part: Any, name: str, values: Mapping[str, Any]) -> Any:
     for field in fields(part):
         value, full = getattr(part, field.name), f"{name}_{field.name}"
         if isinstance(value, Prior) and full in values:
-            changes[field.name] = _number(values[full])
+            changes[field.name] = _in_units(_number(values[full]), value.units)
         elif isinstance(value, Mapping) and any(isinstance(v, Prior) for v in value.values()):
             changes[field.name] = {
-                k: _number(values[f"{full}_{k}"])
+                k: _in_units(_number(values[f"{full}_{k}"]), v.units)
                 if isinstance(v, Prior) and f"{full}_{k}" in values
                 else v
                 for k, v in value.items()
@@ -63,6 +63,11 @@ def _number(value: Any) -> Any:
     upper = np.zeros((count, count))
     upper[np.triu_indices(count, 1)] = array
     return upper + upper.T + np.eye(count)
+
+
+def _in_units(value: Any, units: str | None) -> Any:
+    """Return a number that states the units of the prior it takes the place of."""
+    return xr.DataArray(value, attrs={"units": units}) if units else value
 
 
 def sds_of(known: "JointDiscrepancy", names: Iterable[str]) -> np.ndarray:

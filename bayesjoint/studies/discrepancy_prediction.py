@@ -91,7 +91,7 @@ def predict_discrepancy(
     given = named(problem, discrepancy, OWNER)
     _check(problem, given)
     places = _template(at)
-    new = _processes.points_of(f"{OWNER}: at=", places, given.axes)
+    new = given.points_at(f"{OWNER}: at=", places)
     if given.grid is not None:
         _processes.require_covered(f"{OWNER}: at=", given.grid, new, given.axes)
     rng = np.random.default_rng(random_seed)
