@@ -22,6 +22,29 @@ def require_name(kind: str, name: Any) -> None:
         )
 
 
+def number(owner: str, what: str, value: Any, units: str | None = None) -> Any:
+    """Return one number in the wanted units; None and priors, if in these units, as they are.
+
+    Raises
+    ------
+    ValueError
+        When it is no real number, or its units are others and cannot be converted.
+    """
+    if value is None or isinstance(value, Prior):
+        if value is not None:
+            _require_prior_units(owner, what, value, units)
+        return value
+    return arrays.number(owner, what, value, units)
+
+
+def _require_prior_units(owner: str, what: str, prior: Prior, units: str | None) -> None:
+    """Raise where a prior states other units than those of the place where it is put."""
+    fact = f"{owner}: the prior over {what} is in {{}}, but {{}} is needed"
+    change = _units.conversion(fact, prior.units, units, "state it in these")
+    if not change.is_identity:
+        raise ValueError(f"{fact.format(repr(prior.units), repr(units))}; state it in these")
+
+
 def require_given(owner: str, setting: str, value: Any, advice: str) -> None:
     """Raise when a scientific setting that has no default was left out."""
     if value is None:
@@ -44,7 +67,7 @@ def require_positive(owner: str, setting: str, value: Any) -> None:
 def require_scalar(owner: str, setting: str, value: Any) -> None:
     """Raise unless ``value`` is one number (priors pass)."""
     if value is not None and not isinstance(value, Prior):
-        arrays.number(owner, setting, value, _units.stated(value))
+        number(owner, setting, value, _units.stated(value))
 
 
 def require_finite(owner: str, values: np.ndarray, dims: tuple[str, ...]) -> None:

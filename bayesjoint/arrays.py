@@ -18,7 +18,6 @@ import xarray as xr
 from scipy import sparse
 
 from bayesjoint import units as _units
-from bayesjoint.priors import Prior
 
 SAME_PLACE = 1e-6  # of the distance to the next label: two coordinates that are nearer are one
 PACKAGE = (str(Path(__file__).parent),)  # warnings point at the caller's line, not at one in here
@@ -202,7 +201,7 @@ def _numbers(subject: str, raw: Any, missing: bool) -> tuple[np.ndarray, str | N
 def _of_objects(subject: str, array: np.ndarray) -> np.ndarray:
     """Return numbers that came as Python objects; text and other things raise."""
     kinds = {type(x) for x in array.ravel().tolist()}
-    wrong = [k.__name__ for k in kinds if issubclass(k, (str, bytes, complex, Prior, dict))]
+    wrong = [k.__name__ for k in kinds if issubclass(k, (str, bytes, complex, dict))]
     try:
         if wrong:
             raise TypeError
@@ -325,19 +324,14 @@ def _meant(index: pd.Index) -> pd.Index | None:
 # ---- where it belongs --------------------------------------------------------------------------
 
 
-def number(owner: str, what: str, value: Any, units: str | None = None) -> Any:
-    """Return one number in the wanted units; None and priors as they are.
+def number(owner: str, what: str, value: Any, units: str | None = None) -> float:
+    """Return one number in the wanted units.
 
     Raises
     ------
     ValueError
         When it is no real number, or its units cannot be converted.
     """
-    if value is None:
-        return None
-    if isinstance(value, Prior):
-        _require_prior_units(owner, what, value, units)
-        return value
     if type(value) is float:
         return value
     given = read(owner, what, value)
@@ -347,16 +341,6 @@ def number(owner: str, what: str, value: Any, units: str | None = None) -> Any:
             f"{given.values.shape} given"
         )
     return float(_converted(owner, what, given, units, differences=True).values)
-
-
-def scalar_or_array(owner: str, what: str, value: Any, axes: Axes, units: str | None = None) -> Any:
-    """Return a number, or an array in the shape of the axes; None and priors as they are."""
-    if value is None or isinstance(value, Prior):
-        return number(owner, what, value, units)
-    given = read(owner, what, value)
-    if given.values.ndim == 0:
-        return number(owner, what, value, units)
-    return aligned(owner, what, value, axes, units=units, differences=True)
 
 
 def aligned(
@@ -428,8 +412,8 @@ def _dims_of(
         lacking = [] if broadcast else [dim for dim in axes.dims if dim not in given.dims]
         if strange or lacking:
             raise ValueError(
-                f"{owner}: {what} has shape {shape} along the dims {given.dims}, {axes.owner} "
-                f"{axes.dims}; rename, select or average them so that they agree"
+                f"{owner}: {what}: an array with the dims {given.dims} given for {axes.owner} with "
+                f"the dims {axes.dims}; rename, select or average them so that they agree"
             )
         return given.dims
     if count == 0 and broadcast:
@@ -442,8 +426,8 @@ def _dims_of(
         return axes.dims
     if not fits:
         raise ValueError(
-            f"{owner}: {what} has shape {shape}, {axes.owner} {axes.sizes}"
-            + (f" (dims {axes.dims})" if axes.dims else "")
+            f"{owner}: {what}: an array of shape {shape} given for {axes.owner} of shape {axes.sizes}"
+            + (f" and dims {axes.dims}" if axes.dims else "")
             + ("; give one number, or one for each" if broadcast else "; they must agree")
         )
     return axes.dims[len(axes.dims) - count :]
@@ -464,8 +448,8 @@ def _taken(
     if labels is None or wanted is None:
         if array.shape[axis] != size:
             raise ValueError(
-                f"{subject} has shape {array.shape}, of which {array.shape[axis]} entries along "
-                f"{dim!r}, where {axes.owner} has {size}; give one for each, or label both"
+                f"{subject}: an array of shape {array.shape} given, {array.shape[axis]} along "
+                f"{dim!r} for {size} of {axes.owner}; give one for each, or label both"
             )
         return array
     where = positions(f"{subject} along {dim!r}", labels, label_units, axes, target, exact)
@@ -489,22 +473,26 @@ def positions(
     for index, whose in ((labels, "its"), (wanted, f"{axes.owner}'s")):
         if not index.is_unique:
             raise ValueError(
-                f"{subject}: {whose} label {index[index.duplicated()][0]!r} occurs twice, so that "
+                f"{subject}: {whose} label {_shown(index[index.duplicated()][0])} occurs twice, so that "
                 "labels cannot be matched; make them unique, or give bare arrays in one order"
             )
     where = _matched(labels, wanted)
     if (lost := where < 0).any():
         raise ValueError(
             f"{subject}: {lost.sum()} of {len(wanted)} labels of {axes.owner} are not there, the "
-            f"first is {wanted[int(np.argmax(lost))]!r}; give it the labels of {axes.owner}"
+            f"first is {_shown(wanted[int(np.argmax(lost))])}; give it the labels of {axes.owner}"
         )
     if exact and len(labels) > len(wanted):
         others = np.setdiff1d(np.arange(len(labels)), where)
         raise ValueError(
             f"{subject}: it has {len(others)} labels that {axes.owner} lacks, the first is "
-            f"{labels[int(others[0])]!r}; select those of {axes.owner}"
+            f"{_shown(labels[int(others[0])])}; select those of {axes.owner}"
         )
     return where
+
+
+def _shown(label: Any) -> str:
+    return repr(label.item() if isinstance(label, np.generic) else label)
 
 
 def matched(
@@ -608,7 +596,9 @@ def matrix(
     array = array.reshape(shape)
     wanted = tuple(n if a is None else a.size for n, a in zip(shape, (rows, columns), strict=True))
     if array.shape != wanted:
-        raise ValueError(f"{owner}: {what} has shape {array.shape}; {wanted} is needed")
+        raise ValueError(
+            f"{owner}: {what}: a matrix of shape {array.shape} given where {wanted} is needed"
+        )
     if not np.all(np.isfinite(array)):
         raise ValueError(f"{owner}: {what} is not finite; look for NaN or infinity in it")
     return np.ascontiguousarray(array)
@@ -635,8 +625,9 @@ def matrix_sides(
     first = len(rows.dims) if rows is not None else count - len(columns.dims if columns else (0,))
     if not 0 < first < count or (columns is not None and count - first != len(columns.dims)):
         raise ValueError(
-            f"{subject} has shape {given.values.shape}"
-            + (f" and the dims {dims}" if dims else "")
+            f"{subject}: an array of shape {given.values.shape}"
+            + (f" and dims {dims}" if dims else "")
+            + " given"
             + "; a matrix is needed, one row a datum and one column an element in C order"
         )
     return list(range(first)), list(range(first, count))
@@ -678,8 +669,9 @@ def sparse_matrix(owner: str, what: str, value: Any) -> Any:
 
 
 def is_labelled(value: Any) -> bool:
-    """Return whether an array comes with labels, names of dims or units, or has to be unpacked."""
-    return not sparse.issparse(value) and type(value) is not np.ndarray
+    """Return whether an array comes with labels, names of dims or units."""
+    kinds = (xr.DataArray, pd.Series, pd.DataFrame)
+    return isinstance(value, kinds) or _units.of_quantity(value) is not None
 
 
 def _converted(
@@ -694,20 +686,6 @@ def _converted(
         return given
     values = change.of_differences(given.values) if differences else change(given.values)
     return Given(values, given.dims, given.labels, given.label_units, units)
-
-
-def _require_prior_units(owner: str, what: str, prior: Prior, units: str | None) -> None:
-    """Raise where a prior states other units than those of the place where it is put."""
-    stated = getattr(prior, "units", None)
-    change = _units.conversion(
-        f"{owner}: the prior over {what} is in {{}}, but {{}} is needed", stated, units,
-        "state it in these",
-    )  # fmt: skip
-    if not change.is_identity:
-        raise ValueError(
-            f"{owner}: the prior over {what} is in {stated!r}, but {units!r} is needed; state it "
-            "in these"
-        )
 
 
 def data(owner: str, value: xr.DataArray) -> xr.DataArray:
@@ -771,6 +749,22 @@ def observations(owner: str, value: Any, old: xr.DataArray) -> xr.DataArray:
     attrs = {**old.attrs, **{k: v for k, v in new.attrs.items() if k != "units" or not units}}
     numbers.setflags(write=False)
     return old.copy(data=numbers).assign_attrs(attrs)
+
+
+def mask(owner: str, what: str, value: Any, axes: Axes) -> np.ndarray:
+    """Return True or False for each place, in the shape and order of the axes.
+
+    Raises
+    ------
+    ValueError
+        When it is not of True and False, or does not fit.
+    """
+    bare = np.asarray(_bare(value.data if isinstance(value, xr.DataArray) else value))
+    if bare.dtype.kind != "b":
+        raise ValueError(
+            f"{owner}: the {what} must be True or False, {bare.dtype} given; numbers go into weight"
+        )
+    return aligned(owner, f"the {what}", value, axes, broadcast=False) > 0.5
 
 
 # ---- keeping -----------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ class Parameter(Replaceable):
             )
         owner = f"Parameter {self.name!r}"
         object.__setattr__(self, "units", _units.spelled(self.units))
-        arrays.number(owner, "its value", self.prior, self.units)
+        _validate.number(owner, "its value", self.prior, self.units)
         if not isinstance(self.coords, Mapping):
             raise ValueError(
                 f"{owner}: coords is a {type(self.coords).__name__}; give the labels by the name "
@@ -196,9 +196,9 @@ class GaussianField(Replaceable):
         axes = self.axes()
         read = {
             "units": _units.spelled(self.units),
-            "sd": arrays.number(owner, "sd", self.sd, self.units),
+            "sd": _validate.number(owner, "sd", self.sd, self.units),
             "mean": _mean(owner, self.mean, axes, self.units),
-            "smoothness": arrays.number(owner, "smoothness", self.smoothness),
+            "smoothness": _validate.number(owner, "smoothness", self.smoothness, "1"),
             "length_scale": _length_scale(owner, self.length_scale, self.grid),
         }
         if self.precision is not None:
@@ -387,7 +387,7 @@ def _labels(owner: str, dim: Any, labels: Any) -> np.ndarray:
 def _mean(owner: str, mean: Any, axes: arrays.Axes, units: str | None) -> Any:
     """Return a prior mean in the shape of the grid, or one number."""
     if isinstance(mean, Prior):
-        return arrays.number(owner, "mean", mean, units)
+        return _validate.number(owner, "mean", mean, units)
     array = arrays.aligned(owner, "mean", mean, axes, units=units, missing=True)
     if isinstance(mean, (int, float)):
         return mean
@@ -425,7 +425,7 @@ def _length(owner: str, dim: str, given: Any, grid: Grid) -> Any:
             f"{owner}: {dim!r} holds times, so that length_scale needs units; give a time span, as "
             f'np.timedelta64(30, "D"), or a quantity'
         )
-    return arrays.number(owner, "length_scale", given, grid.units.get(dim))
+    return _validate.number(owner, "length_scale", given, grid.units.get(dim))
 
 
 def _length_factors(owner: str, given: Any, grid: Grid) -> list[float]:

@@ -325,7 +325,9 @@ class CorrelatedNoise(Noise):
         arrays.keep_settings(self)
         _validate.require_positive("CorrelatedNoise", "scale", self.scale)
         _validate.require_scalar("CorrelatedNoise", "scale", self.scale)
-        object.__setattr__(self, "scale", arrays.number("CorrelatedNoise", "scale", self.scale))
+        object.__setattr__(
+            self, "scale", _validate.number("CorrelatedNoise", "scale", self.scale, "1")
+        )
         given = arrays.matrix("CorrelatedNoise", "covariance", self.covariance, None, None)
         object.__setattr__(self, "matrix", given)
         if not arrays.is_labelled(self.covariance):  # with labels, the data give the order
@@ -387,9 +389,9 @@ def _check_scale(noise: Any, owner: str) -> None:
 
 def _fitted(noise: Any, owner: str, data: Any) -> Any:
     """Return noise with its numbers in the units of the data; arrays keep their labels."""
-    changes = {"scale": arrays.number(owner, "the noise scale", noise.scale)}
+    changes = {"scale": _validate.number(owner, "the noise scale", noise.scale, "1")}
     if isinstance(noise.sd, Prior) or arrays.read(owner, "the noise sd", noise.sd).values.ndim == 0:
-        changes["sd"] = arrays.number(owner, "the noise sd", noise.sd, _units.stated(data))
+        changes["sd"] = _validate.number(owner, "the noise sd", noise.sd, _units.stated(data))
     return noise.replace(**changes)
 
 

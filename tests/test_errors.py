@@ -525,7 +525,7 @@ FIRST, SECOND = timed("p", [0.0, 1.0, 2.0]), timed("q", [0.5, 1.5])
         (
             [FIRST, SECOND],
             {"covariance": {("p", "p"): np.eye(3), ("p", "q"): np.eye(3)}},
-            r"the covariance of 'p' and 'q' has shape",
+            r"the covariance of 'p' and 'q': an array of shape",
         ),
         (
             [FIRST],

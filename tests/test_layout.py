@@ -14,6 +14,8 @@ PACKAGE = ROOT / "bayesjoint"
 LEAVES = {"latents", "forward", "observation", "noise", "couplings", "discrepancy"}
 FLOORS = [
     {"_kernels"},
+    {"units"},
+    {"arrays"},
     {"reports"},
     {"_graph.compile"},
     {"priors"},

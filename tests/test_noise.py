@@ -204,8 +204,12 @@ def test_errors_when_noise_is_made(make, message):
 @pytest.mark.parametrize(
     ("noise", "values", "message"),
     [
-        (bj.GaussianNoise(sd=SDS[:4]), OBSERVED, r"the noise sd has shape \(4,\), the data \(5,\)"),
-        (bj.GaussianNoise(sd=data(SDS, "ray")), OBSERVED, "the noise sd has shape"),
+        (
+            bj.GaussianNoise(sd=SDS[:4]),
+            OBSERVED,
+            r"the noise sd: an array of shape \(4,\) given for the data of shape \(5,\)",
+        ),
+        (bj.GaussianNoise(sd=data(SDS, "ray")), OBSERVED, "the noise sd: an array"),
         (
             bj.GaussianNoise(sd=data(SDS, "x", {"x": np.arange(1, 6)})),
             data(OBSERVED, "x", {"x": np.arange(5)}),

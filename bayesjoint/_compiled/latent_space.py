@@ -1,6 +1,6 @@
 """Between a model's flat vector, the white coordinates of its unknowns, and physical values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +10,7 @@ import pytensor.tensor as pt
 import xarray as xr
 from pytensor.gradient import pushforward
 
+from bayesjoint import arrays
 from bayesjoint._compiled.functions import ModelFunctions
 from bayesjoint._compiled.mixing import Mixing, mixing
 from bayesjoint._compiled.prior import prior_precision
@@ -184,20 +185,36 @@ class LatentSpace:
         for name in (*hyperparameters, *order):
             index = self.names.index(name)
             if name in values:
-                target = np.asarray(getattr(values[name], "values", values[name]), dtype=float)
-                point = self._solve(point, index, target)
+                point = self._solve(point, index, self._target(index, values[name]))
         return point
+
+    def axes(self, index: int) -> arrays.Axes:
+        """Return the axes to which values of an unknown are aligned."""
+        unknown, shape = self.unknowns[index], self.value_shapes[index]
+        latent = self.functions.problem.latent.get(unknown.name)
+        if latent is not None:
+            return latent.axes()
+        dims = unknown.dims or tuple(f"{unknown.name}_dim_{i}" for i in range(len(shape)))
+        known = self.labels
+        labels = tuple(known[d].to_index() if d in known else None for d in dims)
+        return arrays.Axes(f"{unknown.name!r}", dims, labels, shape, (None,) * len(dims))
+
+    def _target(self, index: int, value: Any) -> np.ndarray:
+        """Return a value of an unknown in the order, the shape and the units it has."""
+        unknown = self.unknowns[index]
+        target = arrays.aligned(
+            "the values given", unknown.name, value, self.axes(index),
+            units=unknown.units or None, broadcast=False, exact=True,
+        )  # fmt: skip
+        if not np.all(np.isfinite(target)):
+            raise ValueError(f"the value given for {unknown.name!r} is not finite")
+        return target
 
     def _solve(self, point: np.ndarray, index: int, target: np.ndarray) -> np.ndarray:
         name, unknown = self.names[index], self.unknowns[index]
         scalar = unknown.white and not isinstance(
             self.functions.problem.latent.get(name), GaussianField
         )
-        if np.shape(target) != self.value_shapes[index]:
-            raise ValueError(
-                f"{name!r} is given with shape {np.shape(target)}, "
-                f"{self.value_shapes[index]} is needed"
-            )
         if (mixture := self._mixture_of(name)) is not None:
             values = dict(zip(self.names, self.values(point), strict=True))
             standard = mixture.standard(name, values, target).reshape(-1, 1)
@@ -228,9 +245,45 @@ class LatentSpace:
 
     def points_of_draws(self, posterior: xr.Dataset, count: int) -> list[np.ndarray]:
         """Return the flat points of evenly spaced draws of a posterior."""
-        return [
-            self.point_of_values(values) for values in values_of_draws(posterior[self.names], count)
-        ]
+        return [self.point_of_values(values) for values in self.values_of_draws(posterior, count)]
+
+    def values_of_draws(
+        self, posterior: xr.Dataset, count: int, names: Sequence[str] | None = None
+    ) -> list[dict[str, np.ndarray]]:
+        """Return the values of evenly spaced draws of a posterior, by name, in their own order.
+
+        Raises
+        ------
+        ValueError
+            When the draws of an unknown are missing, or lie on other dims or labels than it.
+        """
+        names = self.names if names is None else names
+        missing = [name for name in names if name not in posterior]
+        if missing:
+            raise ValueError(
+                f"the posterior has no draws of {missing}; give that of bj.sample(problem)"
+            )
+        lacking = [dim for dim in ("chain", "draw") if dim not in posterior.sizes]
+        if lacking:
+            raise ValueError(f"the posterior has no dim {lacking[0]!r}; give that of bj.sample")
+        sizes = posterior.sizes["chain"], posterior.sizes["draw"]
+        chosen = np.unique(np.linspace(0, np.prod(sizes) - 1, count).astype(int))
+        chain, draw = (xr.DataArray(i, dims="sample") for i in np.unravel_index(chosen, sizes))
+        columns = {n: self._draws(posterior[n].isel(chain=chain, draw=draw)) for n in names}
+        return [{name: column[i] for name, column in columns.items()} for i in range(len(chosen))]
+
+    def _draws(self, draws: xr.DataArray) -> np.ndarray:
+        """Return draws of an unknown along ``sample``, in its own order and units behind that."""
+        index = self.names.index(str(draws.name))
+        own, count = self.axes(index), draws.sizes["sample"]
+        axes = arrays.Axes(
+            own.owner, ("sample", *own.dims), (None, *own.labels), (count, *own.sizes),
+            (None, *own.label_units),
+        )  # fmt: skip
+        return arrays.aligned(
+            "the posterior", str(draws.name), draws.drop_vars(["chain", "draw"], errors="ignore"),
+            axes, units=self.unknowns[index].units or None, broadcast=False, exact=True,
+        )  # fmt: skip
 
     def index_coords(self, functions: ModelFunctions) -> dict[str, Any]:
         """Return the index coordinates of the linearization."""
@@ -320,11 +373,3 @@ class Scaling:
 def _consecutive(names: list[str], sizes: list[int]) -> dict[str, slice]:
     ends = np.cumsum([0, *sizes])
     return {name: slice(int(ends[i]), int(ends[i + 1])) for i, name in enumerate(names)}
-
-
-def values_of_draws(posterior: xr.Dataset, count: int) -> list[dict[str, np.ndarray]]:
-    """Return the values of evenly spaced draws of a posterior, by name."""
-    stacked = posterior.stack(sample=("chain", "draw")).transpose("sample", ...)
-    chosen = np.unique(np.linspace(0, stacked.sizes["sample"] - 1, count).astype(int))
-    columns = {str(name): draws.values for name, draws in stacked.data_vars.items()}
-    return [{name: column[i] for name, column in columns.items()} for i in chosen]

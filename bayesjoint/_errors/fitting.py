@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bayesjoint import arrays
+from bayesjoint import _validate, arrays
 from bayesjoint import units as _units
 from bayesjoint.priors import Prior
 
@@ -72,21 +72,24 @@ def _scales(given: "JointDiscrepancy", units: Mapping[str, str | None]) -> dict[
     owner = given.owner
     if isinstance(given.sd, Mapping):
         sds = {
-            name: arrays.number(owner, f"sd of {name!r}", sd, units.get(name))
+            name: _validate.number(owner, f"sd of {name!r}", sd, units.get(name))
             for name, sd in given.sd.items()
         }
         return {"sd": sds}
     if given.of is not None:
-        return {"sd": arrays.number(owner, "sd", given.sd, given.of.output_units)}
+        return {"sd": _validate.number(owner, "sd", given.sd, given.of.output_units)}
     if given.sd is None or given.covariance is not None:
-        return {"sd": arrays.number(owner, "sd", given.sd)}
+        return {"sd": _validate.number(owner, "sd", given.sd)}
     prior = isinstance(given.sd, Prior)
     own = given.sd.units if prior else arrays.read(owner, "sd", given.sd).units
     loadings = {
         name: _loading(owner, name, value, units.get(name), own)
         for name, value in (given.loadings or {}).items()
     }
-    return {"sd": given.sd if prior else arrays.number(owner, "sd", given.sd), "loadings": loadings}
+    return {
+        "sd": given.sd if prior else _validate.number(owner, "sd", given.sd),
+        "loadings": loadings,
+    }
 
 
 def _loading(owner: str, name: str, value: Any, data: str | None, cause: str | None) -> float:
@@ -98,7 +101,7 @@ def _loading(owner: str, name: str, value: Any, data: str | None, cause: str | N
             f"{owner}: the {what} has units, so the sd of the common cause and the data of "
             f"{name!r} need them too"
         )
-    return arrays.number(owner, what, value, wanted)
+    return _validate.number(owner, what, value, wanted)
 
 
 def _blocks(given: "JointDiscrepancy", modalities: Mapping[str, Any]) -> dict[Any, Any]:
@@ -211,7 +214,7 @@ def _in_frames(given: "JointDiscrepancy", frames: Mapping[str, arrays.Frame]) ->
     periodic = [axis for axis in given.axes if given.kind(axis) == "periodic"]
     if given.period is not None and periodic:
         units = frames[periodic[0]].units
-        settings["period"] = arrays.number(owner, "period", given.period, units)
+        settings["period"] = _validate.number(owner, "period", given.period, units)
     drifting = [axis for axis in given.axes if given.kind(axis) == "drift"]
     if given.origin is not None and drifting:
         at = arrays.coordinate(f"{owner}: origin", given.origin, frames[drifting[0]])
@@ -224,7 +227,7 @@ def _in_frames(given: "JointDiscrepancy", frames: Mapping[str, arrays.Frame]) ->
 def _length(given: "JointDiscrepancy", axis: str, value: Any, frame: arrays.Frame | None) -> Any:
     """Return a length scale in the numbers of its coordinate; that of a period has no units."""
     units = None if frame is None or given.kind(axis) == "periodic" else frame.units
-    return arrays.number(given.owner, f"length_scale along {axis!r}", value, units)
+    return _validate.number(given.owner, f"length_scale along {axis!r}", value, units)
 
 
 def _require_one(given: "JointDiscrepancy", frames: Mapping[str, arrays.Frame]) -> None:

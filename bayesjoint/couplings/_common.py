@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 
-from bayesjoint import _validate
+from bayesjoint import _validate, arrays
+from bayesjoint import units as _units
 from bayesjoint._graph.build import ModelBuild
 from bayesjoint.couplings._group import is_array, tabulated
 from bayesjoint.grids import Grid
@@ -46,16 +47,27 @@ def require_weight(owner: str, weight: Any, normaliser: Any = None) -> None:
             "normaliser=bj.tabulate_normaliser(problem, up_to=...) beside the prior",
         )  # fmt: skip
         return
-    if np.ndim(weight) == 0:
+    if arrays.read(owner, "weight", weight).values.ndim == 0:
+        weight = arrays.number(owner, "weight", weight, "1")
         if not (np.isfinite(weight) and weight >= 0):
             raise ValueError(f"{owner}: weight must be finite and not negative, {weight:g} given")
         return
-    array = np.asarray(weight, dtype=float)
+    array = arrays.read(owner, "weight", weight).values
     if not np.all(np.isfinite(array)) or np.any(array < 0) or not np.any(array > 0):
         raise ValueError(
             f"{owner}: the weights of the cells must be finite and not negative, some of them "
             f"positive; they range from {array.min():g} to {array.max():g}"
         )
+
+
+def keep_weight(coupling: Any) -> None:
+    """Replace the weight of a coupling by a plain number, or a map that nobody else can change."""
+    weight = coupling.weight
+    if weight is None or isinstance(weight, Prior):
+        return
+    one = arrays.read(coupling.name, "weight", weight).values.ndim == 0
+    kept = arrays.number(coupling.name, "weight", weight, "1") if one else arrays.keep(weight)
+    object.__setattr__(coupling, "weight", kept)
 
 
 def renamed_keys(scales: Mapping[str, float] | None, names: Mapping[str, str]) -> Any:
@@ -103,6 +115,11 @@ def shared_grid(
             f"{owner}: {which.get(len(fields), 'all latents must be fields on the same')} grid; "
             "make them as bj.GaussianField on one bj.Grid"
         )
+    if not _units.all_same(grids[0].units.values()):
+        raise ValueError(
+            f"{owner}: the axes of the grid are in {dict(grids[0].units)}, so that gradients along "
+            "them cannot be compared; give all axes in one unit"
+        )
     if not grids[0].long_axes:
         raise ValueError(f"{owner}: the grid is a single cell; gradients need two or more")
     for field in fields:
@@ -125,35 +142,14 @@ def _cure(owner: str, name: str, unknown: Sequence[str]) -> str:
 
 
 def on_grid(owner: str, what: str, values: Any, grid: Grid) -> np.ndarray:
-    """Return an array in the shape of the grid; one with named dims is brought into their order."""
-    dims = getattr(values, "dims", None)
-    if dims is not None:
-        if set(dims) != set(grid.dims):
-            raise ValueError(f"{owner}: the {what} has dims {dims}, the grid {grid.dims}")
-        values = values.transpose(*grid.dims)
-        for dim in grid.dims:
-            known = dim in values.coords and values[dim].size == len(grid.centres[dim])
-            if known and not np.allclose(values[dim], grid.centres[dim]):
-                raise ValueError(
-                    f"{owner}: the {what} has other coordinates {dim!r} than the grid; interpolate "
-                    "it to the cell centres"
-                )
-    array = np.asarray(values)
-    if array.shape != grid.shape:
-        raise ValueError(f"{owner}: the {what} has shape {array.shape}, the grid {grid.shape}")
-    return array
+    """Return an array in the shape of the grid; one with labels is brought into their order."""
+    axes = grid.axes()
+    return arrays.aligned(owner, f"the {what}", values, axes, missing=True, broadcast=False)
 
 
 def cells_of(owner: str, mask: Any, grid: Grid) -> np.ndarray | None:
     """Return the cells that take part, None for all."""
-    if mask is None:
-        return None
-    inside = on_grid(owner, "mask", mask, grid)
-    if inside.dtype != bool:
-        raise ValueError(
-            f"{owner}: the mask must be True or False, {inside.dtype} given; numbers go into weight"
-        )
-    return inside
+    return None if mask is None else arrays.mask(owner, "mask", mask, grid.axes())
 
 
 def cell_weights(owner: str, weight: Any, inside: np.ndarray | None, grid: Grid) -> np.ndarray:
@@ -246,5 +242,5 @@ def fields_on_one_grid(owner: str, fields: Sequence[Any]) -> Sequence[Any]:
 def same_grid(first: Any, second: Any) -> bool:
     """Tell whether two grids have the same dims and centres."""
     return first.dims == second.dims and all(
-        np.array_equal(first.centres[d], second.centres[d]) for d in first.dims
+        np.array_equal(first.labels[d], second.labels[d]) for d in first.dims
     )

@@ -7,13 +7,61 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import norm
 
-from bayesjoint import _validate
+from bayesjoint import _validate, arrays
 from bayesjoint._graph.compile import random_draws
 from bayesjoint._kernels.mixture import correlation_matrices
 from bayesjoint.priors import Prior
 
 if TYPE_CHECKING:
     from bayesjoint.couplings.mixture import PropertyMixture
+
+
+def read(mixture: "PropertyMixture") -> dict[str, Any]:
+    """Return the settings as plain numbers, in the order of the units of rock and the fields."""
+    owner, labels = mixture.owner, mixture.labels
+    return {
+        "proportions": _of_units(owner, "the proportions", mixture.proportions, labels),
+        "means": {
+            field: _of_units(owner, f"the means of {field!r}", value, labels)
+            for field, value in mixture.means.items()
+        },
+        "sds": {
+            field: _of_units(owner, f"the sds of {field!r}", value, labels)
+            for field, value in mixture.sds.items()
+        },
+        "correlation": _correlation(owner, mixture.correlation, labels, list(mixture.means)),
+    }
+
+
+def _of_units(owner: str, what: str, value: Any, labels: Sequence[str]) -> Any:
+    """Return one number, or one for each unit of rock in their order."""
+    if value is None or isinstance(value, Prior):
+        return value
+    given = arrays.read(owner, what, value, missing=True)
+    if given.units:
+        raise ValueError(
+            f"{owner}: {what} are in {given.units!r}; give plain numbers in the units of the field"
+        )
+    if given.values.ndim != 1 or not arrays.is_labelled(value):
+        return arrays.keep(given.values) if given.values.ndim else float(given.values)
+    dim = given.dims[0] if given.dims else "unit"
+    return arrays.keep(
+        arrays.aligned(owner, what, value, arrays.Axes.named(dim, labels, "the labels"),
+                       missing=True, exact=True)
+    )  # fmt: skip
+
+
+def _correlation(owner: str, value: Any, labels: Sequence[str], fields: list[str]) -> Any:
+    """Return a correlation with its fields, or units of rock, in order."""
+    if value is None or isinstance(value, Prior):
+        return value
+    given = arrays.read(owner, "correlation", value)
+    if given.values.ndim == 2 and arrays.is_labelled(value):
+        between = arrays.Axes.named("field", fields, "the fields")
+        return arrays.keep(arrays.matrix(owner, "correlation", value, between, between, units="1"))
+    if given.values.ndim == 1:
+        return _of_units(owner, "the correlation", value, labels)
+    return arrays.keep(given.values) if given.values.ndim else float(given.values)
 
 
 def check(mixture: "PropertyMixture") -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 
-from bayesjoint import _validate
+from bayesjoint import _validate, arrays
 from bayesjoint._errors import processes as _processes
 from bayesjoint._graph.build import ModelBuild
 from bayesjoint._replace import Replaceable
@@ -79,12 +79,19 @@ class CorrelatedFields(Replaceable):
             )
 
     def _check_matrix(self) -> None:
-        given, count = np.asarray(self.correlation, dtype=float), len(self.names)
+        count = len(self.names)
+        given = arrays.read(self._owner, "correlation", self.correlation).values
         if given.ndim not in (0, 2) or (given.ndim == 2 and given.shape != (count, count)):
             raise ValueError(
                 f"{self._owner}: the correlation has shape {given.shape}; give a number or a "
                 f"matrix of shape {(count, count)}"
             )
+        if given.ndim == 2:
+            between = arrays.Axes.named("field", self.names, "the fields")
+            given = arrays.matrix(
+                self._owner, "correlation", self.correlation, between, between, units="1"
+            )
+        object.__setattr__(self, "correlation", arrays.keep(given) if given.ndim else float(given))
         matrix = _processes.correlation_matrix(given, count)
         if not np.allclose(np.diag(matrix), 1.0):
             raise ValueError(

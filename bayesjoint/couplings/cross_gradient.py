@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 
-from bayesjoint import _validate
+from bayesjoint import _validate, arrays
 from bayesjoint._graph.build import ModelBuild
 from bayesjoint._kernels.differences import FORMS
 from bayesjoint._replace import Replaceable
@@ -131,7 +131,9 @@ class CrossGradient(Replaceable):
         if self.first == self.second:
             raise ValueError(f"{owner}: two different fields are needed")
         _validate.require_name(f"{owner}: guide", self._known)
+        arrays.keep_settings(self)
         _common.require_weight(owner, self.weight, self.normaliser)
+        _common.keep_weight(self)
         _common.require_form(owner, self.form, FORMS)
         self._check_normalisation(owner)
 

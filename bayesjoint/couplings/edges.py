@@ -9,7 +9,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.gradient import zero_grad
 
-from bayesjoint import _validate
+from bayesjoint import _validate, arrays
 from bayesjoint._graph.build import ModelBuild
 from bayesjoint._kernels.differences import AHEAD, FORMS
 from bayesjoint._replace import Replaceable
@@ -46,8 +46,9 @@ class _SharedEdges(Replaceable):
         given = {"weight": weight, "epsilon": epsilon, "scales": scales, "form": form, "mask": mask}
         given["normaliser"] = normaliser
         for key, value in {"latents": names, **given}.items():
-            object.__setattr__(self, key, value)
+            object.__setattr__(self, key, arrays.keep(value))
         self._check_settings(self._owner)
+        _common.keep_weight(self)
 
     @property
     def _owner(self) -> str:

@@ -103,6 +103,9 @@ class PropertyMixture(Replaceable):
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "means", dict(self.means))
         object.__setattr__(self, "sds", dict(self.sds))
+        if self.labels and self.means:
+            for setting, value in _mixture_settings.read(self).items():
+                object.__setattr__(self, setting, value)
         _mixture_settings.check(self)
 
     # ---- what a problem asks of a coupling ----------------------------------------------------

@@ -76,10 +76,13 @@ class PropertyRelation(Replaceable):
             raise ValueError(f"{self.name}: given is empty; name the latents it follows from")
         if not callable(self.function):
             raise ValueError(f"{self.name}: the function must be callable")
-        for key, value in self.coefficients.items():
+        coefficients = {
+            key: _validate.number(self.name, f"coefficient {key!r}", value)
+            for key, value in self.coefficients.items()
+        }
+        for key in coefficients:
             _validate.require_name(f"{self.name}: coefficient", key)
-            if not isinstance(value, Prior) and np.ndim(value) != 0:
-                raise ValueError(f"{self.name}: coefficient {key!r} must be a number or a prior")
+        object.__setattr__(self, "coefficients", coefficients)
 
     @property
     def parents(self) -> tuple[str, ...]:

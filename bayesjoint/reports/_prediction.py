@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import arrays
 from bayesjoint.reports import _read
 
 DRAWS_NEEDED = (
@@ -145,33 +146,23 @@ def _weights(ds: xr.Dataset, name: str, values: Any) -> tuple[np.ndarray, xr.Dat
     """Return weights (cell, further axes), and an array on the further dims."""
     _require_latent(ds, name)
     own = _read.template(ds, name)
+    axes, what = arrays.Axes.of(own, f"the latent '{name}'"), f"weights of '{name}'"
     if not isinstance(values, xr.DataArray):
-        if np.shape(values) != own.shape:
-            raise ValueError(
-                f"weights of '{name}' have shape {np.shape(values)}, it has {own.shape} "
-                f"{own.dims}; more than that needs a DataArray with named dims"
-            )
-        values = xr.DataArray(np.asarray(values, dtype=float), own.coords, own.dims)
+        flat = arrays.aligned("data_worth", what, values, axes, broadcast=False)
+        return _finite(what, flat).reshape(own.size), xr.DataArray(0.0)
     missing = [dim for dim in own.dims if dim not in values.dims]
     if missing:
         raise ValueError(f"weights of '{name}' lack the dims {missing}; it lies on {own.dims}")
-    further = [dim for dim in values.dims if dim not in own.dims]
-    _require_same_places(name, own, values)
-    flat = values.transpose(*own.dims, *further).values.astype(float)
-    if not np.all(np.isfinite(flat)):
-        raise ValueError(f"weights of '{name}' are not finite")
+    further = [str(dim) for dim in values.dims if dim not in own.dims]
     template = values.isel(dict.fromkeys(own.dims, 0), drop=True).transpose(*further)
-    return flat.reshape(own.size, *template.shape), template
+    both = arrays.Axes.of(own.expand_dims({dim: values[dim] for dim in further}), axes.owner)
+    flat = arrays.aligned(
+        "data_worth", what, values, both.part([*axes.dims, *further]), exact=True, broadcast=False
+    )
+    return _finite(what, flat).reshape(own.size, *template.shape), template
 
 
-def _require_same_places(name: str, own: xr.DataArray, values: xr.DataArray) -> None:
-    for dim in own.dims:
-        if values.sizes[dim] != own.sizes[dim] or (
-            dim in values.coords
-            and dim in own.coords
-            and not np.array_equal(values[dim].values, own[dim].values)
-        ):
-            raise ValueError(
-                f"weights of '{name}' have other coordinates {dim!r} than the latent; interpolate "
-                "them to its cells"
-            )
+def _finite(what: str, weights: np.ndarray) -> np.ndarray:
+    if not np.all(np.isfinite(weights)):
+        raise ValueError(f"{what} are not finite; give a number for each cell")
+    return weights

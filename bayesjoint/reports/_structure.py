@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import arrays
 from bayesjoint._kernels.differences import cell_widths
 from bayesjoint._kernels.structure import Gradients, gradients_of, similarity
 from bayesjoint.reports import _read
@@ -56,15 +57,11 @@ def masked(pair: Pair, mask: xr.DataArray | np.ndarray | None) -> Pair:
     """Return the pair with the cells of a mask alone."""
     if mask is None:
         return pair
-    if isinstance(mask, xr.DataArray) and set(mask.dims) == set(pair.grid.dims):
-        mask = mask.transpose(*pair.grid.dims)
-    inside = np.asarray(mask)
-    if inside.shape != pair.grid.shape or inside.dtype != bool or not inside.any():
-        raise ValueError(
-            f"alignment: the mask of '{pair.first}' and '{pair.second}' must be True or False on "
-            f"their grid {pair.grid.shape}, True somewhere; {inside.dtype} of shape "
-            f"{inside.shape} given. pairs= names those that it fits"
-        )
+    owner = f"alignment: '{pair.first}' and '{pair.second}'"
+    axes = arrays.Axes.of(pair.grid, "their grid")
+    inside = arrays.mask(owner, "mask", mask, axes)
+    if not inside.any():
+        raise ValueError(f"{owner}: the mask is False in all cells; pairs= names those it fits")
     return replace(pair, inside=inside)
 
 

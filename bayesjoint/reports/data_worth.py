@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import arrays
 from bayesjoint.reports import _read
 from bayesjoint.reports._prediction import Prediction, functional, responses
 
@@ -160,10 +161,17 @@ def _of_candidates(
     """Return the share of the variance that each candidate removes."""
     if sd is None:
         raise ValueError("candidates need candidate_sd=, the sd of their noise")
-    if not (np.asarray(sd) > 0).all():
-        raise ValueError("candidate_sd must be positive")
+    if not isinstance(candidates, Mapping):
+        raise ValueError(
+            f"data_worth: candidates are a {type(candidates).__name__}; give their sensitivity by "
+            "the name of the latent, as {name: DataArray}"
+        )
     crossed, spread = responses(dt, ds, target, candidates)
-    return crossed**2 / (spread + sd**2) / variance
+    axes = arrays.Axes.of(crossed, "the candidates")
+    noise = arrays.aligned("data_worth", "candidate_sd", sd, axes, missing=True)
+    if not np.all(np.isfinite(noise) & (noise > 0)):
+        raise ValueError("candidate_sd must be positive")
+    return crossed**2 / (spread + noise**2) / variance
 
 
 def _words(report: xr.Dataset) -> list[str]:

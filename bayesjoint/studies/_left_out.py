@@ -9,7 +9,7 @@ from scipy.special import logsumexp, softmax
 
 from bayesjoint._compiled.error_functions import Errors
 from bayesjoint._compiled.functions import ModelFunctions
-from bayesjoint._compiled.latent_space import LatentSpace, values_of_draws
+from bayesjoint._compiled.latent_space import LatentSpace
 from bayesjoint._graph.build import Unknown
 from bayesjoint._graph.compile import in_turn, random_draws
 from bayesjoint._kernels.prediction import Misfit, Spread
@@ -35,7 +35,7 @@ def completed(
     """
     space, posterior = functions.once(LatentSpace), tree["posterior"].to_dataset()
     known = [name for name in space.names if name in posterior]
-    draws = values_of_draws(posterior[known], count)
+    draws = space.values_of_draws(posterior, count, known)
     starts = np.tile(functions.initial, (len(draws), 1))
     for unknown in space.unknowns:
         if unknown.name not in known:

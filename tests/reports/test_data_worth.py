@@ -188,11 +188,11 @@ def test_words(correlated):
         ("depth", {}, "there is no latent 'depth'; this problem has density, depth_to_top"),
         ("density", {}, "'density' is a field; give weights on its dims"),
         (xr.DataArray(1.0), {}, "the weights have no name"),
-        ({"density": np.ones(3)}, {}, r"weights of 'density' have shape \(3,\), it has \(3, 4\)"),
+        ({"density": np.ones(3)}, {}, r"weights of 'density': an array of shape \(3,\) given"),
         ({"density": xr.DataArray(np.ones(4), dims="x")}, {}, r"lack the dims \['depth'\]"),
         (
             {"density": xr.DataArray(np.ones((3, 4)), {"x": np.arange(4.0)}, ("depth", "x"))}, {},
-            "have other coordinates 'x' than the latent",
+            "along 'x': 3 of 4 labels of the latent 'density' are not there",
         ),
         ({"density": np.full((3, 4), np.nan)}, {}, "weights of 'density' are not finite"),
         ("depth_to_top", {"candidates": {"depth_to_top": 1.0}}, "candidates need candidate_sd="),
