@@ -1,0 +1,49 @@
+"""The door through which every array of a user enters: by its labels, in the wanted units.
+
+`read` takes whatever holds numbers (numbers, lists, NumPy, masked, pandas, xarray, pint, dask,
+times) and returns plain numbers with the labels and units that came with them, or says why it
+cannot.  `aligned` and `matrix` bring them into the order and units of the place where they belong,
+`coordinate` makes numbers of places and times.  What a user gave is copied by `keep`, so that
+changing it afterwards changes nothing.
+"""
+
+from pathlib import Path
+
+from bayesjoint.arrays.coordinates import Frame, bare_coordinate, coordinate, frame_of
+from bayesjoint.arrays.keeping import keep, keep_settings
+from bayesjoint.arrays.labels import SAME_PLACE, matched
+from bayesjoint.arrays.matrices import columns_of, matrix, matrix_sides, rows_of, sparse_matrix
+from bayesjoint.arrays.observed import data, observations
+from bayesjoint.arrays.places import Axes, aligned, mask, positions
+from bayesjoint.arrays.reading import Given, is_labelled, number, read
+
+PACKAGE = (str(Path(__file__).parent.parent),)  # warnings point at the caller's line, not in here
+LARGEST_INTEGER = 2**53  # beyond, not every whole number is a floating-point number
+
+__all__ = [
+    "LARGEST_INTEGER",
+    "PACKAGE",
+    "SAME_PLACE",
+    "Axes",
+    "Frame",
+    "Given",
+    "aligned",
+    "bare_coordinate",
+    "columns_of",
+    "coordinate",
+    "data",
+    "frame_of",
+    "is_labelled",
+    "keep",
+    "keep_settings",
+    "mask",
+    "matched",
+    "matrix",
+    "matrix_sides",
+    "number",
+    "observations",
+    "positions",
+    "read",
+    "rows_of",
+    "sparse_matrix",
+]

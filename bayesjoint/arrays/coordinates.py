@@ -1,0 +1,95 @@
+"""Coordinates as numbers, dates and time spans among them."""
+
+import datetime
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesjoint import units as _units
+from bayesjoint.arrays.reading import comparable, naive, unwrapped
+
+
+@dataclass(frozen=True)
+class Frame:
+    """In which numbers a coordinate is counted.
+
+    Attributes
+    ----------
+    units : str or None
+    since : numpy.datetime64 or None
+        From which date on, where the coordinate is one of dates.
+    """
+
+    units: str | None = None
+    since: Any = None
+
+    @property
+    def is_time(self) -> bool:
+        """Whether it counts dates."""
+        return self.since is not None
+
+
+def frame_of(subject: str, value: Any) -> Frame:
+    """Return the frame in which a coordinate is stated: dates in seconds since the first."""
+    raw = bare_coordinate(subject, value)
+    if raw.dtype.kind == "M":
+        known = raw[~np.isnat(raw)]
+        return Frame(_units.SECONDS, known.min() if known.size else np.datetime64(0, "s"))
+    if raw.dtype.kind == "m":
+        return Frame(_units.SECONDS)
+    return Frame(_units.stated(value))
+
+
+def coordinate(subject: str, value: Any, frame: Frame | None = None) -> np.ndarray:
+    """Return a coordinate as numbers in a frame; its own where none is given.
+
+    Raises
+    ------
+    ValueError
+        When it is neither numbers nor times, or its units cannot be converted.
+    """
+    raw = bare_coordinate(subject, value)
+    frame = frame_of(subject, value) if frame is None else frame
+    if (raw.dtype.kind == "M") != frame.is_time:
+        here, there = ("dates", "numbers") if raw.dtype.kind == "M" else ("numbers", "dates")
+        raise ValueError(f"{subject} holds {here}, where {there} are needed; give all alike")
+    units: str | None = _units.SECONDS
+    if raw.dtype.kind == "M":
+        numbers = (raw - frame.since) / np.timedelta64(1, "s")
+    else:
+        numbers, counted = as_numbers(subject, raw, True)
+        units = counted or _units.stated(value)
+    change = _units.conversion(
+        f"{subject} is in {{}}, but {{}} is needed", units, frame.units, "convert it"
+    )
+    return np.asarray(change(numbers), dtype=float)
+
+
+def bare_coordinate(subject: str, value: Any) -> np.ndarray:
+    """Return the bare array of a coordinate; dates with a time zone are those of Greenwich."""
+    if isinstance(value, (xr.DataArray, xr.Variable)):
+        value = value.data
+    if isinstance(value, pd.Series):
+        value = value.array if value.dtype == object else pd.Index(value)
+    if isinstance(value, pd.DatetimeIndex):
+        value = comparable(value).to_numpy()
+    raw = np.asarray(unwrapped(value))
+    if raw.dtype.kind == "O" and raw.size:
+        first = raw.ravel()[0]
+        if isinstance(first, (datetime.datetime, pd.Timestamp)):
+            stamps = [naive(pd.Timestamp(x)) for x in raw.ravel()]
+            return np.array(stamps, dtype="datetime64[ns]").reshape(raw.shape)
+        if isinstance(first, datetime.timedelta):
+            return raw.astype("timedelta64[ns]")
+        if hasattr(first, "calendar"):  # dates of another calendar, which cftime subtracts
+            raise ValueError(
+                f"{subject} holds dates of the calendar {first.calendar!r}; convert them, as with "
+                "data.convert_calendar('standard', use_cftime=False)"
+            )
+    if raw.dtype.kind in "USO" or raw.dtype.kind == "c":
+        kind = "complex" if raw.dtype.kind == "c" else "not numeric"
+        raise ValueError(f"{subject} is {kind}; give numbers or times")
+    return raw

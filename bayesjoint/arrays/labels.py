@@ -1,0 +1,57 @@
+"""Labels of two sides, matched."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesjoint import units as _units
+from bayesjoint.arrays.reading import comparable
+
+SAME_PLACE = 1e-6  # of the distance to the next label: two coordinates that are nearer are one
+
+
+def matched(
+    subject: str, labels: pd.Index, given: str | None, wanted: pd.Index, units: str | None
+) -> np.ndarray:
+    """Return the position of each wanted label among those given, -1 where it is missing."""
+    return _matched(in_units_of(subject, labels, given, units), wanted)
+
+
+def in_units_of(subject: str, labels: pd.Index, given: str | None, wanted: str | None) -> pd.Index:
+    """Return labels in other units, where they are numbers."""
+    if not pd.api.types.is_numeric_dtype(labels.dtype):
+        return labels
+    change = _units.conversion(
+        f"{subject}: its labels are in {{}}, those of its place in {{}}", given, wanted,
+        "convert one of them",
+    )  # fmt: skip
+    return labels if change.is_identity else pd.Index(change(labels.to_numpy(dtype=float)))
+
+
+def _matched(labels: pd.Index, wanted: pd.Index) -> np.ndarray:
+    """Return the position of each wanted label, -1 where it is missing.
+
+    Numbers that are nearer than a millionth of the distance between labels are one.
+    """
+    numeric = all(pd.api.types.is_float_dtype(i.dtype) for i in (labels, wanted)) or (
+        all(pd.api.types.is_numeric_dtype(i.dtype) for i in (labels, wanted))
+        and any(pd.api.types.is_float_dtype(i.dtype) for i in (labels, wanted))
+    )
+    if not numeric:
+        return np.asarray(comparable(labels).get_indexer(comparable(wanted)))
+    there, sought = (i.to_numpy(dtype=float) for i in (labels, wanted))
+    order = np.argsort(there)
+    ranked = there[order]
+    after = np.clip(np.searchsorted(ranked, sought), 0, len(ranked) - 1)
+    before = np.maximum(after - 1, 0)
+    nearer = np.abs(ranked[before] - sought) < np.abs(ranked[after] - sought)
+    nearest = np.where(nearer, before, after)
+    spacing = min((np.diff(np.sort(x)).min() for x in (there, sought) if len(x) > 1), default=0.0)
+    within = np.maximum(SAME_PLACE * spacing, 4.0 * np.spacing(np.abs(sought)))
+    return np.where(np.abs(ranked[nearest] - sought) <= within, order[nearest], -1)
+
+
+def shown(label: Any) -> str:
+    """Return a label as messages show it."""
+    return repr(label.item() if isinstance(label, np.generic) else label)
