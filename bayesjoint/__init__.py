@@ -10,6 +10,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "arrays": ["real_and_imaginary"],
     "grids": ["Grid"],
     "priors": ["Prior"],
     "latents": ["GaussianField", "Parameter"],

@@ -13,7 +13,7 @@ from bayesjoint.arrays.coordinates import Frame, bare_coordinate, coordinate, fr
 from bayesjoint.arrays.keeping import keep, keep_settings
 from bayesjoint.arrays.labels import SAME_PLACE, matched
 from bayesjoint.arrays.matrices import columns_of, matrix, matrix_sides, rows_of, sparse_matrix
-from bayesjoint.arrays.observed import data, observations
+from bayesjoint.arrays.observed import data, observations, real_and_imaginary
 from bayesjoint.arrays.places import Axes, aligned, mask, positions
 from bayesjoint.arrays.reading import Given, is_labelled, number, read
 
@@ -44,6 +44,7 @@ __all__ = [
     "observations",
     "positions",
     "read",
+    "real_and_imaginary",
     "rows_of",
     "sparse_matrix",
 ]

@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesjoint import units as _units
-from bayesjoint.arrays.reading import comparable, naive, unwrapped
+from bayesjoint.arrays.reading import as_numbers, comparable, naive, unwrapped
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
+from scipy import sparse
 
 from bayesjoint import units as _units
 from bayesjoint.arrays.places import Axes, aligned
@@ -71,3 +73,50 @@ def observations(owner: str, value: Any, old: xr.DataArray) -> xr.DataArray:
     attrs = {**old.attrs, **{k: v for k, v in new.attrs.items() if k != "units" or not units}}
     numbers.setflags(write=False)
     return old.copy(data=numbers).assign_attrs(attrs)
+
+
+def real_and_imaginary(values: Any) -> Any:
+    """Return the real and the imaginary parts of complex numbers, one after the other.
+
+    Complex data become one modality with a dim ``part`` in front; a complex matrix that predicts
+    them from real latents gets its imaginary rows below its real ones, in the same order.
+
+    Parameters
+    ----------
+    values : DataArray, array or sparse matrix
+        Complex.
+
+    Returns
+    -------
+    DataArray, ndarray or sparse array
+        Real.  Of a DataArray one with the dim ``part`` in front, labelled ``real`` and
+        ``imaginary``, its own coordinates, name and attributes kept; of an array of shape (n, ...)
+        one of shape (2 n, ...).
+
+    Notes
+    -----
+    Circular complex noise of variance ``s^2 = E|e|^2`` has the sd ``s / sqrt(2)`` in each part,
+    independent of each other.  Noise that is not circular is a `CorrelatedNoise` of the stacked
+    data: the covariance of ``(Re e, Im e)`` is ``[[Re(C + P), Im(P - C)], [Im(C + P), Re(C - P)]]
+    / 2`` with ``C = E e e^H`` and ``P = E e e^T`` (Schreier & Scharf 2010, Statistical Signal
+    Processing of Complex-Valued Data, ch. 2).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> import bayesjoint as bj
+    >>> spectrum = xr.DataArray([1 + 2j, 3 - 1j], {"frequency": [0.1, 0.2]}, "frequency")
+    >>> bj.real_and_imaginary(spectrum).values.tolist()
+    [[1.0, 3.0], [2.0, -1.0]]
+    >>> bj.real_and_imaginary(np.array([[1j], [2.0]])).tolist()
+    [[0.0], [2.0], [1.0], [0.0]]
+    """
+    if isinstance(values, xr.DataArray):
+        parts = [values.copy(data=part) for part in (values.data.real, values.data.imag)]
+        dim = pd.Index(["real", "imaginary"], name="part")
+        return xr.concat(parts, dim, combine_attrs="identical").astype(float)
+    if sparse.issparse(values):
+        return sparse.csr_array(sparse.vstack([values.real, values.imag]))
+    array = np.asarray(values)
+    return np.concatenate([array.real, array.imag]).astype(float)
