@@ -207,9 +207,9 @@ def _writable(folder: Path) -> None:
 
 def _label(store: Path, **attrs: Any) -> None:
     """Note in the store what made it."""
-    import zarr
+    from bayesjoint._sampler.store import label
 
-    zarr.open_group(store, mode="r+").attrs.update(attrs)
+    label(store, **attrs)
 
 
 def _write_results(tree: Any, out: Path, title: str) -> Any:

@@ -1,6 +1,7 @@
 """NUTS preconditioned with the likelihood-informed spectrum, and the tree of results."""
 
 import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from bayesjoint._graph.compile import threads_for
 from bayesjoint._sampler import nuts as _nuts
 from bayesjoint._sampler import run as _run
 from bayesjoint._sampler import store as _store
+from bayesjoint._sampler.interrupts import deferred
 from bayesjoint._sampler.joint_draw import joint_points
 from bayesjoint._sampler.progress import Followed
 from bayesjoint.linearization import (
@@ -41,6 +43,7 @@ def sample(
     backend: str | None = None,
     store: str | Path | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     checkpoint: int | None = None,
     progress: bool = True,
     keep_white: bool = False,
@@ -69,12 +72,16 @@ def sample(
         anyway.
     store : path, optional
         Folder of a zarr store to which every group is streamed while the run goes on.  Whatever
-        stops the run, what was drawn until the last checkpoint is safe: see `open_store`.  A store
-        that holds a finished run is replaced, an unfinished one is not.
+        stops the run, what was drawn until the last checkpoint is safe: see `open_store`.  While
+        it is written no other run may write it, which a lock file beside it sees to.  What
+        `sample` did not write is never replaced.
     resume : bool
         Go on with the run in ``store``: every chain from its last draw, with its step size and
         spectrum, up to ``draws``.  Starts a run where there is none.  A resumed run has the very
         draws of an uninterrupted one, unless it was interrupted within a checkpoint.
+    overwrite : bool
+        Replace a finished run in ``store``, once the new one has warmed up.  An unfinished one is
+        never replaced.
     checkpoint : int, optional
         Draws of each chain between two writes to the store.  Default: a twentieth of ``draws``.
     progress : bool
@@ -98,15 +105,22 @@ def sample(
     Raises
     ------
     ValueError
-        When settings are not positive, the backend is unknown, the store holds an unfinished run
-        and ``resume`` is not asked for, or a run of another problem.
+        When settings are not positive, the backend is unknown, or a coordinate cannot be stored;
+        when the store holds a finished run and neither ``resume`` nor ``overwrite`` is asked for,
+        an unfinished one and ``resume`` is not, a run of another problem or with other ``tune``,
+        ``chains``, ``random_seed`` or ``keep_white``, is damaged, or is not of `sample`.
     OSError
-        When the store cannot be written, for instance because the disk is full.
+        When the store cannot be written, for instance because the disk is full; of the kind
+        BlockingIOError when another process is writing it.
+    KeyboardInterrupt
+        After Ctrl-C before every chain has a draw.  After one draw of each, the first two requests
+        end the run as soon as nothing is lost, and the draws made are returned; a third one raises.
 
     Warns
     -----
     UserWarning
-        When there were divergences, or an interrupt left fewer draws.
+        When there were divergences, an interrupt left fewer draws, or a process was killed while
+        it wrote the store.
 
     Notes
     -----
@@ -150,32 +164,70 @@ def sample(
     _check_settings(
         draws=draws, tune=tune, chains=chains, prior_draws=prior_draws, checkpoint=checkpoint or 1
     )
+    _check_seed(random_seed)
     path = None if store is None else Path(store)
-    done = _store.recorded(path) if path and resume else 0
-    if path and not done:
-        _store.require_replaceable(path)
-    output = _store.ZarrOutput(path) if path else _store.MemoryOutput()
+    every = checkpoint or max(1, -(-draws // CHECKPOINTS))
     settings = _nuts.Settings(target_accept or _run.ACCEPT, cores=cores)
-    with compiled(problem) as functions, threads_for(functions.size + functions.rank):
-        functions.density = functions.once(CompiledDensity, backend or default_backend(problem))
-        run = _run.resume(functions, path, settings, draws) if done else None
-        with Followed(progress, len(run.chains) if run else chains, tune, draws, done) as followed:
-            if run is None:
-                linearization, modes = _modes(functions)
-                run = _run.begin(
-                    functions, modes, settings, random_seed=random_seed, chains=chains, tune=tune,
-                    draws=draws, keep_white=keep_white, followed=followed,
-                    careful=target_accept is None,
-                )  # fmt: skip
-                output.begin(_static_groups(run, prior_draws, linearization), run.sampler())
-            every = (checkpoint or max(1, -(-draws // CHECKPOINTS))) if path else draws
-            run.draw(output, draws, every, followed)
+    with _store.writing(path) if path else nullcontext():
+        known = _store.opened_to_write(path, resume, overwrite) if path else None
+        if path:
+            _check_storable(path, problem)
+        if path and known:
+            _run.require_same(
+                path, known, random_seed, chains=chains, tune=tune, keep_white=keep_white
+            )
+        output = _store.ZarrOutput(path, every, known) if path else _store.MemoryOutput()
+        try:
+            with compiled(problem) as functions, threads_for(functions.size + functions.rank):
+                kind = backend or default_backend(problem)
+                functions.density = functions.once(CompiledDensity, kind)
+                run = _run.resume(functions, path, known, settings, draws) if known else None
+                shown = len(run.chains) if run else chains, tune, draws, run.done if run else 0
+                with Followed(progress, *shown) as followed:
+                    if run is None:
+                        linearization, modes = _modes(functions)
+                        run = _run.begin(
+                            functions, modes, settings, random_seed=random_seed, chains=chains,
+                            tune=tune, draws=draws, keep_white=keep_white, followed=followed,
+                            careful=target_accept is None,
+                        )  # fmt: skip
+                        output.begin(_static_groups(run, prior_draws, linearization), run.sampler())
+                    with deferred():
+                        run.draw(output, draws, every if path else draws, followed)
+                        return _told(run, output, draws)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_what_is_kept(path)) from None
+
+
+def _told(run: _run.Run, output: Any, draws: int) -> xr.DataTree:
+    """Return the tree of a run with the judgement of its chains, which is stored too."""
+    if not run.done:
+        raise KeyboardInterrupt
     tree = output.tree()
-    told = {**run.facts, "draws_asked": draws, **_in_words(diagnose(tree))}
+    asked = {"draws_asked": max(draws, run.done)} if run.done >= draws else {}
+    told = {**run.facts, **asked, **_in_words(diagnose(tree))}
     tree["posterior"].attrs.update(told)
-    output.note(told)
+    output.note(told, asked.get("draws_asked", 0))
     _warn(tree, draws)
     return tree
+
+
+def _what_is_kept(path: Path | None) -> str:
+    """Return what an interrupt has left where no tree is returned."""
+    draws = _store.recorded(path) if path else 0
+    if draws:
+        return (
+            f"interrupted; the {draws} draws of each chain in store {str(path)!r} are safe: "
+            "bj.open_store reads them, resume=True goes on"
+        )
+    return "interrupted before every chain had a draw: there is nothing to keep"
+
+
+def _check_storable(path: Path, problem: JointProblem) -> None:
+    """Raise before anything is computed where a store cannot hold what is the user's."""
+    for name, data in problem.labelled_data.items():
+        _store.require_storable(path, f"modality {name!r}", data.to_dataset(name=name))
+    _store.require_storable(path, "coordinates", xr.Dataset(coords=problem.coords))
 
 
 def open_store(store: str | Path) -> xr.DataTree:
@@ -189,14 +241,26 @@ def open_store(store: str | Path) -> xr.DataTree:
     Returns
     -------
     DataTree
-        As from `sample`, with the draws up to the last checkpoint: a run that was interrupted,
-        killed or out of disk is cut off there, in the store too.  Attribute ``draws_asked`` of the
-        posterior group is there when the run was finished.
+        As from `sample`, with the draws up to the last checkpoint, which is where a run that was
+        interrupted, killed or out of disk is cut off.  Attribute ``draws_asked`` of the posterior
+        group is there when the run was finished.
 
     Raises
     ------
     FileNotFoundError
         When there is no store, or no draw in it yet.
+    ValueError
+        When the store is damaged: a group, array or chunk is missing or has changed.  A tree of
+        more than a gigabyte is read, and its values are checked, as it is used.
+
+    Warns
+    -----
+    UserWarning
+        When the draws are whole, but what continues the run is damaged.
+
+    Notes
+    -----
+    Nothing is written, so that a run can be looked at while it goes on.
 
     Examples
     --------
@@ -205,13 +269,7 @@ def open_store(store: str | Path) -> xr.DataTree:
     Traceback (most recent call last):
     FileNotFoundError: store 'nowhere.zarr': there is no run in it; give the store= of bj.sample
     """
-    path = Path(store)
-    if not _store.recorded(path):
-        raise FileNotFoundError(
-            f"store {str(path)!r}: there is no run in it; give the store= of bj.sample"
-        )
-    _store.trim(path)
-    return _store.read(path)
+    return _store.read(Path(store))
 
 
 def _in_words(judged: xr.Dataset) -> dict[str, Any]:
@@ -314,3 +372,12 @@ def _check_settings(**settings: int) -> None:
     for name, value in settings.items():
         if int(value) != value or value < 1:
             raise ValueError(f"sample: {name} must be a positive whole number, {value!r} given")
+
+
+def _check_seed(random_seed: int | None) -> None:
+    whole = isinstance(random_seed, int | np.integer) and not isinstance(random_seed, bool)
+    if random_seed is not None and not (whole and random_seed >= 0):
+        raise ValueError(
+            f"sample: random_seed must be a whole number, not negative, or None; {random_seed!r} "
+            "given"
+        )

@@ -5,8 +5,11 @@ cost some seconds to start, which only a slow black box pays back.
 """
 
 import os
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ import numpy as np
 from bayesjoint._compiled.coordinates import Coordinates
 from bayesjoint._compiled.density import CompiledDensity, has_black_box
 from bayesjoint._compiled.functions import ModelFunctions
+from bayesjoint._sampler import interrupts
 from bayesjoint._sampler import nuts as _nuts
 from bayesjoint._sampler.nuts import Chain, Draws, Settings
 from bayesjoint.problem import JointProblem
@@ -58,16 +62,32 @@ def _in_processes(problem: JointProblem, workers: int) -> Runner:
 
     def run(action, coordinates, chains, count, seeds, settings, watch=None, **more):
         more.pop("peek", None)
-        futures = [
-            executor.submit(
-                _one_chain, problem_bytes, action.__name__, coordinates, [chain], count, [seed],
-                settings, more,
-            )
-            for chain, seed in zip(chains, seeds, strict=True)
-        ]  # fmt: skip
-        return _together([future.result() for future in futures])
+        with tempfile.TemporaryDirectory() as folder:
+            stop = Path(folder) / "stop"
+            futures = [
+                executor.submit(
+                    _one_chain, problem_bytes, action.__name__, coordinates, [chain], count, [seed],
+                    settings, more, stop,
+                )
+                for chain, seed in zip(chains, seeds, strict=True)
+            ]  # fmt: skip
+            return _together(_results(futures, stop))
 
     return run
+
+
+def _results(futures: list[Future], stop: Path) -> list[Draws]:
+    """Wait for workers; after an interrupt they are asked to stop, by a file."""
+    try:
+        running = set(futures)
+        while running:
+            running = wait(running, timeout=interrupts.LOOK).not_done
+            if interrupts.asked():
+                stop.touch()
+        return [future.result() for future in futures]
+    finally:
+        stop.touch()
+        wait(futures)  # the file must be there until all have seen it
 
 
 _densities: dict[int, CompiledDensity] = {}  # of this worker, by the problem's bytes
@@ -82,10 +102,12 @@ def _one_chain(
     seeds: Sequence[int],
     settings: Settings,
     more: dict[str, Any],
+    stop: Path,
 ) -> Draws:
     """Run one chain in a worker, whose density is compiled at the first call."""
     import pickle
 
+    interrupts.obey(stop)
     key = hash(problem_bytes)
     if key not in _densities:
         _densities.clear()

@@ -18,6 +18,7 @@ from nutpie import sample as nutpie_sample
 from threadpoolctl import threadpool_limits
 
 from bayesjoint._compiled.coordinates import Coordinates, pull_back
+from bayesjoint._sampler import interrupts
 
 LEAST_GRADIENT = 1e-12  # a coordinate with less has no metric of its own
 JITTER = 0.1  # of the step, so that no trajectory fits a period
@@ -126,6 +127,9 @@ def advance(
              "save_warmup": False}
         )  # fmt: skip
     trees, seconds, complete = _run(models, seeds, settings, watch, options, peek)
+    if len(trees) < len(chains):
+        nothing = np.zeros((len(chains), 0, chains[0].point.size))
+        return Draws(nothing, xr.Dataset(), seconds, list(chains), False)
     points = [_finished(tree) for tree in trees]
     count = min(len(p) for p in points)
     stacked = np.stack([p[:count] for p in points])
@@ -164,7 +168,10 @@ def _learnt(tree: Any) -> Chain:
 
 
 def _run(models, seeds, settings, watch, options, peek=None) -> tuple[list, float, bool]:
-    """Run one sampler a chain, as many at a time as there are cores; an interrupt keeps draws."""
+    """Run one sampler a chain, as many at a time as there are cores; an interrupt keeps draws.
+
+    After one there may be fewer results than chains.
+    """
     trees: list = []
     complete = True
     at_once = settings.cores or len(models)
@@ -176,9 +183,10 @@ def _run(models, seeds, settings, watch, options, peek=None) -> tuple[list, floa
                 _start(models[i], seeds[i], settings, watch and watch(i), options[i])
                 for i in range(first, min(first + at_once, len(models)))
             ]
-            done, whole = _wait(running, peek)
+            done, complete = _wait(running, peek)
             trees += done
-            complete = complete and whole
+            if not complete:
+                break
     return trees, time.perf_counter() - start, complete
 
 
@@ -197,17 +205,16 @@ def _start(model, seed, settings, callback, options):
 def _wait(running, peek: Callable | None) -> tuple[list, bool]:
     """Wait for all samplers; ``peek`` is shown their draws so far from time to time."""
     trees: list = []
+    due = time.monotonic() + POLL
     try:
-        for number, sampler in enumerate(running):
-            pause = POLL
-            while len(trees) == number:
-                try:
-                    trees.append(sampler.wait(timeout=pause))
-                except TimeoutError:
-                    pause = _peek(peek, trees, running[len(trees) :])
-    except KeyboardInterrupt:
-        trees += [sampler.abort() for sampler in running[len(trees) :]]
-        return trees, False
+        while len(trees) < len(running):
+            if interrupts.asked():
+                return [*trees, *(sampler.abort() for sampler in running[len(trees) :])], False
+            try:
+                trees.append(running[len(trees)].wait(timeout=interrupts.LOOK))
+            except TimeoutError:
+                if time.monotonic() >= due:
+                    due = time.monotonic() + _peek(peek, trees, running[len(trees) :])
     except BaseException:
         for sampler in running[len(trees) :]:
             sampler.cancel()

@@ -15,11 +15,13 @@ from bayesjoint._compiled.draws import DrawEvaluator
 from bayesjoint._compiled.functions import ModelFunctions
 from bayesjoint._compiled.recentring import Given
 from bayesjoint._sampler import given as _given
+from bayesjoint._sampler import interrupts as _interrupts
 from bayesjoint._sampler import nuts as _nuts
 from bayesjoint._sampler import spectrum as _spectrum
 from bayesjoint._sampler import starts as _starts
 from bayesjoint._sampler import store as _store
 from bayesjoint._sampler.chains import Runner, runner_for
+from bayesjoint._sampler.marker import Marker
 from bayesjoint._sampler.progress import Followed
 
 ACCEPT = 0.8
@@ -88,7 +90,7 @@ class Run:
 
     def draw(self, output: Any, draws: int, every: int, followed: Followed) -> None:
         """Make draws up to a number, written to the output after every so many."""
-        while self.done < draws:
+        while self.done < draws and not _interrupts.asked():
             count = min(every, draws - self.done)
             seeds = seeds_of(self.random(DRAWS, self.checkpoints), len(self.chains))
             part = self.runner(
@@ -105,7 +107,7 @@ class Run:
         groups = self._groups(part)
         self.chains, self.done = part.chains, self.done + part.points.shape[1]
         self.checkpoints += 1
-        output.append(groups, self._record())
+        output.append(groups, self._record(), self.done)
         followed.advanced(part.points, part.stats["diverging"].values.sum(axis=1))
 
     def _groups(self, part: _nuts.Draws) -> dict[str, xr.Dataset]:
@@ -131,7 +133,6 @@ class Run:
         return xr.Dataset(
             {
                 "point": (("checkpoint", "chain", "unknown"), [[c.point for c in self.chains]]),
-                "drawn": ("checkpoint", [self.done]),
                 "sampling_time": ("checkpoint", [self.facts["sampling_time"]], {"units": "s"}),
             }
         )
@@ -150,6 +151,7 @@ class Run:
             attrs={
                 **self.facts, "entropy": str(self.entropy), "thinned": self.thinning,
                 "lengths_every": self.lengths_every, "keep_white": int(self.keep_white),
+                "layout": layout(self.functions),
                 "fingerprint": fingerprint(self.functions, self.coordinates.centre),
             },
         )  # fmt: skip
@@ -259,7 +261,30 @@ def divergences_of(warm: _nuts.Draws) -> float:
     return float(diverging.isel(draw=slice(diverging.sizes["draw"] // 2, None)).mean())
 
 
-def resume(functions: ModelFunctions, path: Any, settings: _nuts.Settings, draws: int) -> Run:
+def require_same(path: Any, marker: Marker, random_seed: int | None, **settings: int) -> None:
+    """Raise where a run is to be resumed with other settings than it was begun with."""
+    sampler = _store.sampler_of(path, marker)[0]
+    held = {
+        "chains": sampler.sizes["chain"], "tune": int(sampler.attrs["tuning_steps"]),
+        "keep_white": bool(sampler.attrs["keep_white"]),
+    }  # fmt: skip
+    for name, value in settings.items():
+        if held[name] != value:
+            raise ValueError(
+                f"store {str(path)!r} holds a run with {name}={held[name]}, and resume=True goes "
+                f"on with it; give {name}={held[name]}, not {value}, or another store"
+            )
+    entropy = sampler.attrs["entropy"]
+    if random_seed is not None and str(random_seed) != entropy:
+        raise ValueError(
+            f"store {str(path)!r} holds a run with random_seed={entropy}, and resume=True goes on "
+            f"with it; give random_seed={entropy} or None, not {random_seed}, or another store"
+        )
+
+
+def resume(
+    functions: ModelFunctions, path: Any, marker: Marker, settings: _nuts.Settings, draws: int
+) -> Run:
     """Return the run in a store as it was at its last checkpoint.
 
     Raises
@@ -267,27 +292,32 @@ def resume(functions: ModelFunctions, path: Any, settings: _nuts.Settings, draws
     ValueError
         When the store holds a run of another problem.
     """
-    checkpoints = _store.trim(path)
-    sampler, record = _store.read_sampler(path)
+    sampler, record = _store.sampler_of(path, marker)
     centre, vectors, stretch = (sampler[v].values for v in ("centre", "vectors", "stretch"))
     coordinates = Coordinates.around(centre, vectors, stretch, _given_of(sampler))
+    if sampler.attrs["layout"] != layout(functions):
+        raise _another(path, "names, shapes or coordinates differ")
     if sampler.attrs["fingerprint"] != fingerprint(functions, coordinates.centre):
-        raise ValueError(
-            f"store {str(path)!r} holds a run of another problem: data, priors or physics differ; "
-            "name another store, or sample the problem it was made for"
-        )
+        raise _another(path, "data, priors or physics differ")
     facts = {key: sampler.attrs[key] for key in
              ("sampling_time", "tuning_steps", "refreshes", "warm_up_steps", "target_accept",
               "inference_library")}  # fmt: skip
     facts |= {key: sampler.attrs[key] for key in (*MODES, RECENTRED) if key in sampler.attrs}
-    facts["sampling_time"] = float(record["sampling_time"])
+    facts["sampling_time"] = marker.seconds
     chains = _store.chains_of(sampler, record)
     return Run(
         functions, runner_for(functions, len(chains), draws, settings.cores), settings,
-        int(sampler.attrs["entropy"]), coordinates, chains, facts, int(record["drawn"]),
-        checkpoints, bool(sampler.attrs["keep_white"]), int(sampler.attrs["thinned"]),
-        int(sampler.attrs.get("lengths_every", 1)),
+        int(sampler.attrs["entropy"]), coordinates, chains, facts, marker.draws,
+        marker.checkpoints, bool(sampler.attrs["keep_white"]), int(sampler.attrs["thinned"]),
+        int(sampler.attrs["lengths_every"]),
     )  # fmt: skip
+
+
+def _another(path: Any, why: str) -> ValueError:
+    return ValueError(
+        f"store {str(path)!r} holds a run of another problem: {why}; name another store, or sample "
+        "the problem it was made for"
+    )
 
 
 def _recorded(given: Given | None) -> dict[str, Any]:
@@ -303,9 +333,22 @@ def _given_of(sampler: xr.Dataset) -> Given | None:
     return Given(rows, data)
 
 
-def fingerprint(functions: ModelFunctions, point: np.ndarray) -> str:
-    """Return a digest of names, shapes, data, and the log density at a point."""
+def layout(functions: ModelFunctions) -> str:
+    """Return a digest of names, shapes and coordinates."""
+    problem = functions.problem
     digest = hashlib.sha256(repr((functions.names, functions.shapes)).encode())
+    labels = dict(problem.coords)
+    for name, array in problem.labelled_data.items():
+        digest.update(repr((name, array.dims, array.shape)).encode())
+        labels |= {f"{name} {label}": values for label, values in array.coords.items()}
+    for name, values in labels.items():
+        digest.update(repr((name, values.dims, values.values.tolist())).encode())
+    return digest.hexdigest()
+
+
+def fingerprint(functions: ModelFunctions, point: np.ndarray) -> str:
+    """Return a digest of the data, and of the log density at a point."""
+    digest = hashlib.sha256()
     digest.update(functions.data.tobytes())
     digest.update(f"{float(functions.density(point)[0]):.8e}".encode())
     return digest.hexdigest()

@@ -1,0 +1,107 @@
+"""One writer at a time: a lock beside the store, which the system drops with its process."""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bayesjoint._sampler.telling import warn
+
+
+def lock_of(path: Path) -> Path:
+    """Return the file that is locked while a store is written."""
+    path = path.resolve()
+    return path.with_name(f"{path.name}.lock")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Be the only writer of a store; readers take no notice.
+
+    The lock is the system's (``flock``): it goes with the process, however that ends.  The file
+    says who holds it, and is removed at the end; one that is found is of a process that was killed.
+
+    Raises
+    ------
+    BlockingIOError
+        When another process, or another run of this one, is writing the store.
+    """
+    lock = lock_of(path)
+    descriptor = _locked(path, lock)
+    try:
+        _tell_of_the_dead(path, _holder(descriptor), lock)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(_myself()).encode(), 0)
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _locked(path: Path, lock: Path) -> int:
+    while True:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.exists(lock) and os.fstat(descriptor).st_ino == os.stat(lock).st_ino:
+                return descriptor
+        except OSError as error:
+            holder = _holder(descriptor)
+            os.close(descriptor)
+            raise _refusal(path, error, holder) from None
+        os.close(descriptor)  # its holder removed the file meanwhile
+
+
+def _refusal(path: Path, error: OSError, holder: dict[str, Any]) -> OSError:
+    if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+        return BlockingIOError(
+            f"store {str(path)!r} is being written by {_words(holder)}; wait for it, or name "
+            "another store"
+        )
+    return OSError(
+        f"store {str(path)!r} lies where files cannot be locked ({error.strerror}); name one on a "
+        "local disk"
+    )
+
+
+def _tell_of_the_dead(path: Path, holder: dict[str, Any], lock: Path) -> None:
+    if not holder:
+        return
+    if holder.get("host") != socket.gethostname():
+        raise BlockingIOError(
+            f"store {str(path)!r} was being written by {_words(holder)}, another machine; if that "
+            f"has ended, remove {str(lock)!r}"
+        )
+    warn(
+        f"store {str(path)!r}: {_words(holder)} ended without releasing its lock, which is taken "
+        "over"
+    )
+
+
+def _holder(descriptor: int) -> dict[str, Any]:
+    """Return what the file says of its holder; nothing where that is not known."""
+    try:
+        told = json.loads(os.pread(descriptor, 4096, 0) or b"{}")
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _myself() -> dict[str, Any]:
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    return {"process": os.getpid(), "host": socket.gethostname(), "since": now}
+
+
+def _words(holder: dict[str, Any]) -> str:
+    if not holder:
+        return "another process"
+    return (
+        f"process {holder.get('process')} on {holder.get('host')}, since {holder.get('since')}"
+    )
