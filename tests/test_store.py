@@ -1,19 +1,24 @@
 """Nothing drawn is lost: runs that are stopped in any way are read and resumed."""
 
 import errno
+import json
 import signal
 import subprocess
 import sys
 import time
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
-import zarr
 
 import bayesjoint as bj
 from bayesjoint._sampler import nuts as _nuts
+from bayesjoint._sampler import interrupts as _interrupts
+from bayesjoint._sampler import lock as _lock
+from bayesjoint._sampler import marker as _marker
 from bayesjoint._sampler import store as _store
 from tests.test_linearization import two_sensors
 
@@ -29,9 +34,13 @@ bj.sample(two_sensors(*{PROBLEM}), draws=int(sys.argv[2]), store=sys.argv[1], re
 """
 
 
+def whole_problem():
+    return two_sensors(*PROBLEM)
+
+
 @pytest.fixture(scope="module")
 def problem():
-    return two_sensors(*PROBLEM)
+    return whole_problem()
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +98,7 @@ def interrupted_in(part, monkeypatch):
         calls.append(1)
         if len(calls) < part + 2:  # the first is the warm-up
             return trees, complete
+        _interrupts.ask()
         return [tree.isel(draw=slice(0, 7 - i)) for i, tree in enumerate(trees)], False
 
     monkeypatch.setattr(_nuts, "_wait", wait)
@@ -109,16 +119,16 @@ def test_an_interrupt_keeps_the_draws(problem, tmp_path, monkeypatch, stored):
 
 @pytest.mark.parametrize("group", ["posterior", "log_prior", "checkpoints"])
 def test_a_full_disk_loses_nothing_that_was_recorded(problem, tmp_path, monkeypatch, group):
-    store, real, written = tmp_path / "run.zarr", _store._append, []
+    store, real, written = tmp_path / "run.zarr", _store.ZarrOutput._grown, []
 
-    def append(path, name, *rest):
+    def grown(self, marker, name, *rest):
         written.append(name)
         if name == group and written.count(name) == 3:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return real(path, name, *rest)
+        return real(self, marker, name, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_store, "_append", append)
+        patch.setattr(_store.ZarrOutput, "_grown", grown)
         with pytest.raises(OSError, match="disk is full; the 20 draws a chain .* are safe"):
             bj.sample(problem, draws=50, store=store, **SETTINGS)
     assert lengths(bj.open_store(store)) == {20}
@@ -126,49 +136,154 @@ def test_a_full_disk_loses_nothing_that_was_recorded(problem, tmp_path, monkeypa
     assert lengths(tree) == {50}
 
 
-@pytest.mark.parametrize("written", [("drawn",), ("drawn", "point", "sampling_time")])
-def test_a_record_cut_short_is_no_checkpoint(problem, whole, tmp_path, written):
-    """Arrays of the record have grown, their values were not written when the run was killed."""
+def test_what_lies_beyond_the_last_record_is_not_read(problem, whole, tmp_path):
+    """A checkpoint was being written when the run was killed; reading leaves it where it is."""
     store = tmp_path / "run.zarr"
     bj.sample(problem, draws=30, store=store, **SETTINGS)
-    for name in written:
-        array = zarr.open_array(store, path=f"checkpoints/{name}", mode="r+")
-        array.resize((array.shape[0] + 1, *array.shape[1:]))
+    marker = _marker.read(store)
+    bj.sample(problem, draws=40, store=store, resume=True, **SETTINGS)
+    _marker.write(store, marker)
+    before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    assert lengths(bj.open_store(store)) == {30}
+    assert before == {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
     tree = bj.sample(problem, draws=60, store=store, resume=True, **SETTINGS)
     np.testing.assert_array_equal(tree["posterior"]["theta"], whole[0]["posterior"]["theta"])
 
 
-def test_a_resumed_run_has_its_own_number_of_chains(problem, tmp_path, capsys):
-    store = tmp_path / "run.zarr"
-    bj.sample(problem, draws=20, store=store, **SETTINGS)
-    settings = {**SETTINGS, "chains": 4, "progress": True}
-    tree = bj.sample(problem, draws=40, store=store, resume=True, **settings)
-    assert tree["posterior"].sizes["chain"] == 2 and lengths(tree) == {40}
-    assert "of 2 chains" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    "other, match",
+    [
+        ({"chains": 4}, "give chains=2, not 4"),
+        ({"tune": 200}, "give tune=100, not 200"),
+        ({"random_seed": 4}, "give random_seed=3 or None, not 4"),
+        ({"keep_white": True}, "give keep_white=False"),
+    ],
+)
+def test_a_run_goes_on_with_its_own_settings(problem, whole, other, match):
+    with pytest.raises(ValueError, match=match):
+        bj.sample(problem, draws=70, store=whole[1], resume=True, **{**SETTINGS, **other})
 
 
-def test_an_unfinished_run_is_not_overwritten_and_a_finished_one_is(problem, tmp_path, monkeypatch):
+def test_a_finished_run_is_replaced_when_told_and_an_unfinished_one_is_not(
+    problem, tmp_path, monkeypatch
+):
     store = tmp_path / "run.zarr"
     with monkeypatch.context() as patch:
-        patch.setattr(_store.ZarrOutput, "note", lambda self, attrs: (_ for _ in ()).throw(OSError))
-        with pytest.raises(OSError):
-            bj.sample(problem, draws=20, store=store, **SETTINGS)
-    with pytest.raises(ValueError, match="unfinished run, 20 draws of each chain; go on with"):
-        bj.sample(problem, draws=20, store=store, **SETTINGS)
+        interrupted_in(2, patch)
+        with pytest.warns(UserWarning, match="interrupted: 26 of 50"):
+            bj.sample(problem, draws=50, store=store, **SETTINGS)
+    for overwrite in (True, False):
+        with pytest.raises(ValueError, match="unfinished run, 26 draws of each chain; go on with"):
+            bj.sample(problem, draws=20, store=store, overwrite=overwrite, **SETTINGS)
     bj.sample(problem, draws=20, store=store, resume=True, **SETTINGS)
-    assert lengths(bj.sample(problem, draws=10, store=store, **SETTINGS)) == {10}
+    assert "draws_asked" in bj.open_store(store)["posterior"].attrs
+    with pytest.raises(ValueError, match="finished run, 26 draws .* give overwrite=True"):
+        bj.sample(problem, draws=20, store=store, **SETTINGS)
+    tree = bj.sample(problem, draws=10, store=store, overwrite=True, **SETTINGS)
+    assert lengths(tree) == lengths(bj.open_store(store)) == {10}
 
 
-def test_other_things_are_not_taken_for_a_run(problem, whole, tmp_path):
-    other = two_sensors(*PROBLEM[:-1], 0.4)
-    with pytest.raises(ValueError, match="holds a run of another problem"):
-        bj.sample(other, draws=70, store=whole[1], resume=True, **SETTINGS)
-    (tmp_path / "thesis.txt").write_text("three years of work")
-    with pytest.raises(ValueError, match="exists and is no zarr store"):
-        bj.sample(problem, draws=10, store=tmp_path, **SETTINGS)
-    assert (tmp_path / "thesis.txt").exists()
+def a_file(path):
+    path.write_text("three years of work")
+
+
+def a_folder(path):
+    path.mkdir()
+    a_file(path / "thesis.txt")
+
+
+def a_zarr_store(path):
+    xr.Dataset({"gravity": ("station", [1.0, 2.0])}).to_zarr(path, consolidated=False)
+
+
+def an_old_zarr_store(path):
+    xr.Dataset({"gravity": ("station", [1.0, 2.0])}).to_zarr(path, zarr_format=2)
+
+
+@pytest.mark.parametrize("make", [a_file, a_folder, a_zarr_store, an_old_zarr_store])
+def test_what_is_not_ours_is_left_alone(problem, tmp_path, make):
+    store = tmp_path / "survey.zarr"
+    make(store)
+    files = [store] if store.is_file() else [p for p in store.rglob("*") if p.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    for settings in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(ValueError, match="survey.zarr' is a.* that bj.sample did not write"):
+            bj.sample(problem, draws=10, store=store, **settings, **SETTINGS)
     with pytest.raises(FileNotFoundError, match="there is no run in it"):
-        bj.open_store(tmp_path)
+        bj.open_store(store)
+    assert before == {path: path.read_bytes() for path in files}
+
+
+def test_a_run_of_another_problem_is_not_resumed(whole):
+    other = two_sensors(*PROBLEM[:-1], 0.4)
+    with pytest.raises(ValueError, match="another problem: data, priors or physics differ"):
+        bj.sample(other, draws=70, store=whole[1], resume=True, **SETTINGS)
+    data = xr.DataArray([0.4], {"first_time": [3.0]}, "first_time")
+    first, second = whole_problem().modalities
+    moved = bj.Modality("first", data, first.forward, first.noise)
+    moved = whole_problem().replace(modalities=[moved, second])
+    with pytest.raises(ValueError, match="another problem: names, shapes or coordinates differ"):
+        bj.sample(moved, draws=70, store=whole[1], resume=True, **SETTINGS)
+
+
+@contextmanager
+def another_process(code, *arguments):
+    """Run code beside this process until it is no longer needed."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)], cwd=Path(__file__).parents[1],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def until(condition, seconds=120.0):
+    """Wait for a condition."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.01)
+
+
+def test_a_reader_of_a_running_run_and_a_second_writer_do_no_harm(problem, tmp_path):
+    """The run looked at has the draws of one that nobody looked at, and so has every look."""
+    store, draws = tmp_path / "run.zarr", 400
+    with another_process(CHILD, store, draws) as child:
+        until(lambda: _store.recorded(store))
+        with pytest.raises(BlockingIOError, match=f"is being written by process {child.pid} on "):
+            bj.sample(problem, draws=draws, store=store, resume=True, **SETTINGS)
+        looks = []
+        while child.poll() is None:
+            looks.append(bj.open_store(store))
+        assert child.returncode == 0, child.stderr.read()
+    assert not _lock.lock_of(store).exists()
+    found = bj.open_store(store)
+    exact = bj.sample(problem, draws=draws, store=tmp_path / "alone.zarr", **SETTINGS)
+    assert lengths(found) == {draws} and len(looks) > 3
+    for name in ("posterior", "posterior_predictive", "log_likelihood"):
+        xr.testing.assert_equal(found[name].to_dataset(), exact[name].to_dataset())
+    for tree in looks:
+        (count,) = lengths(tree)
+        for name in ("posterior", "log_likelihood"):
+            part = exact[name].to_dataset().isel(draw=slice(0, count))
+            xr.testing.assert_equal(tree[name].to_dataset(), part)
+
+
+def test_the_lock_of_a_killed_run_is_told_and_taken_over(problem, tmp_path):
+    store = tmp_path / "run.zarr"
+    with another_process(CHILD, store, 5000) as child:
+        until(lambda: _store.recorded(store))
+        child.kill()
+        child.wait()
+    with pytest.warns(UserWarning, match=f"process {child.pid} on .* ended without releasing"):
+        bj.sample(problem, draws=10, store=store, resume=True, **SETTINGS)
+    held = {"process": 1, "host": "elsewhere", "since": "2026-01-01T00:00:00+00:00"}
+    _lock.lock_of(store).write_text(json.dumps(held))
+    with pytest.raises(BlockingIOError, match="process 1 on elsewhere.* another machine; if that"):
+        bj.sample(problem, draws=10, store=store, resume=True, **SETTINGS)
 
 
 def killed_at_random(store: Path, draws: int, rng, count: int) -> int:
@@ -195,7 +310,9 @@ def test_kill_nine_loses_no_checkpoint(problem, whole, tmp_path, count):
     """The resumed run has the very draws of one that was not killed (seed 4 of the moments)."""
     store, draws = tmp_path / "run.zarr", 60 if count == 1 else 1500
     killed_at_random(store, draws, np.random.default_rng(4), count)
-    tree = bj.sample(problem, draws=draws, store=store, resume=True, **SETTINGS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the lock of the last one
+        tree = bj.sample(problem, draws=draws, store=store, resume=True, **SETTINGS)
     assert lengths(tree) == {draws}
     if count == 1:
         exact = whole[0]

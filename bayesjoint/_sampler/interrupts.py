@@ -24,14 +24,15 @@ def deferred() -> Iterator[None]:
     """Turn Ctrl-C into a request; where another handler is installed, that one is left alone."""
     _requests.clear()
     main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, _request)
+    ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, _request)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        _requests.clear()
 
 
 def _request(number: int, frame: object) -> None:
