@@ -23,10 +23,10 @@ IN_MEMORY = 1_000_000_000  # bytes: a smaller tree is read at once, a larger one
 
 
 class StoredArray(BackendArray):
-    """An array of a store, cut at a length; read anew at every access, so that it pickles."""
+    """An array of a store, cut at a length."""
 
     def __init__(self, path: Path, group: str, name: str, array: zarr.Array, rows: int | None):
-        self.path, self.group, self.name = path, group, name
+        self.path, self.group, self.name, self.array = path, group, name, array
         dims = array.metadata.dimension_names or ()
         cut = {} if rows is None else {"draw": rows, "checkpoint": rows}
         self.shape = tuple(
@@ -46,7 +46,7 @@ class StoredArray(BackendArray):
             for part, size in zip(key, self.shape, strict=True)
         )
         try:
-            return np.asarray(_opened(self.path, self.group, self.name)[whole])
+            return np.asarray(self.array[whole])
         except Exception as error:  # of zarr, of a codec, of the system: whatever bytes bring about
             raise self._damaged(error) from error
 
