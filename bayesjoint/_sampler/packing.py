@@ -23,6 +23,7 @@ MEANT = {"scale_factor", "add_offset", "_FillValue", "missing_value", "dtype", "
          "node_count", "part_node_count", "interior_ring", "cell_measures", "formula_terms",
          "ancillary_variables", "_Unsigned", "_Encoding", "_ARRAY_DIMENSIONS", "char_dim_name",
          "flag_values", "compress", NOTE}  # fmt: skip
+REWRITTEN = {"scale_factor", "add_offset", "_FillValue", "missing_value"}  # by other writers
 SINCE = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 Packed = tuple[dict[str, xr.Variable], dict[str, Any]]
 AS_THEY_ARE = {np.dtype(kind) for kind in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8",
@@ -65,6 +66,19 @@ def unpacked(variables: dict[str, xr.Variable], attrs: dict[str, Any]) -> xr.Dat
     for levels in note.get("stacked", {}).values():
         result = result.set_xindex(levels, xr.indexes.PandasMultiIndex)
     return result
+
+
+def guarded(tree: xr.DataTree) -> xr.DataTree:
+    """Return a tree that xarray refuses to write where it would read other numbers back.
+
+    Values of an attribute ``scale_factor`` are not scaled, but what xarray writes with it, it
+    scales on reading.  It raises where encoding and attributes hold the same key.
+    """
+    for node in tree.subtree:
+        for variable in node.to_dataset(inherit=False).variables.values():
+            clashing = {key: value for key, value in variable.attrs.items() if key in REWRITTEN}
+            variable.encoding.update(clashing)
+    return tree
 
 
 def not_storable(dataset: xr.Dataset) -> Iterator[str]:

@@ -15,7 +15,7 @@ from xarray.core import indexing
 
 from bayesjoint._sampler import marker as _marker
 from bayesjoint._sampler.marker import Marker, damaged
-from bayesjoint._sampler.packing import unpacked
+from bayesjoint._sampler.packing import guarded, unpacked
 from bayesjoint._sampler.telling import warn
 
 SAMPLER, RECORD = "sampler", "checkpoints"  # groups that continue a run
@@ -73,7 +73,7 @@ def tree(path: Path, marker: Marker) -> xr.DataTree:
     result = xr.DataTree.from_dict(groups)
     result.attrs.update(marker.labels)
     size = sum(node.to_dataset(inherit=False).nbytes for node in result.subtree)
-    return result.load() if size < IN_MEMORY else result
+    return guarded(result.load() if size < IN_MEMORY else result)
 
 
 def dataset(path: Path, group: str, marker: Marker) -> xr.Dataset:

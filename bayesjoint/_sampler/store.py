@@ -24,7 +24,7 @@ from bayesjoint._sampler import reading as _reading
 from bayesjoint._sampler.lock import writing
 from bayesjoint._sampler.marker import Group, Marker
 from bayesjoint._sampler.nuts import Chain
-from bayesjoint._sampler.packing import not_storable, packed
+from bayesjoint._sampler.packing import guarded, not_storable, packed
 from bayesjoint._sampler.reading import RECORD, SAMPLER
 from bayesjoint._sampler.telling import warn
 
@@ -59,8 +59,9 @@ class MemoryOutput:
             for name, parts in self._parts.items()
         }
         grown["posterior"] = grown["posterior"].assign_attrs(self._told)
-        return xr.DataTree.from_dict(
-            {name: dataset.drop_encoding() for name, dataset in {**grown, **self._static}.items()}
+        groups = {**grown, **self._static}
+        return guarded(
+            xr.DataTree.from_dict({name: group.drop_encoding() for name, group in groups.items()})
         )
 
 
