@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt .ci/setup.sh
 	@touch $@
 
 demo: $(STAMP)  ## three neutron measurements of one film: joint posterior, as a page
-	@$(BIN)/bayesjoint run models/reflectometry.py --out demo_output
+	@$(BIN)/bayesjoint run models/reflectometry.py --out demo_output --overwrite
 
 test: $(STAMP)  ## the quick tests; ARGS="-k noise" selects among them
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" $(ARGS)

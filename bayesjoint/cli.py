@@ -47,6 +47,9 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run in the output folder.")
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a finished run in the output folder.")
+    ] = False,
     option: Options = None,
 ) -> None:
     """Sample the posterior; write posterior.zarr, report.html and summary.csv."""
@@ -60,7 +63,7 @@ def run(
         say("finding the maximum a posteriori and compiling (quicker the second time)")
         tree = bj.sample(
             problem, draws=draws, tune=tune, chains=chains, random_seed=seed,
-            store=out / "posterior.zarr", resume=resume,
+            store=out / "posterior.zarr", resume=resume, overwrite=overwrite,
         )  # fmt: skip
         _label(out / "posterior.zarr", model=model.name, options=list(option or []), seed=seed)
         summary = _write_results(tree, out, model.stem)

@@ -14,6 +14,7 @@ from bayesjoint._compiled.functions import ModelFunctions, compiled
 from bayesjoint._compiled.latent_space import LatentSpace
 from bayesjoint._graph.compile import threads_for
 from bayesjoint._sampler import nuts as _nuts
+from bayesjoint._sampler import resuming as _resuming
 from bayesjoint._sampler import run as _run
 from bayesjoint._sampler import store as _store
 from bayesjoint._sampler.interrupts import deferred
@@ -173,7 +174,7 @@ def sample(
         if path:
             _check_storable(path, problem)
         if path and known:
-            _run.require_same(
+            _resuming.require_same(
                 path, known, random_seed, chains=chains, tune=tune, keep_white=keep_white
             )
         output = _store.ZarrOutput(path, every, known) if path else _store.MemoryOutput()
@@ -181,7 +182,7 @@ def sample(
             with compiled(problem) as functions, threads_for(functions.size + functions.rank):
                 kind = backend or default_backend(problem)
                 functions.density = functions.once(CompiledDensity, kind)
-                run = _run.resume(functions, path, known, settings, draws) if known else None
+                run = _resuming.resume(functions, path, known, settings, draws) if known else None
                 shown = len(run.chains) if run else chains, tune, draws, run.done if run else 0
                 with Followed(progress, *shown) as followed:
                     if run is None:

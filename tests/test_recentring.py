@@ -15,7 +15,7 @@ from bayesjoint._compiled.density import CompiledDensity
 from bayesjoint._compiled.functions import ModelFunctions
 from bayesjoint._graph.compile import INTERPRETED
 from bayesjoint._sampler import given as _given
-from bayesjoint._sampler.run import _given_of, _recorded
+from bayesjoint._sampler.run import given_of, recorded
 from bayesjoint.reports import diagnose
 
 GRID = bj.Grid(x=np.arange(5.0, 120.0, 10.0))
@@ -196,10 +196,10 @@ def test_a_recentred_density_leaves_all_others_alone(backend):
 
 def test_what_recentres_survives_a_store():
     given = _given.Given(np.arange(6.0).reshape(2, 3), np.ones(2))
-    again = _given_of(xr.Dataset(_recorded(given)))
+    again = given_of(xr.Dataset(recorded(given)))
     np.testing.assert_array_equal(again.rows, given.rows)
     np.testing.assert_array_equal(again.data, given.data)
-    assert _given_of(xr.Dataset(_recorded(None))) is None
+    assert given_of(xr.Dataset(recorded(None))) is None
 
 
 def test_problems_without_unknowns_of_fields_are_left_alone():

@@ -15,10 +15,10 @@ import pytest
 import xarray as xr
 
 import bayesjoint as bj
-from bayesjoint._sampler import nuts as _nuts
 from bayesjoint._sampler import interrupts as _interrupts
 from bayesjoint._sampler import lock as _lock
 from bayesjoint._sampler import marker as _marker
+from bayesjoint._sampler import nuts as _nuts
 from bayesjoint._sampler import store as _store
 from tests.test_linearization import two_sensors
 

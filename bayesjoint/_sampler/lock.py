@@ -102,6 +102,4 @@ def _myself() -> dict[str, Any]:
 def _words(holder: dict[str, Any]) -> str:
     if not holder:
         return "another process"
-    return (
-        f"process {holder.get('process')} on {holder.get('host')}, since {holder.get('since')}"
-    )
+    return f"process {holder.get('process')} on {holder.get('host')}, since {holder.get('since')}"

@@ -96,9 +96,11 @@ def read(path: Path) -> Marker | None:
         attributes = json.loads((path / FILE).read_bytes())["attributes"]
         told = attributes.pop(KEY)
     except (FileNotFoundError, NotADirectoryError):
-        return _nothing(path, "its 'zarr.json' is missing")
+        _require_another(path, "its 'zarr.json' is missing")
+        return None
     except (ValueError, KeyError, TypeError, AttributeError):
-        return _nothing(path, "its 'zarr.json' has no readable marker")
+        _require_another(path, "its 'zarr.json' has no readable marker")
+        return None
     if not isinstance(told, dict) or told.pop("digest", None) != _digest([told, attributes]):
         raise damaged(path, "its 'zarr.json' has changed")
     if told.pop("format") != FORMAT:
@@ -112,8 +114,8 @@ def read(path: Path) -> Marker | None:
     return Marker(**told, groups=groups, labels=from_json(attributes))
 
 
-def _nothing(path: Path, what: str) -> None:
-    """Return, unless the folder holds what only a store of ours does."""
+def _require_another(path: Path, what: str) -> None:
+    """Raise where a folder holds what only a store of ours does."""
     if all((path / name / FILE).exists() for name in ("sampler", "checkpoints", "posterior")):
         raise damaged(path, what)
 

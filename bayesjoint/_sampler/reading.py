@@ -27,11 +27,9 @@ class StoredArray(BackendArray):
 
     def __init__(self, path: Path, group: str, name: str, array: zarr.Array, rows: int | None):
         self.path, self.group, self.name, self.array = path, group, name, array
-        dims = array.metadata.dimension_names or ()
+        dims = dims_of(array)
         cut = {} if rows is None else {"draw": rows, "checkpoint": rows}
-        self.shape = tuple(
-            cut.get(str(dim), size) for dim, size in zip(dims, array.shape, strict=True)
-        )
+        self.shape = tuple(cut.get(dim, size) for dim, size in zip(dims, array.shape, strict=True))
         self.dtype = np.dtype(array.dtype)
 
     def __getitem__(self, key: Any) -> Any:
@@ -59,6 +57,11 @@ def _opened(path: Path, group: str, name: str) -> zarr.Array:
     array = zarr.open_array(path, path=f"{group}/{name}", mode="r")
     assert isinstance(array, zarr.Array)
     return array
+
+
+def dims_of(array: Any) -> list[str]:
+    """Return the names of the dims of an array of zarr."""
+    return [str(dim) for dim in array.metadata.dimension_names or ()]
 
 
 def _where(group: str, name: str) -> str:
@@ -109,8 +112,7 @@ def _variable(path: Path, group: str, name: str, rows: int | None) -> xr.Variabl
     if any(size > held for size, held in zip(data.shape, array.shape, strict=True)):
         raise damaged(path, f"{_where(group, name)} is shorter than what was recorded")
     _require_chunks(path / group / name, data.shape, array.chunks, path, _where(group, name))
-    dims = array.metadata.dimension_names or ()
-    return xr.Variable([str(dim) for dim in dims], indexing.LazilyIndexedArray(data), attrs)
+    return xr.Variable(dims_of(array), indexing.LazilyIndexedArray(data), attrs)
 
 
 def _require_chunks(folder: Path, shape: Any, chunks: Any, path: Path, where: str) -> None:

@@ -1,6 +1,5 @@
 """A run of the sampler: it begins or is taken up again, and goes on checkpoint by checkpoint."""
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,9 +18,8 @@ from bayesjoint._sampler import interrupts as _interrupts
 from bayesjoint._sampler import nuts as _nuts
 from bayesjoint._sampler import spectrum as _spectrum
 from bayesjoint._sampler import starts as _starts
-from bayesjoint._sampler import store as _store
 from bayesjoint._sampler.chains import Runner, runner_for
-from bayesjoint._sampler.marker import Marker
+from bayesjoint._sampler.identity import fingerprint, layout
 from bayesjoint._sampler.progress import Followed
 
 ACCEPT = 0.8
@@ -146,7 +144,7 @@ class Run:
                 "stretch": ("direction", self.coordinates.stretch),
                 "scale": (("chain", "unknown"), [c.scale for c in self.chains]),
                 "step": ("chain", [c.step for c in self.chains]),
-                **_recorded(self.coordinates.given),
+                **recorded(self.coordinates.given),
             },
             attrs={
                 **self.facts, "entropy": str(self.entropy), "thinned": self.thinning,
@@ -261,97 +259,17 @@ def divergences_of(warm: _nuts.Draws) -> float:
     return float(diverging.isel(draw=slice(diverging.sizes["draw"] // 2, None)).mean())
 
 
-def require_same(path: Any, marker: Marker, random_seed: int | None, **settings: int) -> None:
-    """Raise where a run is to be resumed with other settings than it was begun with."""
-    sampler = _store.sampler_of(path, marker)[0]
-    held = {
-        "chains": sampler.sizes["chain"], "tune": int(sampler.attrs["tuning_steps"]),
-        "keep_white": bool(sampler.attrs["keep_white"]),
-    }  # fmt: skip
-    for name, value in settings.items():
-        if held[name] != value:
-            raise ValueError(
-                f"store {str(path)!r} holds a run with {name}={held[name]}, and resume=True goes "
-                f"on with it; give {name}={held[name]}, not {value}, or another store"
-            )
-    entropy = sampler.attrs["entropy"]
-    if random_seed is not None and str(random_seed) != entropy:
-        raise ValueError(
-            f"store {str(path)!r} holds a run with random_seed={entropy}, and resume=True goes on "
-            f"with it; give random_seed={entropy} or None, not {random_seed}, or another store"
-        )
-
-
-def resume(
-    functions: ModelFunctions, path: Any, marker: Marker, settings: _nuts.Settings, draws: int
-) -> Run:
-    """Return the run in a store as it was at its last checkpoint.
-
-    Raises
-    ------
-    ValueError
-        When the store holds a run of another problem.
-    """
-    sampler, record = _store.sampler_of(path, marker)
-    centre, vectors, stretch = (sampler[v].values for v in ("centre", "vectors", "stretch"))
-    coordinates = Coordinates.around(centre, vectors, stretch, _given_of(sampler))
-    if sampler.attrs["layout"] != layout(functions):
-        raise _another(path, "names, shapes or coordinates differ")
-    if sampler.attrs["fingerprint"] != fingerprint(functions, coordinates.centre):
-        raise _another(path, "data, priors or physics differ")
-    facts = {key: sampler.attrs[key] for key in
-             ("sampling_time", "tuning_steps", "refreshes", "warm_up_steps", "target_accept",
-              "inference_library")}  # fmt: skip
-    facts |= {key: sampler.attrs[key] for key in (*MODES, RECENTRED) if key in sampler.attrs}
-    facts["sampling_time"] = marker.seconds
-    chains = _store.chains_of(sampler, record)
-    return Run(
-        functions, runner_for(functions, len(chains), draws, settings.cores), settings,
-        int(sampler.attrs["entropy"]), coordinates, chains, facts, marker.draws,
-        marker.checkpoints, bool(sampler.attrs["keep_white"]), int(sampler.attrs["thinned"]),
-        int(sampler.attrs["lengths_every"]),
-    )  # fmt: skip
-
-
-def _another(path: Any, why: str) -> ValueError:
-    return ValueError(
-        f"store {str(path)!r} holds a run of another problem: {why}; name another store, or sample "
-        "the problem it was made for"
-    )
-
-
-def _recorded(given: Given | None) -> dict[str, Any]:
+def recorded(given: Given | None) -> dict[str, Any]:
     if given is None:
         return {}
     return {"given_rows": (("datum", "cell"), given.rows), "given_data": ("datum", given.data)}
 
 
-def _given_of(sampler: xr.Dataset) -> Given | None:
+def given_of(sampler: xr.Dataset) -> Given | None:
     if "given_rows" not in sampler:
         return None
     rows, data = (np.ascontiguousarray(sampler[f"given_{v}"].values) for v in ("rows", "data"))
     return Given(rows, data)
-
-
-def layout(functions: ModelFunctions) -> str:
-    """Return a digest of names, shapes and coordinates."""
-    problem = functions.problem
-    digest = hashlib.sha256(repr((functions.names, functions.shapes)).encode())
-    labels = dict(problem.coords)
-    for name, array in problem.labelled_data.items():
-        digest.update(repr((name, array.dims, array.shape)).encode())
-        labels |= {f"{name} {label}": values for label, values in array.coords.items()}
-    for name, values in labels.items():
-        digest.update(repr((name, values.dims, values.values.tolist())).encode())
-    return digest.hexdigest()
-
-
-def fingerprint(functions: ModelFunctions, point: np.ndarray) -> str:
-    """Return a digest of the data, and of the log density at a point."""
-    digest = hashlib.sha256()
-    digest.update(functions.data.tobytes())
-    digest.update(f"{float(functions.density(point)[0]):.8e}".encode())
-    return digest.hexdigest()
 
 
 def prior_points(
