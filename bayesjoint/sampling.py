@@ -185,6 +185,7 @@ def sample(
                 run = _resuming.resume(functions, path, known, settings, draws) if known else None
                 shown = len(run.chains) if run else chains, tune, draws, run.done if run else 0
                 with Followed(progress, *shown) as followed:
+                    begun = None
                     if run is None:
                         linearization, modes = _modes(functions)
                         run = _run.begin(
@@ -192,8 +193,10 @@ def sample(
                             tune=tune, draws=draws, keep_white=keep_white, followed=followed,
                             careful=target_accept is None,
                         )  # fmt: skip
-                        output.begin(_static_groups(run, prior_draws, linearization), run.sampler())
+                        begun = _static_groups(run, prior_draws, linearization), run.sampler()
                     with deferred():
+                        if begun:
+                            output.begin(*begun)
                         run.draw(output, draws, every if path else draws, followed)
                         return _told(run, output, draws)
         except KeyboardInterrupt:

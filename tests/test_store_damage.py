@@ -122,7 +122,7 @@ def test_draws_stay_readable_where_only_the_record_of_the_chains_is_damaged(
     shutil.copytree(stored[0], path)
     chunk = path / "checkpoints/point/c/1/0/0"
     chunk.write_bytes(flipped(chunk.read_bytes(), np.random.default_rng(6)))
-    with pytest.warns(UserWarning, match="array 'point' .* the draws are whole; the run cannot"):
+    with pytest.warns(UserWarning, match="array 'point' .*the draws are whole; the run cannot"):
         assert lengths(bj.open_store(path)) == lengths(stored[1])
     with pytest.raises(ValueError, match="group 'checkpoints', array 'point' cannot be read"):
         bj.sample(problem, draws=50, store=path, resume=True, **SETTINGS)

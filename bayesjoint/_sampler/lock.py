@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bayesjoint._sampler.telling import warn
 
@@ -33,30 +33,31 @@ def writing(path: Path) -> Iterator[None]:
         When another process, or another run of this one, is writing the store.
     """
     lock = lock_of(path)
-    descriptor = _locked(path, lock)
-    try:
-        _tell_of_the_dead(path, _holder(descriptor), lock)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(_myself()).encode(), 0)
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-        os.close(descriptor)
+    with _locked(path, lock) as file:
+        _tell_of_the_dead(path, _holder(file), lock)
+        file.truncate(0)
+        file.write(json.dumps(_myself()).encode())
+        file.flush()
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
-def _locked(path: Path, lock: Path) -> int:
+def _locked(path: Path, lock: Path) -> IO[bytes]:
     while True:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        file = open(lock, "a+b")
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.exists(lock) and os.fstat(descriptor).st_ino == os.stat(lock).st_ino:
-                return descriptor
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                return file
+        except FileNotFoundError:
+            pass
         except OSError as error:
-            holder = _holder(descriptor)
-            os.close(descriptor)
-            raise _refusal(path, error, holder) from None
-        os.close(descriptor)  # its holder removed the file meanwhile
+            with file:
+                raise _refusal(path, error, _holder(file)) from None
+        file.close()  # its holder removed it meanwhile
 
 
 def _refusal(path: Path, error: OSError, holder: dict[str, Any]) -> OSError:
@@ -85,10 +86,11 @@ def _tell_of_the_dead(path: Path, holder: dict[str, Any], lock: Path) -> None:
     )
 
 
-def _holder(descriptor: int) -> dict[str, Any]:
+def _holder(file: IO[bytes]) -> dict[str, Any]:
     """Return what the file says of its holder; nothing where that is not known."""
     try:
-        told = json.loads(os.pread(descriptor, 4096, 0) or b"{}")
+        file.seek(0)
+        told = json.loads(file.read() or b"{}")
     except ValueError:
         return {}
     return told if isinstance(told, dict) else {}
