@@ -3,10 +3,10 @@
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test test-all check bench gallery clean
+.PHONY: help setup demo test test-all test-lowest check bench gallery clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 setup: $(STAMP)  ## find Python >= 3.12, build .venv with pinned versions
 
@@ -22,6 +22,9 @@ test: $(STAMP)  ## the quick tests; ARGS="-k noise" selects among them
 
 test-all: $(STAMP)  ## every test, the long statistical ones too
 	@$(BIN)/python -m pytest -q $(ARGS)
+
+test-lowest: $(STAMP)  ## some tests with the lowest versions that pyproject.toml allows
+	@sh .ci/lowest.sh
 
 check: $(STAMP)  ## lint, formatting, types
 	@$(BIN)/ruff check

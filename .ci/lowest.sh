@@ -12,7 +12,7 @@ python=${PYTHON:-.venv/bin/python}
 if ! cmp -s $constraints.new $constraints; then
     echo "lowest: installing (a few minutes the first time)" >&2
     $venv/bin/python -m pip install --quiet --disable-pip-version-check \
-        --constraint $constraints.new --editable . pytest
+        --constraint $constraints.new --editable '.[plots]' pytest
     mv $constraints.new $constraints
 fi
 # What touches the most of what other packages changed: arrays and labels, files, one sampled run.
