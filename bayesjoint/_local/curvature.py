@@ -20,6 +20,10 @@ THRESHOLD = 0.1  # eigenvalues of the precision nearer to one are left alone
 SOLVED, ITERATIONS = 1e-8, 300  # of conjugate gradients: relative residual, at most so many
 
 
+class NotFinite(ArithmeticError):
+    """The precision at a point is not finite: it cannot be used."""
+
+
 class Curvature(Protocol):
     """The precision P at a point, with a scaling S such that ``S^T P S`` is near the identity."""
 
@@ -38,10 +42,17 @@ class Curvature(Protocol):
 
 
 def curvature(functions: ModelFunctions, point: np.ndarray) -> Curvature:
-    """Return the precision of the density that is sampled, at a point."""
+    """Return the precision of the density that is sampled, at a point.
+
+    Raises `NotFinite` where some of it is infinite or undefined.
+    """
     if functions.size > DENSE_LIMIT:
         return ByActions(functions, point)
-    return Dense(sampled_precision(functions, point))
+    with np.errstate(all="ignore"):
+        precision = sampled_precision(functions, point)
+    if not np.all(np.isfinite(precision)):
+        raise NotFinite
+    return Dense(precision)
 
 
 class Dense:
@@ -77,13 +88,19 @@ class ByActions:
 
     def __init__(self, functions: ModelFunctions, point: np.ndarray) -> None:
         self.actions = LocalActions(functions, point, sampled=True)
-        self.vectors, self.stretch = stretched_directions(self.actions.excess, functions.size)
+        self.vectors, self.stretch = stretched_directions(self._excess, functions.size)
+
+    def _excess(self, rows: np.ndarray) -> np.ndarray:
+        moved = self.actions.excess(rows)
+        if not np.all(np.isfinite(moved)):
+            raise NotFinite
+        return moved
 
     def solve(self, vector: np.ndarray) -> np.ndarray:
         """Return ``P^-1`` times a vector, by preconditioned conjugate gradients."""
         shape = (vector.size, vector.size)
         precision = LinearOperator(
-            shape, matvec=lambda x: x + self.actions.excess(x.reshape(1, -1))[0], dtype=float
+            shape, matvec=lambda x: x + self._excess(x.reshape(1, -1))[0], dtype=float
         )
         preconditioner = LinearOperator(
             shape, matvec=lambda x: self.scale(self.scale(x)), dtype=float
