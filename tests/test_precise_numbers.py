@@ -1,12 +1,16 @@
 """Numbers that rounding, overflow or a Gram matrix used to spoil, against closed forms."""
 
+from fractions import Fraction
+
 import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
 from scipy import integrate, optimize, stats
+from scipy.linalg import block_diag
 
 import bayesjoint as bj
+from tests.gaussian import field_factor
 from tests.helpers import STANDARD, data
 
 # ---- a plain regression with unknown noise ----------------------------------------------------
@@ -103,3 +107,168 @@ def test_a_point_with_an_infinite_curvature_shortens_the_step(monkeypatch):
     found = bj.linearize(regression(82.0, NOISES["log-normal"][0]))["linearization"]
     assert found.attrs["converged"] == 1
     assert np.linalg.norm(asked[2] - asked[0]) < np.linalg.norm(asked[1] - asked[0])
+
+
+# ---- spectra beyond 1e10 ------------------------------------------------------------------------
+
+
+def jacobi_singular_values(matrix):
+    """Return singular values by one-sided Jacobi rotations in extended precision."""
+    a = np.array(matrix, dtype=np.longdouble)
+    for _ in range(30):
+        for i in range(a.shape[1] - 1):
+            for j in range(i + 1, a.shape[1]):
+                alpha, beta, gamma = a[:, i] @ a[:, i], a[:, j] @ a[:, j], a[:, i] @ a[:, j]
+                if abs(gamma) <= np.finfo(np.longdouble).eps * np.sqrt(alpha * beta):
+                    continue
+                zeta = (beta - alpha) / (2 * gamma)
+                t = np.copysign(1, zeta) / (abs(zeta) + np.sqrt(1 + zeta**2))
+                c = 1 / np.sqrt(1 + t**2)
+                a[:, i], a[:, j] = c * (a[:, i] - t * a[:, j]), c * (t * a[:, i] + a[:, j])
+    return np.sort(np.sqrt(np.sum(a**2, axis=0)))[::-1]
+
+
+def shaw(n):
+    """Return the kernel of Shaw's problem, as in Hansen's Regularization Tools."""
+    angle = (np.arange(n) + 0.5) * np.pi / n - np.pi / 2
+    u = np.pi * (np.sin(angle)[:, None] + np.sin(angle))
+    return np.pi / n * ((np.cos(angle)[:, None] + np.cos(angle)) * np.sinc(u / np.pi)) ** 2
+
+
+@pytest.fixture(scope="module")
+def shaw_tree():
+    light = bj.Parameter("light", bj.Prior(pm.Normal, mu=0, sigma=5.0), coords={"angle": range(20)})
+    noise = bj.GaussianNoise(sd=1e-6)
+    seen = bj.Modality("m", data(np.ones(20)), bj.linear_map(shaw(20), "light"), noise)
+    return bj.linearize(bj.JointProblem(latents=[light], modalities=[seen]))
+
+
+def test_the_spectrum_of_shaws_problem_keeps_its_digits(shaw_tree):
+    ds = shaw_tree["linearization"]
+    exact = (jacobi_singular_values(shaw(20)) * 5e6) ** 2
+    error = np.abs(ds["eigenvalues"].values - exact) / (1 + exact)
+    assert np.all(error <= 4 * ds.attrs["spectrum_error"])
+    assert ds.attrs["spectrum_error"] < 2e-8
+    assert float(ds["eigenvalues"][12]) == pytest.approx(1.7273, abs=5e-5)
+    dofs = float(bj.resolution(shaw_tree)["dofs"])
+    assert dofs == pytest.approx(float(np.sum(exact / (1 + exact))), abs=1e-7)
+    assert dofs == pytest.approx(12.6250, abs=5e-5)
+
+
+def fractions(array):
+    return [[Fraction(float(x)) for x in row] for row in np.atleast_2d(array)]
+
+
+def exact_variances(factor, jacobian, noise):
+    """Return diag of ``L (I + A^T A)^-1 L^T``, ``A = J L / noise``, in rational numbers."""
+    rows, scale = fractions(jacobian), fractions(factor)
+    seen = [
+        [sum(j * scale[c][k] for c, j in enumerate(row)) / Fraction(float(sd)) for k in range(n)]
+        for row, sd, n in ((row, sd, len(scale[0])) for row, sd in zip(rows, noise, strict=True))
+    ]
+    inverse = exact_inverse(seen, len(scale[0]))
+    found = [
+        sum(a * b * inverse[i][k] for i, a in enumerate(row) for k, b in enumerate(row))
+        for row in scale
+    ]
+    return np.array([float(x) for x in found])
+
+
+def exact_inverse(rows, n):
+    """Return ``(I + A^T A)^-1`` in rational numbers, by Gauss and Jordan."""
+    left = [
+        [Fraction(i == k) + sum(row[i] * row[k] for row in rows) for k in range(n)]
+        + [Fraction(i == k) for k in range(n)]
+        for i in range(n)
+    ]
+    for k in range(n):
+        pivot = left[k][k]
+        left[k] = [x / pivot for x in left[k]]
+        for i in range(n):
+            if i != k and left[i][k]:
+                times = left[i][k]
+                left[i] = [x - times * y for x, y in zip(left[i], left[k], strict=True)]
+    return [row[n:] for row in left]
+
+
+def test_cell_sds_and_resolution_of_shaws_problem(shaw_tree):
+    ds = shaw_tree["linearization"].to_dataset()
+    exact = exact_variances(5.0 * np.eye(20), shaw(20), np.full(20, 1e-6))
+    np.testing.assert_allclose(ds["posterior_sd"] ** 2, exact, rtol=1e-6)
+    resolution = bj.resolution(shaw_tree)["light"]
+    np.testing.assert_allclose(resolution, 1.0 - exact / 25.0, atol=1e-7)
+    leaked = float(bj.leakage(shaw_tree).sum("source").max())
+    assert leaked == pytest.approx(1.0, abs=1e-9)
+
+
+# ---- posterior sds far below prior sds ----------------------------------------------------------
+
+SCALES = (1e-30, 1e-12, 1.0, 1e12, 1e30)
+
+
+def sds_everywhere(tree, name):
+    """Return the sd of a scalar as each report gives it."""
+    return {
+        "stored": float(tree["linearization"]["posterior_sd"][0]),
+        "summary": float(bj.summary(tree)["sd"].sel(parameter=name)),
+        "data_worth": float(bj.data_worth(tree, name)["sd"]),
+    }
+
+
+@pytest.mark.parametrize("unit", SCALES)
+@pytest.mark.parametrize("noise", [1e-30, 1e-5, 1.0, 1e5])
+def test_a_sharply_seen_number_has_the_sd_of_its_noise(unit, noise):
+    """``Normal(0, 1e3)`` seen with noise 1e-5 has sd 1e-5, in whatever unit."""
+    level = bj.Parameter("level", bj.Prior(pm.Normal, mu=0.0, sigma=1e3 * unit))
+    sds = bj.GaussianNoise(sd=noise * unit)
+    seen = bj.Modality("m", data([2.0 * unit]), bj.linear_map(np.eye(1), "level"), sds)
+    tree = bj.linearize(bj.JointProblem(latents=[level], modalities=[seen]))
+    expected = unit / np.sqrt(1e-6 + noise**-2)
+    for report, sd in sds_everywhere(tree, "level").items():
+        assert sd == pytest.approx(expected, rel=1e-8), report
+    worth = bj.data_worth(tree, "level", candidates={"level": xr.DataArray([1.0], dims="c")},
+                          candidate_sd=noise * unit)  # fmt: skip
+    more = unit / np.sqrt(1e-6 + 2 * noise**-2)
+    np.testing.assert_allclose(worth["sd_without_datum"], 1e3 * unit, rtol=1e-8)
+    np.testing.assert_allclose(worth["sd_without_modality"], 1e3 * unit, rtol=1e-8)
+    np.testing.assert_allclose(worth["sd_with_candidate"], more, rtol=1e-8)
+
+
+@pytest.mark.parametrize("sharp", [1e-3, 1e-9, 1e-15, 1e-30])
+def test_a_field_of_which_a_part_is_seen_sharply(sharp):
+    grid = bj.Grid(x=np.arange(12.0))
+    field = bj.GaussianField("f", grid, sd=3.0, length_scale=2.0)
+    gain = bj.Parameter("gain", bj.Prior(pm.Normal, mu=0.0, sigma=40.0))
+    of_field, of_gain = np.zeros((5, 12)), np.array([0.0, 1.0, 0.5, 0.0, 1.0])[:, None]
+    of_field[[0, 1, 2, 3], [2, 2, 5, 9]] = [1.0, 0.3, 1.0, 1.0]
+    noise = np.array([sharp, 0.1, 1e-4, 0.5, 2.0])
+    seen = bj.Modality(
+        "m", data(np.ones(5)), bj.linear_map({"f": of_field, "gain": of_gain}),
+        bj.GaussianNoise(sd=noise),
+    )  # fmt: skip
+    tree = bj.linearize(bj.JointProblem(latents=[field, gain], modalities=[seen]))
+    factor = block_diag(field_factor(field), [[40.0]])
+    exact = exact_variances(factor, np.hstack([of_field, of_gain]), noise)
+    found = tree["linearization"]["posterior_sd"].values
+    np.testing.assert_allclose(found, np.sqrt(exact), rtol=1e-8)
+    assert float(bj.data_worth(tree, "gain")["sd"]) == pytest.approx(np.sqrt(exact[-1]), rel=1e-8)
+
+
+def test_a_sharply_seen_number_beside_a_large_field(monkeypatch):
+    """Where not all pairs are kept the rest of the prior is found by projection."""
+    from bayesjoint._local import curvature
+
+    grid = bj.Grid(x=np.arange(12.0))
+    field = bj.GaussianField("f", grid, sd=3.0, length_scale=2.0)
+    level = bj.Parameter("level", bj.Prior(pm.Normal, mu=0.0, sigma=1e3))
+    maps = {"f": np.eye(12)[:3], "level": np.array([[0.0], [1.0], [1.0]])}
+    noise = np.array([0.2, 1e-4, 3e-4])
+    seen = bj.Modality("m", data(np.ones(3)), bj.linear_map(maps), bj.GaussianNoise(sd=noise))
+    problem = bj.JointProblem(latents=[field, level], modalities=[seen])
+    monkeypatch.setattr(curvature, "DENSE_LIMIT", 5)
+    tree = bj.linearize(problem)
+    assert tree["linearization"].attrs["method"] == "rows of the data"
+    factor = block_diag(field_factor(field), [[1e3]])
+    exact = exact_variances(factor, np.hstack([maps["f"], maps["level"]]), noise)
+    found = tree["linearization"]["posterior_sd"].values
+    np.testing.assert_allclose(found, np.sqrt(exact), rtol=1e-8)

@@ -190,6 +190,11 @@ def shrinkage(ds: xr.Dataset) -> xr.DataArray:
     return values / (1.0 + values)
 
 
+def left(ds: xr.Dataset) -> xr.DataArray:
+    """Return the share of the variance of each direction that is left, ``1 / (1 + lam)`` (mode)."""
+    return 1.0 / (1.0 + eigenvalues(ds))
+
+
 def value_of_cells(ds: xr.Dataset) -> xr.DataArray:
     """Physical values at the point (cell), the mean over points when there are several."""
     values = xr.DataArray(np.zeros(ds.sizes["cell"]), dims="cell")
@@ -201,8 +206,6 @@ def value_of_cells(ds: xr.Dataset) -> xr.DataArray:
 
 def variance_of_cells(ds: xr.Dataset) -> xr.DataArray:
     """Linearised posterior variance (cell), squared units, the mean over points."""
-    learned = (ds["physical_vectors"] ** 2 * shrinkage(ds)).sum("mode")
-    prior = ds["prior_sd"] ** 2
-    # Differences of nearly equal numbers: round-off must not give a negative variance.
-    variance = xr.apply_ufunc(np.maximum, prior - learned, 1e-12 * prior)
+    require_stored(ds, "posterior_sd")
+    variance = ds["posterior_sd"] ** 2
     return variance.mean("point") if "point" in variance.dims else variance

@@ -30,7 +30,7 @@ def weak_directions(
     ]
     cells = np.array([table[i].cells[0] for i in part], dtype=int)
     before = _linear_prior(ds, cells) if prior is None else _sampled(prior, cells)
-    covariance = before - _removed(ds, cells) if draws is None else _sampled(draws, cells)
+    covariance = _linear_posterior(ds, cells) if draws is None else _sampled(draws, cells)
     scale = np.outer(*2 * [np.sqrt(before.diagonal())])
     vectors = _signed(np.linalg.eigh(covariance / scale)[1][:, ::-1][:, :LISTED])
     # Along a pattern of elements that the prior correlates, its variance is not that of one.
@@ -67,11 +67,18 @@ def _sampled(draws: xr.DataArray, cells: np.ndarray) -> np.ndarray:
     return np.atleast_2d(np.cov(flat))
 
 
-def _removed(ds: xr.Dataset, cells: np.ndarray) -> np.ndarray:
-    """Prior less posterior covariance of the linearization (cell, cell)."""
+def _linear_posterior(ds: xr.Dataset, cells: np.ndarray) -> np.ndarray:
+    """Posterior covariance of the linearization (cell, cell), without a difference from the prior.
+
+    Where modes are left out, of scalars: these are independent a priori.
+    """
     vectors = ds["physical_vectors"].isel(cell=cells).drop_vars("latent_of_cell")
-    removed = xr.dot(vectors * _read.shrinkage(ds), vectors.rename(cell="other"), dim="mode")
-    return _over_points(removed).transpose("cell", "other").values
+    everything = ds.sizes["mode"] == ds.sizes["unknown"]
+    weights = _read.left(ds) if everything else -_read.shrinkage(ds)
+    product = xr.dot(vectors * weights, vectors.rename(cell="other"), dim="mode")
+    covariance = _over_points(product).transpose("cell", "other").values.copy()
+    np.fill_diagonal(covariance, _read.variance_of_cells(ds).values[cells])
+    return covariance
 
 
 def _over_points(values: xr.DataArray) -> xr.DataArray:

@@ -67,6 +67,7 @@ def two_scalars(angle: float) -> xr.DataTree:
             "physical_vectors": (("cell", "mode"), vectors),
             "physical_duals": (("cell", "mode"), vectors),
             "prior_sd": ("cell", [1.0, 1.0]),
+            "posterior_sd": ("cell", np.sqrt(vectors**2 @ (1.0 / (1.0 + values)))),
             "modality_information": (("modality", "mode"), values[None]),
             "depth": 1.0,
             "volume_change": 1.0,

@@ -246,6 +246,7 @@ def test_other_shapes_of_latents(dims):
             "physical_vectors": (("cell", "mode"), vectors),
             "physical_duals": (("cell", "mode"), vectors),
             "prior_sd": ("cell", np.ones(size)),
+            "posterior_sd": ("cell", np.sqrt(1.0 - 0.75 * vectors[:, 0] ** 2)),
             "modality_information": (("modality", "mode"), [[3.0]]),
             "modality_factor": (("modality", "row", "mode"), [[[3.0**0.5]]]),
             "chi2": ("modality", [1.0]),
