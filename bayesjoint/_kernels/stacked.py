@@ -16,11 +16,16 @@ def reduced(rows: np.ndarray) -> np.ndarray:
     return qr(_by_size(rows), mode="r", check_finite=False)[0][: rows.shape[1]]
 
 
+def triangular(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return R and pivots with ``(R^T R)_ij = (A^T A)_{p_i p_j}``; no fewer rows than columns."""
+    upper, pivots = qr(_by_size(rows), mode="r", pivoting=True, check_finite=False)
+    return upper[: rows.shape[1]], pivots
+
+
 def inverse_squares(rows: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Return ``v^T (I + A^T A)^-1 v`` of each row v of vectors, shape (k, n)."""
-    stacked = np.concatenate([reduced(rows), np.eye(rows.shape[1])])
-    upper, pivots = qr(_by_size(stacked), mode="r", pivoting=True, check_finite=False)
-    solved = solve_triangular(upper[: rows.shape[1]], vectors[:, pivots].T, trans=1)
+    upper, pivots = triangular(np.concatenate([reduced(rows), np.eye(rows.shape[1])]))
+    solved = solve_triangular(upper, vectors[:, pivots].T, trans=1)
     return np.sum(solved**2, axis=0)
 
 

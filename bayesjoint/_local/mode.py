@@ -7,7 +7,7 @@ from scipy.optimize import minimize
 from scipy.stats import norm, qmc
 
 from bayesjoint._compiled.functions import ModelFunctions
-from bayesjoint._local.curvature import Curvature, NotFinite, curvature
+from bayesjoint._local.curvature import Curvature, NotFinite, curvature, vanished
 
 DECREMENT = 1e-9  # of log density left to gain, by the quadratic model
 STALLED = 1e-6  # nats gained by a round at which the search ends
@@ -20,7 +20,6 @@ APART = 0.5  # in white coordinates: ends of the search that count as different 
 DIP = 0.1  # nats that the density falls between different maxima
 BETWEEN = (0.25, 0.5, 0.75)  # of the way from one to the other, where it is looked for
 NUDGE = 1e-3  # of the prior median, which may be a saddle by symmetry
-VANISHED = 4.0  # prior standard deviations below the median: a scale that goes to zero
 NEGLIGIBLE = 30.0  # nats below the highest start at which a start is dropped
 
 
@@ -177,8 +176,7 @@ def _usable(functions: ModelFunctions, point: np.ndarray, least: float = -np.inf
 
 def _no_maximum(functions: ModelFunctions, point: np.ndarray) -> str:
     """Say why a search ended where the precision is singular to working precision."""
-    scales = [u.name for u in functions.build.unknowns if u.of_errors and u.white]
-    gone = [n for n in scales if np.min(point[functions.slices[f"{n}_white"]]) < -VANISHED]
+    gone = vanished(functions, point)
     if not gone:
         return (
             "the precision at the end of the search for the maximum is singular to working "
