@@ -55,7 +55,7 @@ class Known:
         ndim = max((p.ndim for p in self.parameters), default=0)
         with np.errstate(all="ignore"):
             return self.family.quantile(
-                NUMBERS, white.reshape(*white.shape, *[1] * ndim), *self.parameters
+                NUMBERS, white.reshape((*white.shape, *[1] * ndim)), *self.parameters
             )
 
     def variance(self) -> np.ndarray:
@@ -139,6 +139,10 @@ def _of_inverse_gamma(alpha, beta):
     return np.where(alpha > 2, beta**2 / ((alpha - 1.0) ** 2 * (alpha - 2.0)), np.inf)
 
 
+def _of_triangular(lower, c, upper):
+    return ((c - lower) ** 2 + (upper - lower) * (upper - c)) / 18
+
+
 def _infinite(*parameters):
     return np.full(np.broadcast_shapes(*(p.shape for p in parameters)), np.inf)
 
@@ -150,7 +154,7 @@ FAMILIES = {
     "HalfNormalRV": Family(q.half_normal),
     "TruncatedNormalRV": Family(q.truncated_normal),
     "UniformRV": Family(q.uniform, variance=lambda lower, upper: (upper - lower) ** 2 / 12),
-    "TriangularRV": Family(q.triangular),
+    "TriangularRV": Family(q.triangular, variance=_of_triangular),
     "ExponentialRV": Family(q.exponential, variance=lambda scale: scale**2),
     "GammaRV": Family(q.gamma, variance=lambda alpha, scale: alpha * scale**2),
     "InvGammaRV": Family(q.inverse_gamma, variance=_of_inverse_gamma),
@@ -160,8 +164,10 @@ FAMILIES = {
     "ParetoRV": Family(q.pareto, variance=_of_pareto),
     "GumbelRV": Family(q.gumbel, True),
     "LogisticRV": Family(q.logistic, True),
-    "LaplaceRV": Family(q.laplace, True),
-    "AsymmetricLaplaceRV": Family(q.asymmetric_laplace, True),
+    "LaplaceRV": Family(q.laplace, True, lambda mu, b: 2.0 * b**2),
+    "AsymmetricLaplaceRV": Family(
+        q.asymmetric_laplace, True, lambda b, kappa, mu: (kappa**2 + kappa**-2) / b**2
+    ),
     "MoyalRV": Family(q.moyal, True),
     "StudentTRV": Family(q.student_t, True, _of_student),
     "HalfStudentTRV": Family(q.half_student_t, variance=_of_half_student),

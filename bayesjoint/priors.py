@@ -203,7 +203,7 @@ class Prior:
         if self._known is not None:
             return self._known.quantile(white)
         ndim = self.dist().type.ndim
-        return number(self.from_white(pt.constant(white.reshape(*white.shape, *[1] * ndim))))
+        return number(self.from_white(pt.constant(white.reshape((*white.shape, *[1] * ndim)))))
 
     @cached_property
     def variance(self) -> np.ndarray | None:
@@ -224,6 +224,8 @@ class Prior:
 
     def _has_density_below_zero(self) -> bool:
         variable = self.dist()
+        if type(variable.owner.op).__name__ in WHOLE_LINE:
+            return True  # even where the density far below underflows
         below = -(10.0 ** np.arange(-30.0, 31.0)).reshape(-1, *[1] * variable.type.ndim)
         try:
             return bool(np.any(number(pm.logp(variable, pt.constant(below))) > -np.inf))
@@ -239,6 +241,7 @@ class Prior:
 
 
 IMPROPER = ("FlatRV", "HalfFlatRV")
+WHOLE_LINE = ("SkewNormalRV", "ExGaussianRV")
 CHECKED = np.linspace(-8.0, 8.0, 33)  # standard normal deviates at which quantiles are looked at
 UNDERFLOWN = -4.0  # below which a quantile may not be zero throughout
 COUNTS = ("n", "steps", "ar_order")  # parameters that stay whole numbers
