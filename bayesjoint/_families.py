@@ -50,13 +50,15 @@ class Known:
         """Return the tensor of the quantity at the tensor of its white variable."""
         return self.family.quantile(TENSORS, white, *self.parameters)
 
+    def values(self, white: np.ndarray) -> np.ndarray:
+        """Return the quantity at white values, element by element."""
+        with np.errstate(all="ignore"):
+            return self.family.quantile(NUMBERS, white, *self.parameters)
+
     def quantile(self, white: np.ndarray) -> np.ndarray:
         """Return the quantity at white values, shape (*white, *parameters)."""
         ndim = max((p.ndim for p in self.parameters), default=0)
-        with np.errstate(all="ignore"):
-            return self.family.quantile(
-                NUMBERS, white.reshape((*white.shape, *[1] * ndim)), *self.parameters
-            )
+        return self.values(white.reshape((*white.shape, *[1] * ndim)))
 
     def variance(self) -> np.ndarray:
         """Return the variance, infinite where the tails are too heavy for one."""

@@ -18,6 +18,7 @@ from bayesjoint._local.approximations import approximation_errors
 from bayesjoint._local.confounding import of_discrepancies
 from bayesjoint._local.coupled_prior import coupled_prior
 from bayesjoint._local.informed import Informed
+from bayesjoint._local.marginals import mapped, prior_sds
 from bayesjoint.couplings import CorrelatedFields, PropertyMixture
 from bayesjoint.forward import LinearMap, SilentMap
 from bayesjoint.latents import GaussianField
@@ -189,6 +190,8 @@ def linearization_at_point(
     }
     physical, sd = variables["physical_vectors"][1], variables["posterior_sd"][1]
     variables |= of_discrepancies(informed, physical, sd)
+    variables |= mapped(space, white, space.factors(point), sd, all_linear(functions.problem))
+    variables["true_prior_sd"] = ("cell", prior_sds(space, variables["prior_sd"][1]))
     coords = {
         **space.index_coords(functions),
         "mode": np.arange(spectrum.values.size),
@@ -278,6 +281,11 @@ def _noise_scale(modality: Modality) -> str:
     return "unknown" if any(isinstance(value, Prior) for value in settings) else "known"
 
 
+def all_linear(problem: JointProblem) -> bool:
+    """Return whether all data are linear functions of the latents."""
+    return all(isinstance(m.forward, LINEAR) and m.operator.is_linear for m in problem.modalities)
+
+
 def is_gaussian(problem: JointProblem, space: LatentSpace) -> bool:
     """Return whether the posterior is Gaussian: all is linear, Gaussian and of known scale.
 
@@ -288,7 +296,7 @@ def is_gaussian(problem: JointProblem, space: LatentSpace) -> bool:
         isinstance(latent, GaussianField) or latent.prior.distribution is pm.Normal
         for latent in problem.latents
     )
-    maps = all(isinstance(m.forward, LINEAR) and m.operator.is_linear for m in problem.modalities)
+    maps = all_linear(problem)
     noise = all(isinstance(m.noise, (GaussianNoise, CorrelatedNoise)) for m in problem.modalities)
     known = len(space.unknown_slices) == len(problem.latents)
     return latents and couplings and maps and noise and known

@@ -16,7 +16,7 @@ from scipy import stats
 
 from bayesjoint._families import Known, known_family
 from bayesjoint._graph.compile import in_turn, number
-from bayesjoint._kernels.quantiles import FARTHEST, variance
+from bayesjoint._kernels.quantiles import FARTHEST, mean, variance
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -197,13 +197,28 @@ class Prior:
         density = pt.maximum(pm.logp(self.dist(), value), -1e3)  # finite where rounding leaves it
         return [cotangent * pt.exp(-0.5 * (white**2 + np.log(2 * np.pi)) - density)]
 
+    def values(self, white: np.ndarray) -> np.ndarray:
+        """Return the quantity at values of its white variable, element by element."""
+        if self._known is not None:
+            return self._known.values(white)
+        return number(self.from_white(pt.constant(white)))
+
     def quantile(self, white: np.ndarray) -> np.ndarray:
         """Return the quantity at values of its white variable, shape (*white, *parameters)."""
         white = np.asarray(white, dtype=float)
         if self._known is not None:
             return self._known.quantile(white)
-        ndim = self.dist().type.ndim
-        return number(self.from_white(pt.constant(white.reshape((*white.shape, *[1] * ndim)))))
+        return self.values(white.reshape((*white.shape, *[1] * self.dist().type.ndim)))
+
+    @property
+    def is_normal(self) -> bool:
+        """Whether the quantity is a linear function of its white variable."""
+        return self._known is not None and self._known.name == "NormalRV"
+
+    @cached_property
+    def mean(self) -> np.ndarray | None:
+        """Mean of each element; None where it is not known."""
+        return mean(self.quantile) if self.is_white else None
 
     @cached_property
     def variance(self) -> np.ndarray | None:

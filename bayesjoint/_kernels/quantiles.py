@@ -275,9 +275,12 @@ def _limited(f: Any, z: Any) -> Any:
 
 
 def variance(quantile: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return the variance of a quantity by its map from z, of elements along the first axis."""
+    """Return the variance of each element of a quantity, by its map from z."""
+    centre = mean(quantile)
+    return mean(lambda z: (quantile(z) - centre) ** 2)
+
+
+def mean(quantile: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return the mean of each element of a quantity, by its map from z."""
     weights = np.exp(-0.5 * NODES**2)
-    weights /= weights.sum()
-    values = np.moveaxis(quantile(NODES), 0, -1)
-    centred = values - np.sum(weights * values, axis=-1, keepdims=True)
-    return np.sum(weights * centred**2, axis=-1)
+    return np.tensordot(weights / weights.sum(), quantile(NODES), axes=1)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+UPPER = 1.6448536269514722  # standard normal quantile of 0.95
+
 CURES = {
     "linearization": "make one with bj.linearize(problem), or bj.sample(problem), which stores it",
     "posterior": "sample the problem with bj.sample(problem)",
@@ -202,6 +204,44 @@ def value_of_cells(ds: xr.Dataset) -> xr.DataArray:
         at_point = ds[name].mean("point") if "point" in ds[name].dims else ds[name]
         values[cells_of(ds, name)] = at_point.values.ravel()
     return values
+
+
+def prior_sd_of_cells(ds: xr.Dataset) -> xr.DataArray:
+    """Return the prior sd (cell): the true one where it is known and finite, else the local one."""
+    require_stored(ds, "true_prior_sd")
+    local, true = ds["prior_sd"], ds["true_prior_sd"]
+    kept = xr.where(np.isfinite(true), true, local) ** 2
+    return (kept.mean("point") if "point" in kept.dims else kept) ** 0.5
+
+
+def marginals(ds: xr.Dataset) -> xr.Dataset:
+    """Return ``mean``, ``sd``, ``lower`` and ``upper`` of each cell (cell) of a linearization.
+
+    The ends hold 90 %.  Of the Gaussian, except where a number is a curved function of its white
+    variable: there of the local Gaussian of that variable, seen through the function.
+    """
+    require_stored(ds, "mapped_values")
+    mean, sd = value_of_cells(ds).values, variance_of_cells(ds).values ** 0.5
+    lower, upper = mean - UPPER * sd, mean + UPPER * sd
+    cells, nodes, values = mapped(ds)
+    if cells.size:
+        weights = np.exp(-0.5 * nodes**2)
+        weights /= weights.sum()
+        mean[cells] = values @ weights
+        sd[cells] = np.sqrt((values - mean[cells, None]) ** 2 @ weights)
+        for ends, node in ((lower, -UPPER), (upper, UPPER)):
+            ends[cells] = [np.interp(node, nodes, row) for row in values]
+    columns = {"mean": mean, "sd": sd, "lower": lower, "upper": upper}
+    return xr.Dataset({name: ("cell", column) for name, column in columns.items()})
+
+
+def mapped(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return cells that are no Gaussians, nodes, and their values there (cell, node)."""
+    values, cells = ds["mapped_values"], ds["mapped_cell"]
+    if "point" in values.dims:
+        values = values.mean("point")
+    cells = cells.isel(point=0) if "point" in cells.dims else cells
+    return cells.values, ds["node"].values, values.transpose("mapped", "node").values
 
 
 def variance_of_cells(ds: xr.Dataset) -> xr.DataArray:

@@ -173,7 +173,9 @@ def _words(report: xr.Dataset) -> list[str]:
     name = report.attrs["prediction"].replace("_", " ")
     sd, units = float(report["sd"]), report["sd"].attrs["units"]
     shown = "" if units in ("", "1") else f" {units}"
-    found = [f"{name}: sd {sd:.3g}{shown}, {float(report['sd_prior']):.3g} before the data."]
+    local = ", both linearised near the best fit" if report.attrs["local"] else ""
+    before = float(report["sd_prior"])
+    found = [f"{name}: sd {sd:.3g}{shown}, {before:.3g} before the data{local}."]
     for k in report["modality"].values:
         times = float(report["sd_without_modality"].sel(modality=k)) / sd
         change = f"{times:.2g} times as large" if times >= 1.05 else "much the same"

@@ -120,6 +120,10 @@ def linearization(dense: Dense, point: np.ndarray | None = None, **attrs) -> xr.
         physical_vectors=(("cell", "mode"), dense.scale @ vectors),
         physical_duals=(("cell", "mode"), np.linalg.solve(dense.scale.T, duals)),
         prior_sd=("cell", np.sqrt(prior.diagonal())),
+        true_prior_sd=("cell", np.full(len(prior), np.nan)),
+        mapped_cell=("mapped", np.zeros(0, dtype=int)),
+        mapped_values=(("mapped", "node"), np.zeros((0, 3))),
+        node=("node", [-1.0, 0.0, 1.0]),
         posterior_sd=(
             "cell",
             np.sqrt((dense.scale @ dense.posterior @ dense.scale.T).diagonal()),
