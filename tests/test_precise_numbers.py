@@ -274,3 +274,163 @@ def test_a_sharply_seen_number_beside_a_large_field(monkeypatch):
     exact = exact_variances(factor, np.hstack([maps["f"], maps["level"]]), noise)
     found = tree["linearization"]["posterior_sd"].values
     np.testing.assert_allclose(found, np.sqrt(exact), rtol=1e-8)
+
+
+# ---- numbers under priors that are no Gaussians --------------------------------------------------
+
+
+def seen_twice(prior, sd=50.0):
+    depth = bj.Parameter("depth", prior, units="m")
+    noise = bj.GaussianNoise(sd=sd)
+    seen = bj.Modality("m", data([20.0, 21.0]), bj.linear_map(np.ones((2, 1)), "depth"), noise)
+    return bj.JointProblem(latents=[depth], modalities=[seen])
+
+
+def exact_moments(reference, sd):
+    """Return mean, sd and both ends of 90 % by quadrature over the prior's own quantiles."""
+    z = np.linspace(-9, 9, 400_001)
+    m = np.where(z < 0, reference.ppf(stats.norm.cdf(z)), reference.isf(stats.norm.sf(z)))
+    weight = np.exp(-0.5 * z**2 - (m - 20.5) ** 2 / sd**2)
+    weight /= weight.sum()
+    mean = weight @ m
+    lower, upper = np.interp([0.05, 0.95], np.cumsum(weight), m)
+    return {
+        "mean": mean, "sd": np.sqrt(weight @ (m - mean) ** 2), "eti_lower": lower,
+        "eti_upper": upper,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("prior", "reference", "sd"),
+    [
+        (bj.Prior(pm.Uniform, lower=0.0, upper=1000.0), stats.uniform(0, 1000), 50.0),
+        (bj.Prior(pm.Uniform, lower=0.0, upper=1000.0), stats.uniform(0, 1000), 1.0),
+        (bj.Prior(pm.LogNormal, mu=3.0, sigma=1.0), stats.lognorm(1.0, scale=np.e**3), 20.0),
+        (bj.Prior(pm.Gamma, alpha=2.0, beta=0.1), stats.gamma(2.0, scale=10.0), 30.0),
+        (bj.Prior(pm.HalfCauchy, beta=5.0), stats.halfcauchy(scale=5.0), 10.0),
+    ],
+)
+def test_linearised_intervals_stay_inside_the_prior(prior, reference, sd):
+    table = bj.summary(bj.linearize(seen_twice(prior, sd)))
+    for name, expected in exact_moments(reference, sd).items():
+        assert float(table[name][0]) == pytest.approx(expected, rel=2e-4), name
+    assert table.attrs["local"] == 1
+
+
+def test_the_reproduction_of_a_uniform_prior():
+    tree = bj.linearize(seen_twice(bj.Prior(pm.Uniform, lower=0.0, upper=1000.0)))
+    table = bj.summary(tree).isel(parameter=0)
+    assert [round(float(table[k]), 1) for k in ("mean", "sd", "eti_lower", "eti_upper")] == [
+        37.1, 25.2, 3.7, 84.1,
+    ]  # fmt: skip
+    balance = bj.balance(tree)
+    assert float(balance["scale"][0]) == pytest.approx(1000 / np.sqrt(12), rel=1e-9)
+    assert "prior sd: depth 289 m" in " ".join(balance.attrs["words"])
+    assert "both linearised near the best fit" in bj.data_worth(tree, "depth").attrs["words"][0]
+
+
+def test_maps_that_are_not_linear_go_through_the_quantile_function():
+    depth = bj.Parameter("depth", bj.Prior(pm.Beta, alpha=2.0, beta=2.0))
+    seen = bj.Modality(
+        "m", data([0.05]), bj.pytensor_map(lambda d: (d**2).reshape((1,)), ["depth"]),
+        bj.GaussianNoise(sd=0.1),
+    )  # fmt: skip
+    tree = bj.linearize(bj.JointProblem(latents=[depth], modalities=[seen]), starts=1)
+    ds, table = tree["linearization"], bj.summary(tree).isel(parameter=0)
+    prior, z = stats.beta(2, 2), float(ds["white_point"][0])
+    slope = stats.norm.pdf(z) / prior.pdf(float(ds["depth"]))
+    spread = float(ds["posterior_sd"][0]) / slope
+    ends = prior.ppf(stats.norm.cdf(z + spread * stats.norm.ppf([0.05, 0.95])))
+    np.testing.assert_allclose([table["eti_lower"], table["eti_upper"]], ends, rtol=1e-7)
+    assert 0 < table["eti_lower"] < table["mean"] < table["eti_upper"] < 1
+
+
+def test_a_vector_is_mapped_element_by_element():
+    prior = bj.Prior(pm.Uniform, lower=[0.0, 10.0], upper=[1.0, 1000.0])
+    levels = bj.Parameter("levels", prior, coords={"c": ["a", "b"]})
+    seen = bj.Modality(
+        "m", data([0.05, 20.5]), bj.linear_map(np.eye(2), "levels"),
+        bj.GaussianNoise(sd=np.array([0.1, 50.0 / np.sqrt(2)])),
+    )  # fmt: skip
+    tree = bj.linearize(bj.JointProblem(latents=[levels], modalities=[seen]))
+    expected = [
+        stats.truncnorm((a - m) / s, (b - m) / s, m, s)
+        for a, b, m, s in ((0, 1, 0.05, 0.1), (10, 1000, 20.5, 50 / np.sqrt(2)))
+    ]
+    table = bj.summary(tree)
+    # The trapezoidal rule with steps of 0.01 sd has an error of 8e-6.
+    np.testing.assert_allclose(table["mean"], [e.mean() for e in expected], rtol=2e-5)
+    np.testing.assert_allclose(table["sd"], [e.std() for e in expected], rtol=2e-5)
+    true = np.array([1.0, 990.0]) / np.sqrt(12)
+    np.testing.assert_allclose(tree["linearization"]["true_prior_sd"], true, rtol=1e-12)
+
+
+# ---- contraction against the prior itself ------------------------------------------------------
+
+
+def test_prior_sds_are_known_where_no_coupling_changes_them():
+    grid = bj.Grid(x=np.arange(4.0))
+    sd, mean = bj.Prior(pm.HalfNormal, sigma=2.0), bj.Prior(pm.Normal, mu=1.0, sigma=3.0)
+    field = bj.GaussianField("f", grid, sd=sd, mean=mean, length_scale=1.0)
+    gain = bj.Parameter("gain", bj.Prior(pm.LogNormal, mu=0.0, sigma=0.5))
+    seen = bj.Modality(
+        "m", data([1.0]), bj.linear_map({"f": np.ones((1, 4)), "gain": np.ones((1, 1))}),
+        bj.GaussianNoise(sd=1.0),
+    )  # fmt: skip
+    ds = bj.linearize(bj.JointProblem(latents=[field, gain], modalities=[seen]))["linearization"]
+    found = ds["true_prior_sd"].groupby("latent_of_cell").first()
+    assert float(found.sel(latent_of_cell="f")) == pytest.approx(np.sqrt(4.0 + 9.0), rel=1e-9)
+    log_normal = np.sqrt(np.expm1(0.25) * np.exp(0.25))
+    assert float(found.sel(latent_of_cell="gain")) == pytest.approx(log_normal, rel=1e-9)
+    half_normal = 2.0 * np.sqrt(1 - 2 / np.pi)
+    assert float(found.sel(latent_of_cell="f_sd")) == pytest.approx(half_normal, rel=1e-9)
+
+
+def draws_of(rng, sds, shape=(4, 500)):
+    return {name: (("chain", "draw"), sd * rng.standard_normal(shape)) for name, sd in sds.items()}
+
+
+def with_draws(noise, prior_draws, seed=1):
+    """Return the tree of a number seen with a noise, and draws of its exact posterior."""
+    level = bj.Parameter("level", STANDARD)
+    seen = bj.Modality(
+        "m", data([0.0]), bj.linear_map(np.eye(1), "level"), bj.GaussianNoise(sd=noise)
+    )
+    tree = bj.linearize(bj.JointProblem(latents=[level], modalities=[seen]))
+    rng = np.random.default_rng(seed)
+    left = 1.0 / np.sqrt(1.0 + noise**-2)
+    tree["posterior"] = xr.DataTree(xr.Dataset(draws_of(rng, {"level": left})))
+    tree["prior"] = xr.DataTree(xr.Dataset(draws_of(rng, {"level": 1.0}, (1, prior_draws))))
+    return tree, 1.0 - left**2
+
+
+def test_contraction_is_that_from_the_known_prior():
+    """Exact 0.001: with 500 prior draws of seed 1 their own variance would add an error of 0.06."""
+    tree, expected = with_draws(np.sqrt(999.0), 500)
+    report = bj.identifiability(tree)
+    error = float(report["contraction_error"][0])
+    assert error == pytest.approx(np.sqrt(2 / 2000), rel=0.15)  # of 2,000 independent draws
+    assert float(report["contraction"][0]) == pytest.approx(expected, abs=4 * error)
+    fewer, _ = with_draws(np.sqrt(999.0), 50)  # the same posterior draws
+    assert float(bj.identifiability(fewer)["contraction"][0]) == float(report["contraction"][0])
+
+
+def test_the_error_counts_prior_draws_where_the_prior_is_not_known():
+    tree, expected = with_draws(1.0, 500)
+    ds = tree["linearization"].to_dataset()
+    ds["true_prior_sd"] = ds["true_prior_sd"] * np.nan
+    tree["linearization"] = xr.DataTree(ds)
+    report = bj.identifiability(tree)
+    error = float(report["contraction_error"][0])
+    assert error == pytest.approx(0.5 * np.sqrt(2 / 2000 + 2 / 500), rel=0.2)
+    assert float(report["contraction"][0]) == pytest.approx(expected, abs=4 * error)
+
+
+def test_no_sentence_tells_a_contraction_below_its_error():
+    from bayesjoint.page import words
+
+    row = xr.Dataset({"contraction": 0.05, "contraction_error": 0.03, "mean": 1.0, "sd": 1.0,
+                      "units": "", "parameter": "level"})  # fmt: skip
+    assert words._weak(row, "hardly known")[1] == "no narrower than the prior"
+    told = words._weak(row.assign(contraction=0.07), "hardly known")[1]
+    assert told == "hardly known (7 % of its variance gone)"

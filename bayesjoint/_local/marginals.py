@@ -49,7 +49,9 @@ def mapped(
     cells, values = [np.zeros(0, dtype=int)], [np.zeros((0, NODES.size))]
     for unknown in space.unknowns:
         prior, factor = unknown.prior, factors[unknown.name]
-        if not unknown.white or prior.is_normal or not isinstance(factor, DiagonalFactor):
+        if prior is None or not unknown.white or prior.is_normal:
+            continue
+        if not isinstance(factor, DiagonalFactor):
             continue
         where, here = space.unknown_slices[unknown.name], space.cell_slices[unknown.name]
         moves = factor.slope != 0
