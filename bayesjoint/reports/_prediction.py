@@ -108,16 +108,16 @@ def responses(
     if complete(ds):
         share = _read.left(ds).values
         along = ds["physical_vectors"].values.T @ on_cells(ds, parts)  # (mode, candidate)
-        weights, own, others = share, target.along, along
+        weights, prediction, others = share, target.along, along
     else:
         values = of_draws(dt, "posterior", target.weights)
         seen = of_draws(dt, "posterior", parts)
         centred = seen - seen.mean(axis=0)
         weights = np.full(len(values), 1.0 / (len(values) - 1))
-        own, others = values - values.mean(), centred
-    crossed, spread = (own * weights) @ others, weights @ others**2
+        prediction, others = values - values.mean(), centred
+    crossed, spread = (prediction * weights) @ others, weights @ others**2
     slope = np.divide(crossed, spread, out=np.zeros_like(spread), where=spread > 0)
-    apart = weights @ (own[:, None] - others * slope) ** 2
+    apart = weights @ (prediction[:, None] - others * slope) ** 2
     return tuple(template.copy(data=v.reshape(template.shape)) for v in (crossed, spread, apart))  # type: ignore[return-value]
 
 
