@@ -52,7 +52,13 @@ def require_given(owner: str, setting: str, value: Any, advice: str) -> None:
 
 
 def require_positive(owner: str, setting: str, value: Any) -> None:
-    """Raise unless every number in ``value`` is finite and above zero (priors pass)."""
+    """Raise unless every number is finite and above zero, or a prior allows nothing below."""
+    if isinstance(value, Prior) and value.may_be_negative:
+        raise ValueError(
+            f"{owner}: {setting} must be positive, and {value!r} reaches below zero; give a prior "
+            "over positive numbers, as bj.Prior(pm.HalfNormal, sigma=...), pm.LogNormal or "
+            "bj.Prior(pm.Truncated, dist=..., lower=0.0)"
+        )
     if value is None or isinstance(value, Prior):
         return
     array = arrays.read(owner, setting, value).values
@@ -62,6 +68,12 @@ def require_positive(owner: str, setting: str, value: Any) -> None:
         raise ValueError(
             f"{owner}: {setting} must be positive, the smallest given is {array.min():g}"
         )
+
+
+def require_known(owner: str, setting: str, value: Any) -> None:
+    """Raise where a setting that must be known is given a prior."""
+    if isinstance(value, Prior):
+        raise ValueError(f"{owner}: {setting} must be known, {value!r} given; give a number")
 
 
 def require_scalar(owner: str, setting: str, value: Any) -> None:

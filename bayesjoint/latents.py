@@ -189,6 +189,7 @@ class GaussianField(Replaceable):
             self._check_length_scale(owner)
         if not isinstance(self.mean, Prior) and not np.all(np.isfinite(self.mean)):
             raise ValueError(f"{owner}: the mean is not finite; give a number for every cell")
+        _validate.require_known(owner, "smoothness", self.smoothness)
         _validate.require_positive(owner, "smoothness", self.smoothness)
 
     def _read_settings(self, owner: str) -> None:

@@ -16,8 +16,9 @@ from bayesjoint._local import of_data as _of_data
 from bayesjoint._local.actions import LocalActions
 from bayesjoint._local.approximations import approximation_errors
 from bayesjoint._local.confounding import of_discrepancies
-from bayesjoint._local.coupled_prior import CoupledPrior, coupled_prior
+from bayesjoint._local.coupled_prior import coupled_prior
 from bayesjoint._local.informed import Informed
+from bayesjoint._local.marginals import mapped, prior_sds
 from bayesjoint.couplings import CorrelatedFields, PropertyMixture
 from bayesjoint.forward import LinearMap, SilentMap
 from bayesjoint.latents import GaussianField
@@ -65,7 +66,8 @@ def linearize(
         resolution, leakage, information and identifiability follow from.  Every report accepts it.
         Attributes: ``rank`` (pairs kept), ``method``, ``truncation_bound`` (the sum of the
         eigenvalues left out, which bounds the degrees of freedom that are missing, and twice the
-        nats of information), ``largest_left_out``; ``local``, 0 where all is linear, Gaussian and
+        nats of information), ``largest_left_out``; ``spectrum_error`` (by rounding, of an
+        eigenvalue relative to one more than it); ``local``, 0 where all is linear, Gaussian and
         of known scale (fields of known correlation included), so that the numbers are those of the
         posterior, 1 where they hold near the point only.
 
@@ -148,12 +150,13 @@ def _at_draws(functions: ModelFunctions, posterior: xr.Dataset, threshold: float
         sets, dim="point", join="outer", fill_value=0.0, combine_attrs="drop_conflicts",
         data_vars="all",
     )  # fmt: skip
-    bound = max(dataset.attrs["truncation_bound"] for dataset in sets)
+    bounds = {
+        name: max(dataset.attrs[name] for dataset in sets)
+        for name in ("truncation_bound", "spectrum_error")
+    }
     # Attributes that differ are dropped; how far off a form is depends on the draw, somewhat.
     forms = sets[0].attrs["discrepancy_forms"]
-    return joined.assign_attrs(
-        at="draws", converged=1, truncation_bound=bound, discrepancy_forms=forms
-    )
+    return joined.assign_attrs(at="draws", converged=1, discrepancy_forms=forms, **bounds)
 
 
 def _at_values(functions: ModelFunctions, values: Mapping, threshold: float) -> xr.Dataset:
@@ -174,7 +177,7 @@ def linearization_at_point(
     variables = {
         "eigenvalues": ("mode", spectrum.values),
         "eigenvectors": (("unknown", "mode"), spectrum.vectors),
-        **_of_prior(space, point, prior, spectrum.vectors),
+        **_of_cells(space, point, informed),
         **_of_data.of_modalities(informed),
         **_of_data.of_each_datum(informed),
         **_of_data.misfits(informed, point),
@@ -185,8 +188,10 @@ def linearization_at_point(
         "white_point": ("unknown", white),
         "log_posterior": ((), float(functions.density(point)[0])),
     }
-    physical, prior_sd = variables["physical_vectors"][1], variables["prior_sd"][1]
-    variables |= of_discrepancies(informed, physical, prior_sd)
+    physical, sd = variables["physical_vectors"][1], variables["posterior_sd"][1]
+    variables |= of_discrepancies(informed, physical, sd)
+    variables |= mapped(space, white, space.factors(point), sd, all_linear(functions.problem))
+    variables["true_prior_sd"] = ("cell", prior_sds(space, variables["prior_sd"][1]))
     coords = {
         **space.index_coords(functions),
         "mode": np.arange(spectrum.values.size),
@@ -203,23 +208,23 @@ def linearization_at_point(
         rank=int(spectrum.values.size),
         discrepancy_forms=discrepancy_forms(space, point),
         method=spectrum.method,
+        spectrum_error=spectrum.error,
     )
     return dataset.merge(space.physical_values(point)).merge(_mixtures(space, point))
 
 
-def _of_prior(
-    space: LatentSpace, point: np.ndarray, prior: CoupledPrior, vectors: np.ndarray
-) -> dict[str, Any]:
-    """Return directions in other coordinates, and how far the coupled prior lets each cell vary."""
-    factors = space.factors(point)
-    duals = prior.precision(vectors.T).T
+def _of_cells(space: LatentSpace, point: np.ndarray, informed: Informed) -> dict[str, Any]:
+    """Return directions in other coordinates, and how far each cell varies before and after."""
+    factors, prior, vectors = space.factors(point), informed.prior, informed.spectrum.vectors
+    duals, physical = prior.precision(vectors.T).T, space.physical(factors, vectors)
     uncoupled = np.concatenate([factor.variance for factor in factors.values()])
-    variance = prior.variance(lambda columns: space.physical(factors, columns), uncoupled)
+    before = prior.variance(lambda columns: space.physical(factors, columns), uncoupled)
     return {
         "dual_vectors": (("unknown", "mode"), duals),
-        "physical_vectors": (("cell", "mode"), space.physical(factors, vectors)),
+        "physical_vectors": (("cell", "mode"), physical),
         "physical_duals": (("cell", "mode"), space.physical_dual(factors, duals)),
-        "prior_sd": ("cell", np.sqrt(variance)),
+        "prior_sd": ("cell", np.sqrt(before)),
+        "posterior_sd": ("cell", np.sqrt(informed.posterior_variance(factors, physical, before))),
         "prior_precision_diagonal": ("unknown", prior.precision_diagonal()),
     }
 
@@ -276,6 +281,11 @@ def _noise_scale(modality: Modality) -> str:
     return "unknown" if any(isinstance(value, Prior) for value in settings) else "known"
 
 
+def all_linear(problem: JointProblem) -> bool:
+    """Return whether all data are linear functions of the latents."""
+    return all(isinstance(m.forward, LINEAR) and m.operator.is_linear for m in problem.modalities)
+
+
 def is_gaussian(problem: JointProblem, space: LatentSpace) -> bool:
     """Return whether the posterior is Gaussian: all is linear, Gaussian and of known scale.
 
@@ -286,7 +296,7 @@ def is_gaussian(problem: JointProblem, space: LatentSpace) -> bool:
         isinstance(latent, GaussianField) or latent.prior.distribution is pm.Normal
         for latent in problem.latents
     )
-    maps = all(isinstance(m.forward, LINEAR) and m.operator.is_linear for m in problem.modalities)
+    maps = all_linear(problem)
     noise = all(isinstance(m.noise, (GaussianNoise, CorrelatedNoise)) for m in problem.modalities)
     known = len(space.unknown_slices) == len(problem.latents)
     return latents and couplings and maps and noise and known

@@ -90,6 +90,7 @@ class Modality(Replaceable):
                 "PoissonNoise, CorrelatedNoise"
             )
         _validate.require_finite(owner, self.data.values, tuple(map(str, self.data.dims)))
+        _validate.require_known(owner, "power", self.power)
         object.__setattr__(self, "power", _validate.number(owner, "power", self.power, "1"))
         _validate.require_positive(owner, "power", self.power)
         object.__setattr__(self, "noise", self.noise.fitted(owner, self.data))

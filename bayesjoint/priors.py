@@ -1,6 +1,5 @@
 """Priors over numbers, and their map from white coordinates."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import Parameter, signature
@@ -12,8 +11,12 @@ import pytensor.tensor as pt
 from pymc.distributions.distribution import support_point
 from pymc.logprob.utils import ParameterValueError
 from pytensor.compile.builders import OpFromGraph
+from pytensor.gradient import DisconnectedInputError, NullTypeGradError
+from scipy import stats
 
+from bayesjoint._families import Known, known_family
 from bayesjoint._graph.compile import in_turn, number
+from bayesjoint._kernels.quantiles import FARTHEST, mean, variance
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -33,15 +36,17 @@ class Prior:
     Raises
     ------
     ValueError
-        When the distribution is discrete or refuses the parameters.
+        When the distribution is discrete, improper or has no derivative, it refuses the parameters,
+        or its quantiles within 8 standard deviations are no finite numbers.
 
     Notes
     -----
-    A quantity with this prior is sampled as ``m = quantile(Phi(z))`` with ``z ~ N(0, 1)``, in a
-    form that stays accurate in the tails for the normal, truncated normal, log-normal, half-normal,
-    exponential, inverse gamma (alpha, beta) and uniform distributions, and through PyMC's own
-    ``icdf`` for others (its upper tail loses digits from z = 6 on and ends at z = 8.1).
-    Distributions without one (Dirichlet, LKJ ...) stay in PyMC's unconstrained coordinates.
+    A quantity with this prior is sampled as ``m = quantile(Phi(z))`` with ``z ~ N(0, 1)``, accurate
+    in both tails and finite for z up to 8 and far beyond, for all distributions of one number with
+    a quantile function in closed form or by incomplete gamma and beta functions (`pm.Truncated`
+    normals among them).  Others that have an ``icdf`` go through it: its upper tail loses digits
+    from z = 6 on and ends at z = 8.1.  Distributions without one (Dirichlet, LKJ, VonMises ...)
+    stay in PyMC's unconstrained coordinates.
 
     Examples
     --------
@@ -76,7 +81,16 @@ class Prior:
             raise ValueError(
                 f"{self!r}: a discrete distribution has no derivative; use a continuous one"
             )
+        if type(variable.owner.op).__name__ in IMPROPER:
+            raise ValueError(
+                f"{self!r}: an improper distribution has no draws and no width; give a proper one, "
+                "as bj.Prior(pm.Normal, mu=..., sigma=...)"
+            )
         self._check_parameters(variable)
+        if self.is_white:
+            self._check_quantiles()
+        else:
+            self._check_derivative(variable)
 
     def _check_names(self) -> None:
         """Raise for a name that PyMC would silently ignore."""
@@ -87,8 +101,8 @@ class Prior:
             raise ValueError(f"{self!r}: there is no parameter {unknown[0]!r}; there are {known}")
 
     def _check_parameters(self, variable: Any) -> None:
-        for key, value in self.parameters.items():
-            if isinstance(value, (int, float, list, tuple, np.ndarray)) and np.any(np.isnan(value)):
+        for key, value in self._numbers().items():
+            if isinstance(value, float | np.ndarray) and np.any(np.isnan(value)):
                 raise ValueError(f"{self!r}: {key} is NaN; give a number")
         try:
             # PyMC checks the values of parameters when it evaluates a log-density.
@@ -98,6 +112,43 @@ class Prior:
             raise ValueError(f"{self!r}: the parameters must fulfil {error}") from error
         except (AttributeError, NotImplementedError, TypeError):
             return  # several outputs, or no log-density: nothing to check
+        except RuntimeError as error:
+            raise ValueError(
+                f"{self!r}: its log-density cannot be computed ({error}); use another distribution"
+            ) from error
+
+    def _check_quantiles(self) -> None:
+        """Raise where quantiles overflow, or underflow to zero."""
+        values = self.quantile(CHECKED)
+        bad = ~np.isfinite(values).reshape(CHECKED.size, -1).all(axis=1)
+        if bad.any():
+            first = CHECKED[bad][np.argmin(np.abs(CHECKED[bad]))]
+            raise ValueError(
+                f"{self!r}: its quantile at {first:g} standard normal deviates is no finite "
+                "number; give a distribution with lighter tails, as pm.LogNormal, or other "
+                "parameters"
+            )
+        low = values[CHECKED <= UNDERFLOWN]
+        if np.any(np.all(low == 0, axis=0)):
+            raise ValueError(
+                f"{self!r}: {stats.norm.cdf(UNDERFLOWN):.1g} of its probability and more lies "
+                "at numbers too small for a computer (zero); give the logarithm a prior, as in "
+                "bj.Prior(pm.LogNormal, mu=..., sigma=...)"
+            )
+
+    def _check_derivative(self, variable: Any) -> None:
+        """Raise where the log-density of a distribution without white form has no derivative."""
+        try:
+            value = variable.type()
+            density = pm.logp(variable, value)
+        except (AttributeError, NotImplementedError, TypeError):
+            return
+        try:
+            pt.grad(density.sum(), value)
+        except (NotImplementedError, NullTypeGradError, DisconnectedInputError) as error:
+            raise ValueError(
+                f"{self!r}: its log-density has no derivative in PyMC; use another distribution"
+            ) from error
 
     def __repr__(self) -> str:
         given = self.parameters | ({"units": repr(self.units)} if self.units else {})
@@ -110,18 +161,24 @@ class Prior:
 
     @cached_property
     @in_turn()
+    def _known(self) -> Known | None:
+        """The family, where its quantile function is known."""
+        return known_family(self.dist())
+
+    @cached_property
+    @in_turn()
     def is_white(self) -> bool:
         """Whether the quantity can be written as a function of a standard normal variable."""
-        return self._rule() is not None or _has_icdf(self)
+        return self._known is not None or _has_icdf(self)
 
     def from_white(self, white: Any):
         """Return the tensor of the quantity, given the tensor of its white variable."""
-        rule = self._rule()
-        if rule is not None:
-            return rule(white, **self._numbers())
+        if self._known is not None:
+            return self._known.graph(white)
         inner = white.type()
+        kept = pt.maximum(inner, -FARTHEST)
         # Below one, so that the far tail (z > 8) stays finite.
-        probability = pt.minimum(_normal_cdf(inner), 1.0 - np.finfo(float).eps)
+        probability = pt.minimum(0.5 * pt.erfc(-kept / np.sqrt(2.0)), 1.0 - np.finfo(float).eps)
         quantile = OpFromGraph(
             [inner],
             [pm.icdf(self.dist(), probability)],
@@ -134,27 +191,75 @@ class Prior:
     def _pull_back(self, inputs: list, outputs: list, cotangents: list) -> list:
         """Return the cotangent times ``dm/dz = phi(z) / p(m)``.
 
-        The derivative of a quantile function itself is costly, and undefined at the median of
-        Student's t.
+        The derivative of a quantile function itself is costly, and may be undefined at the median.
         """
         (white,), (value,), (cotangent,) = inputs, outputs, cotangents
         density = pt.maximum(pm.logp(self.dist(), value), -1e3)  # finite where rounding leaves it
         return [cotangent * pt.exp(-0.5 * (white**2 + np.log(2 * np.pi)) - density)]
 
-    def _numbers(self) -> dict[str, Any]:
-        return {key: _double(value) for key, value in self.parameters.items()}
+    def values(self, white: np.ndarray) -> np.ndarray:
+        """Return the quantity at values of its white variable, element by element."""
+        if self._known is not None:
+            return self._known.values(white)
+        return number(self.from_white(pt.constant(white)))
 
-    def _rule(self) -> Callable | None:
-        """Return the map that is accurate in the tails, where it knows the parameters given."""
-        rule = _QUANTILES.get(self.distribution)
-        known = rule is not None and set(self.parameters) <= set(signature(rule).parameters)
-        return rule if known else None
+    def quantile(self, white: np.ndarray) -> np.ndarray:
+        """Return the quantity at values of its white variable, shape (*white, *parameters)."""
+        white = np.asarray(white, dtype=float)
+        if self._known is not None:
+            return self._known.quantile(white)
+        return self.values(white.reshape((*white.shape, *[1] * self.dist().type.ndim)))
+
+    @property
+    def is_normal(self) -> bool:
+        """Whether the quantity is a linear function of its white variable."""
+        return self._known is not None and self._known.name == "NormalRV"
+
+    @cached_property
+    def mean(self) -> np.ndarray | None:
+        """Mean of each element; None where it is not known."""
+        return mean(self.quantile) if self.is_white else None
+
+    @cached_property
+    def variance(self) -> np.ndarray | None:
+        """Variance of each element, infinite where there is none; None where it is not known."""
+        if self._known is not None:
+            return self._known.variance()
+        return variance(self.quantile) if self.is_white else None
+
+    @cached_property
+    @in_turn()
+    def may_be_negative(self) -> bool:
+        """Whether values below zero have a probability."""
+        if self._known is not None and self._known.family.whole_line:
+            return True
+        if self.is_white:
+            return bool(np.any(self.quantile(np.array(-FARTHEST)) < 0))
+        return self._has_density_below_zero()
+
+    def _has_density_below_zero(self) -> bool:
+        variable = self.dist()
+        if type(variable.owner.op).__name__ in WHOLE_LINE:
+            return True  # even where the density far below underflows
+        below = -(10.0 ** np.arange(-30.0, 31.0)).reshape(-1, *[1] * variable.type.ndim)
+        try:
+            return bool(np.any(number(pm.logp(variable, pt.constant(below))) > -np.inf))
+        except (AttributeError, NotImplementedError, TypeError, ValueError):
+            return False  # of several numbers: what takes one says so
+
+    def _numbers(self) -> dict[str, Any]:
+        return {key: _double(key, value) for key, value in self.parameters.items()}
 
     def log_density(self, value: Any):
         """Return the tensor of the log-density, summed over elements."""
         return pm.logp(self.dist(shape=value.type.shape), value).sum()
 
 
+IMPROPER = ("FlatRV", "HalfFlatRV")
+WHOLE_LINE = ("SkewNormalRV", "ExGaussianRV")
+CHECKED = np.linspace(-8.0, 8.0, 33)  # standard normal deviates at which quantiles are looked at
+UNDERFLOWN = -4.0  # below which a quantile may not be zero throughout
+COUNTS = ("n", "steps", "ar_order")  # parameters that stay whole numbers
 _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
@@ -162,6 +267,8 @@ def _parameter(prior: Prior, key: str, value: Any) -> Any:
     """Return a parameter that nobody else can change; what is no real number raises."""
     if value is None or isinstance(value, (bool, int, float, str)) or hasattr(value, "owner"):
         return value
+    if isinstance(value, list | tuple) and any(hasattr(each, "owner") for each in value):
+        return tuple(value)  # of distributions
     if hasattr(value, "magnitude"):
         raise ValueError(
             f"{prior!r}: {key} has units of its own; give numbers in the units of the quantity, or "
@@ -176,11 +283,18 @@ def _parameter(prior: Prior, key: str, value: Any) -> Any:
     return array if array.ndim else array.item()
 
 
-def _double(value: Any) -> Any:
+def _double(key: str, value: Any) -> Any:
     """Return plain numbers in double precision; PyTensor would take 0.5 in single."""
-    if isinstance(value, float):
+    if isinstance(value, bool | str) or key in COUNTS:
+        return value
+    if isinstance(value, int | float | np.number):
         return np.float64(value)
-    return np.asarray(value, dtype=float) if isinstance(value, (list, tuple)) else value
+    if isinstance(value, list | tuple | np.ndarray):
+        try:
+            return np.asarray(value, dtype=float)
+        except (TypeError, ValueError):
+            return value  # of distributions
+    return value
 
 
 def _has_icdf(prior: Prior) -> bool:
@@ -193,60 +307,3 @@ def _has_icdf(prior: Prior) -> bool:
 
 def _normal_cdf(white):
     return 0.5 * pt.erfc(-white / np.sqrt(2.0))
-
-
-FARTHEST = 37.0  # standard normal deviate whose probability is still a positive number
-
-
-def _normal(white, mu=0.0, sigma=1.0):
-    return mu + sigma * white
-
-
-def _log_normal(white, mu=0.0, sigma=1.0):
-    return pt.exp(mu + sigma * white)
-
-
-def _half_normal(white, sigma=1.0):
-    # Each branch is accurate in its own tail; the other argument is kept off its pole.
-    right = pt.erfcinv(0.5 * pt.erfc(pt.maximum(white, 0.0) / np.sqrt(2.0)))
-    left = pt.erfinv(_normal_cdf(pt.minimum(white, 0.0)))
-    return sigma * np.sqrt(2.0) * pt.switch(white > 0, right, left)
-
-
-def _exponential(white, lam=None, scale=None):
-    mean = 1.0 / lam if scale is None else scale
-    right = -pt.log(0.5 * pt.erfc(pt.maximum(white, 0.0) / np.sqrt(2.0)))
-    left = -pt.log1p(-_normal_cdf(pt.minimum(white, 0.0)))
-    return mean * pt.switch(white > 0, right, left)
-
-
-def _inverse_gamma(white, alpha, beta=1.0):
-    # PyMC's loses the lower tail, where it takes the quantile at one less the probability: zero.
-    right = pt.gammaincinv(alpha, _normal_cdf(-pt.maximum(white, 0.0)))
-    left = pt.gammainccinv(alpha, _normal_cdf(pt.maximum(pt.minimum(white, 0.0), -FARTHEST)))
-    return beta / pt.switch(white > 0, right, left)
-
-
-def _uniform(white, lower=0.0, upper=1.0):
-    return lower + (upper - lower) * _normal_cdf(white)
-
-
-def _truncated_normal(white, mu=0.0, sigma=1.0, lower=-np.inf, upper=np.inf):
-    # Below the median from the left tail, above it from the right, each accurate there.
-    low, high = (lower - mu) / sigma, (upper - mu) / sigma
-    left = _normal_cdf(low) + (_normal_cdf(high) - _normal_cdf(low)) * _normal_cdf(white)
-    right = _normal_cdf(-high) + (_normal_cdf(-low) - _normal_cdf(-high)) * _normal_cdf(-white)
-    from_left = -pt.erfcinv(2.0 * pt.minimum(left, 0.5))
-    from_right = pt.erfcinv(2.0 * pt.minimum(right, 0.5))
-    return mu + sigma * np.sqrt(2.0) * pt.switch(left < right, from_left, from_right)
-
-
-_QUANTILES: dict[type, Callable] = {
-    pm.Normal: _normal,
-    pm.LogNormal: _log_normal,
-    pm.HalfNormal: _half_normal,
-    pm.Exponential: _exponential,
-    pm.InverseGamma: _inverse_gamma,
-    pm.Uniform: _uniform,
-    pm.TruncatedNormal: _truncated_normal,
-}

@@ -18,6 +18,7 @@ FLOORS = [
     {"arrays"},
     {"reports"},
     {"_graph.compile"},
+    {"_families"},
     {"priors"},
     {"_validate", "_replace"},
     {"grids"},

@@ -161,6 +161,18 @@ class LatentSpace:
             [f.inverse_transpose(columns[self.unknown_slices[name]]) for name, f in factors.items()]
         )
 
+    def rows_of_cells(self, factors: Mapping[str, Factor], cells: np.ndarray) -> np.ndarray:
+        """Return the rows of L of some cells, shape (cell, unknown)."""
+        rows = np.zeros((cells.size, self.size))
+        for name, factor in factors.items():
+            here = self.cell_slices[name]
+            inside = np.flatnonzero((cells >= here.start) & (cells < here.stop))
+            if inside.size:
+                units = np.zeros((here.stop - here.start, inside.size))
+                units[cells[inside] - here.start, np.arange(inside.size)] = 1.0
+                rows[inside, self.unknown_slices[name]] = factor.transpose_times(units).T
+        return rows
+
     @property
     def labels(self) -> dict[str, xr.DataArray]:
         """Coordinates of dims that unknowns bring with them."""

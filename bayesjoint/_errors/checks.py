@@ -80,7 +80,20 @@ def _check_scales(given: "JointDiscrepancy") -> None:
     for value in lengths.values() if isinstance(lengths, Mapping) else [lengths]:
         _validate.require_positive(given.owner, "length_scale", value)
         _validate.require_scalar(given.owner, "length_scale", value)
+    for setting in ("period", "origin", "smoothness", "rank"):
+        _validate.require_known(given.owner, setting, getattr(given, setting))
     _validate.require_positive(given.owner, "period", given.period)
+    _check_loadings(given)
+
+
+def _check_loadings(given: "JointDiscrepancy") -> None:
+    for name, loading in (given.loadings or {}).items():
+        _validate.require_known(given.owner, f"the loading of {name!r}", loading)
+        if np.ndim(loading) != 0 or not np.isfinite(float(loading)):
+            raise ValueError(
+                f"{given.owner}: the loading of {name!r} is {loading!r}; give a finite number, 0 "
+                "where the common cause does not act"
+            )
 
 
 def _check_coordinates(given: "JointDiscrepancy") -> None:

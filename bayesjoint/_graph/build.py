@@ -24,6 +24,7 @@ class Unknown:
     of_errors: bool = False  # enters the covariance of the errors, not the response
     units: str = ""
     dims: tuple[str, ...] = ()  # of a hyperparameter that is no scalar, where they are named
+    prior: Prior | None = None  # of independent numbers
 
 
 @dataclass(eq=False)
@@ -97,7 +98,7 @@ class ModelBuild:
             self.log_priors[name] = value.log_density(tensor)
         self.values[name] = tensor
         self.unknowns.append(
-            Unknown(name, variable, kind, value.is_white, of_errors, units, dims or ())
+            Unknown(name, variable, kind, value.is_white, of_errors, units, dims or (), value)
         )
         return tensor
 

@@ -8,7 +8,7 @@ from bayesjoint._local.informed import Informed
 
 
 def of_discrepancies(
-    informed: Informed, physical: np.ndarray, prior_sd: np.ndarray
+    informed: Informed, physical: np.ndarray, posterior_sd: np.ndarray
 ) -> dict[str, Any]:
     """Return how each unknown is confounded with each discrepancy, as variables of a dataset.
 
@@ -17,7 +17,7 @@ def of_discrepancies(
     informed : Informed
     physical : ndarray, shape (cell, mode)
         Its directions in physical units.
-    prior_sd : ndarray, shape (cell,)
+    posterior_sd : ndarray, shape (cell,)
 
     Returns
     -------
@@ -39,8 +39,8 @@ def of_discrepancies(
     scalars = _scalars(informed)
     left = 1.0 / (1.0 + informed.spectrum.values)
     # Directions without pair, which no data inform, keep the variance of the prior.
-    rest = prior_sd**2 - np.sum(physical**2, axis=1) if not informed.complete else 0.0
-    variance = np.maximum(physical**2 @ left + rest, np.finfo(float).tiny)
+    variance = np.maximum(posterior_sd**2, np.finfo(float).tiny)
+    rest = np.maximum(variance - physical**2 @ left, 0.0) if not informed.complete else 0.0
     shares = [1.0 - (_known(informed, n, physical) + rest) / variance for n in names]
     cells = list(scalars.values())
     moved = informed.pushed @ (left * physical[cells]).T / np.sqrt(variance[cells])

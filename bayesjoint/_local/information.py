@@ -22,16 +22,32 @@ class LocalInformation:
         Rotated, not whitened.
     whitened : ndarray, shape (data, n)
         ``W J`` with ``W^T W`` the inverse covariance of all errors, discrepancy included.
-    total : ndarray, shape (n, n)
-        H: information of all data.
-    coupling : ndarray, shape (n, n)
-        Gamma: Gauss-Newton Hessian of the couplings.
+    of_errors : tuple of ndarray
+        Coordinates of the unknowns of the errors, and their Fisher information.
+    coupling_rows : ndarray, shape (residual, n)
+        Their square is the Gauss-Newton Hessian of the couplings.
     """
 
     jacobian: np.ndarray
     whitened: np.ndarray
-    total: np.ndarray
-    coupling: np.ndarray
+    of_errors: tuple[np.ndarray, np.ndarray]
+    coupling_rows: np.ndarray
+
+    @property
+    def total(self) -> np.ndarray:
+        """H: information of all data, shape (n, n)."""
+        return self.with_errors(self.whitened.T @ self.whitened)
+
+    @property
+    def coupling(self) -> np.ndarray:
+        """Gamma: Gauss-Newton Hessian of the couplings, shape (n, n)."""
+        return self.coupling_rows.T @ self.coupling_rows
+
+    def with_errors(self, matrix: np.ndarray) -> np.ndarray:
+        """Add the information on the unknowns of the errors to a matrix, in place."""
+        columns, information = self.of_errors
+        matrix[np.ix_(columns, columns)] += information
+        return matrix
 
 
 def local_information(functions: ModelFunctions, point: np.ndarray) -> LocalInformation:
@@ -41,10 +57,9 @@ def local_information(functions: ModelFunctions, point: np.ndarray) -> LocalInfo
     jacobian, couplings = functions.rotate(full[:count]), full[count:]
     errors = functions.errors(point, power=True)
     whitened = errors.whiten(jacobian)
-    total = whitened.T @ whitened
     changes = error_changes(functions, point)
-    total[np.ix_(changes.columns, changes.columns)] += changes.information(errors)
-    return LocalInformation(jacobian, whitened, total, couplings.T @ couplings)
+    of_errors = changes.columns, changes.information(errors)
+    return LocalInformation(jacobian, whitened, of_errors, couplings)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,25 +2,30 @@
 
 Three ways to the same pairs ``H v = lambda (I + Gamma) v``: complete, where the unknowns are few;
 from the whitened rows of the data, where these are few, without truncation; else by the actions of
-the Jacobian alone, down to a threshold.
+the Jacobian alone, down to a threshold.  The first two are singular values of the whitened
+Jacobian, whose square H would lose half of the digits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import eigh, qr, svd
+from scipy.linalg import qr, svd
 
 from bayesjoint._compiled.functions import ModelFunctions
 from bayesjoint._compiled.latent_space import Scaling
 from bayesjoint._kernels.eigensolver import leading_pairs
+from bayesjoint._kernels.factors import Factor
+from bayesjoint._kernels.stacked import inverse_squares, log_determinant, reduced
 from bayesjoint._local import curvature as _curvature
 from bayesjoint._local.actions import LocalActions
 from bayesjoint._local.coupled_prior import CoupledPrior
 
 DATA_LIMIT = 2_000  # data up to which their rows are formed
 NEGLIGIBLE = 1e-6  # eigenvalues below are left out where not all pairs are kept
+CANCELLED = 1e-5  # share of a prior variance below which a difference from it is found by itself
+BLOCK = 500  # cells that are worked on together
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +42,8 @@ class Spectrum:
         missing.
     largest_left_out : float
     method : str
+    error : float
+        Of an eigenvalue, relative to one more than it, by rounding.
     """
 
     values: np.ndarray
@@ -44,6 +51,7 @@ class Spectrum:
     left_out: float
     largest_left_out: float
     method: str
+    error: float
 
 
 class Informed:
@@ -76,25 +84,56 @@ class Informed:
         if not self.by_rows:
             return self._by_actions(everything)
         rows = self.whitened(everything)
+        _, singular, inner = svd(
+            reduced(rows), full_matrices=self.complete, overwrite_a=True, check_finite=False
+        )
+        error = float(np.finfo(float).eps * np.sqrt(max(rows.shape)) * singular.max(initial=0.0))
         if self.complete:
-            values, inner = eigh(rows.T @ rows)
-            values, inner = np.maximum(values[::-1], 0.0), inner[:, ::-1]
-            return Spectrum(values, self._vectors(inner.T), 0.0, 0.0, "complete")
-        _, singular, inner = svd(rows, full_matrices=False, overwrite_a=True, check_finite=False)
+            values = np.zeros(self.size)
+            values[: singular.size] = singular**2
+            return Spectrum(values, self._vectors(inner), 0.0, 0.0, "complete", error)
         values, kept = singular**2, singular**2 > NEGLIGIBLE
         rest = values[~kept]
         return Spectrum(
             values[kept], self._vectors(inner[kept]), float(rest.sum()),
-            float(rest.max(initial=0.0)), "rows of the data",
+            float(rest.max(initial=0.0)), "rows of the data", error,
         )  # fmt: skip
+
+    def posterior_variance(
+        self, factors: Mapping[str, Factor], physical: np.ndarray, prior: np.ndarray
+    ) -> np.ndarray:
+        """Return the posterior variance of each cell, not as a difference from the prior's.
+
+        Parameters
+        ----------
+        factors : mapping of str to Factor
+            L of each unknown.
+        physical : ndarray, shape (cell, mode)
+            ``L V``.
+        prior : ndarray, shape (cell,)
+            Prior variance.
+        """
+        space = self.scaling.space
+        if self.complete:
+            units = self.prior.whitener(np.eye(self.size)).T
+            rows = self.whitened(range(len(self.functions.data_slices)))
+            return inverse_squares(rows, space.physical(factors, units))
+        informed = physical**2 @ (1.0 / (1.0 + self.spectrum.values))
+        rest = np.maximum(prior - np.sum(physical**2, axis=1), 0.0)
+        known = np.flatnonzero(rest < CANCELLED * prior)
+        inner = self.prior.whitener_transposed(self.prior.precision(self.spectrum.vectors.T)).T
+        for cells in np.split(known, range(BLOCK, known.size, BLOCK)):
+            rows = self.prior.whitener_transposed(space.rows_of_cells(factors, cells))
+            for _ in range(2):  # rounding brings what was taken out back in
+                rows = rows - (rows @ inner) @ inner.T
+            rest[cells] = np.sum(rows**2, axis=1)
+        return informed + rest
 
     def gain(self, modalities: Sequence[int]) -> float:
         """Return the expected information gain of some modalities by themselves, nats."""
         if not self.by_rows:
             return 0.5 * float(np.log1p(self._by_actions(modalities).values).sum())
-        rows = self.whitened(modalities)
-        inner = rows @ rows.T if rows.shape[0] < rows.shape[1] else rows.T @ rows
-        return 0.5 * float(np.linalg.slogdet(inner + np.eye(inner.shape[0]))[1])
+        return 0.5 * log_determinant(self.whitened(modalities))
 
     def shares(self) -> tuple[np.ndarray, np.ndarray]:
         """Return ``v^T H_k v`` of each modality and pair, and the importance of each datum.
@@ -131,16 +170,28 @@ class Informed:
         return rows[: rows.shape[1]]
 
     def data_rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return ``C^-1 J V`` (datum, mode) and the diagonal of ``C^-1``, of the data as given.
+        """Return ``C^-1 J V`` (datum, mode) and the precision of each datum given all others.
 
-        From both follows how much one datum tells beyond all others.
+        Of the data as given: the diagonal of ``(C + J (I + Gamma)^-1 J^T)^-1``.
         """
         functions, errors = self.functions, self.actions.errors
         solved = functions.rotate(errors.solve(self.pushed), transposed=True)
+        alone = self._error_precision()
+        precision = alone - solved**2 @ (1.0 / (1.0 + self.spectrum.values))
+        lost = np.any(precision < CANCELLED * alone)
+        if lost and self.by_rows and functions.data.size <= DATA_LIMIT:
+            whitener = errors.whiten(functions.rotate(np.eye(functions.data.size)))
+            jacobian = errors.whiten(self._rows[0])
+            return solved, inverse_squares(jacobian.T, whitener.T)
+        return solved, np.maximum(precision, 0.0)
+
+    def _error_precision(self) -> np.ndarray:
+        """Return the diagonal of the inverse covariance of the errors, of the data as given."""
+        functions, errors = self.functions, self.actions.errors
         if all(m.noise.correlation_factor is None for m in functions.problem.modalities):
-            return solved, errors.inverse_diagonal()
+            return errors.inverse_diagonal()
         whitener = errors.whiten(functions.rotate(np.eye(functions.data.size)))
-        return solved, np.sum(whitener**2, axis=0)
+        return np.sum(whitener**2, axis=0)
 
     @cached_property
     def flat_vectors(self) -> np.ndarray:
@@ -190,9 +241,10 @@ class Informed:
             return self._to_prior(self.actions.data_of(modalities, flat))
 
         pairs = leading_pairs(apply, self.size, self.threshold)
+        error = float(np.finfo(float).eps * np.sqrt(self.size) * pairs.values.max(initial=0.0))
         return Spectrum(
             pairs.values, self._vectors(pairs.vectors.T), max(pairs.left_out_trace, 0.0),
-            pairs.largest_left_out, "actions",
+            pairs.largest_left_out, "actions", error,
         )  # fmt: skip
 
     def _to_prior(self, flat: np.ndarray) -> np.ndarray:

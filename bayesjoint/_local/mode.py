@@ -7,7 +7,7 @@ from scipy.optimize import minimize
 from scipy.stats import norm, qmc
 
 from bayesjoint._compiled.functions import ModelFunctions
-from bayesjoint._local.curvature import Curvature, curvature
+from bayesjoint._local.curvature import Curvature, NotFinite, curvature, vanished
 
 DECREMENT = 1e-9  # of log density left to gain, by the quadratic model
 STALLED = 1e-6  # nats gained by a round at which the search ends
@@ -20,7 +20,6 @@ APART = 0.5  # in white coordinates: ends of the search that count as different 
 DIP = 0.1  # nats that the density falls between different maxima
 BETWEEN = (0.25, 0.5, 0.75)  # of the way from one to the other, where it is looked for
 NUDGE = 1e-3  # of the prior median, which may be a saddle by symmetry
-VANISHED = 4.0  # prior standard deviations below the median: a scale that goes to zero
 NEGLIGIBLE = 30.0  # nats below the highest start at which a start is dropped
 
 
@@ -131,29 +130,53 @@ def _climb(functions: ModelFunctions, point: np.ndarray) -> tuple[np.ndarray, fl
 
 
 def _score(functions: ModelFunctions, point: np.ndarray):
-    """Return (point, log density, curvature, gain left) after some steps of Fisher scoring."""
-    value, gradient = functions.density(point)
-    local, left = None, np.inf
+    """Return (point, log density, curvature, gain left) after some steps of Fisher scoring.
+
+    Where density, gradient or curvature are not finite a point cannot be used: steps there are
+    shortened.
+    """
+    here, left = _usable(functions, point), np.inf
+    if here is None:
+        return point, -np.inf, None, np.inf
     for _ in range(SCORING_STEPS):
-        if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
-            return point, -np.inf, None, np.inf
         try:
-            local = curvature(functions, point)
-            step = local.solve(gradient)
+            step = here.local.solve(here.gradient)
         except np.linalg.LinAlgError as error:
-            raise ValueError(_no_maximum(functions, point)) from error
-        left = 0.5 * float(step @ gradient)
-        moved = None if left < DECREMENT else _line_search(functions, point, value, gradient, step)
+            raise ValueError(_no_maximum(functions, here.point)) from error
+        left = 0.5 * float(step @ here.gradient)
+        moved = None if left < DECREMENT else _line_search(functions, here, step)
         if moved is None:
             break
-        point, value, gradient = moved
-    return point, float(value), local, left
+        here = moved
+    return here.point, here.value, here.local, left
+
+
+@dataclass(frozen=True, eq=False)
+class _Usable:
+    """A point where density, gradient and curvature are finite."""
+
+    point: np.ndarray
+    value: float
+    gradient: np.ndarray
+    local: Curvature
+
+
+def _usable(functions: ModelFunctions, point: np.ndarray, least: float = -np.inf) -> _Usable | None:
+    """Return a point with what is known there; None where it cannot be used or is too low."""
+    value, gradient = functions.density(point)
+    if not (np.isfinite(value) and value >= least and np.all(np.isfinite(gradient))):
+        return None
+    try:
+        return _Usable(point, float(value), gradient, curvature(functions, point))
+    except NotFinite:
+        return None
+    except np.linalg.LinAlgError as error:
+        raise ValueError(_no_maximum(functions, point)) from error
 
 
 def _no_maximum(functions: ModelFunctions, point: np.ndarray) -> str:
     """Say why a search ended where the precision is singular to working precision."""
-    scales = [u.name for u in functions.build.unknowns if u.of_errors and u.white]
-    gone = [n for n in scales if np.min(point[functions.slices[f"{n}_white"]]) < -VANISHED]
+    gone = vanished(functions, point)
     if not gone:
         return (
             "the precision at the end of the search for the maximum is singular to working "
@@ -185,13 +208,12 @@ def _quasi_newton(
     return point + scale(found.x)
 
 
-def _line_search(functions, point, value, gradient, step):
+def _line_search(functions: ModelFunctions, here: _Usable, step: np.ndarray) -> _Usable | None:
     """Return the first backtracked point that gains enough, None when none does."""
-    slope = float(gradient @ step)
+    slope = float(here.gradient @ step)
     for fraction in (1.0, 0.5, 0.25, 0.1, 0.03):
-        candidate = point + fraction * step
-        new_value, new_gradient = functions.density(candidate)
-        usable = np.isfinite(new_value) and np.all(np.isfinite(new_gradient))
-        if usable and new_value >= value + 1e-4 * fraction * slope - 1e-12 * abs(value):
-            return candidate, new_value, new_gradient
+        least = here.value + 1e-4 * fraction * slope - 1e-12 * abs(here.value)
+        found = _usable(functions, here.point + fraction * step, least)
+        if found is not None:
+            return found
     return None

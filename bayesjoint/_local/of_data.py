@@ -40,7 +40,7 @@ def of_each_datum(informed: Informed) -> dict[str, Any]:
     solved, precision = informed.data_rows()
     return {
         "data_rows": (("datum", "leading_mode"), solved[:, :kept]),
-        "data_precision": ("datum", precision),
+        "precision_given_others": ("datum", precision),
     }
 
 

@@ -41,6 +41,7 @@ def require_weight(owner: str, weight: Any, normaliser: Any = None) -> None:
         owner, "weight", weight, "try a few and compare bj.resolution and bj.leakage"
     )
     if isinstance(weight, Prior):
+        _validate.require_positive(owner, "weight", weight)
         require_fixed(
             owner, "an unknown weight", normaliser is None,
             "Give a number, build the problem with it, and put "

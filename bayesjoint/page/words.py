@@ -16,6 +16,7 @@ from bayesjoint.plots._fields import one_point
 from bayesjoint.plots._style import words
 from bayesjoint.reports import _read
 
+TOLD = 2.0  # errors of a contraction that it must exceed to be told
 KNOWN, PARTLY = 0.9, 0.5  # contraction from which a parameter is told, or partly told, by data
 MOST_LISTED = 10
 MOSTLY = 0.6  # share of a parameter's information that makes one data set its main source
@@ -169,7 +170,7 @@ def _blurred(name: str, page: Contents) -> list[tuple[str, str]]:
 
 def _weak(row: xr.Dataset, text: str) -> tuple[str, str]:
     contraction = float(row["contraction"])
-    if contraction <= 0:
+    if contraction <= TOLD * float(row.get("contraction_error", 0.0)):
         return _estimate(row), "no narrower than the prior"
     return _estimate(row), f"{text} ({100 * contraction:.0f} % of its variance gone)"
 

@@ -216,7 +216,7 @@ def _scalars(
 ) -> None:
     """Draw shared scalars as distance from the joint estimate in prior sd."""
     for y, name in enumerate(names):
-        scale = float(ds["prior_sd"][_read.cells_of(ds, name)[0]])
+        scale = float(_read.prior_sd_of_cells(ds)[_read.cells_of(ds, name)[0]])
         joint, each = float(report[f"{name}_joint"]), report[f"{name}_separate"]
         sd = float(report[f"{name}_joint_sd"])
         ax.errorbar(0, y - 0.2, xerr=sd / scale, fmt="o", color=INK, ms=6, lw=1.2)

@@ -143,10 +143,16 @@ def _density(
 def _gaussian(ds: xr.Dataset, cell: int) -> Density:
     from scipy.stats import norm
 
-    mean = float(_read.value_of_cells(ds)[cell])
-    sd = float(_read.variance_of_cells(ds)[cell]) ** 0.5
+    known = _read.marginals(ds).isel(cell=cell)
+    ends = float(known["lower"]), float(known["upper"])
+    cells, nodes, values = _read.mapped(ds)
+    if cell in cells:
+        row, kept = values[list(cells).index(cell)], np.abs(nodes) <= 4
+        slope = np.maximum(np.gradient(row, nodes), np.finfo(float).tiny)
+        return row[kept], (norm.pdf(nodes) / slope)[kept], ends
+    mean, sd = float(known["mean"]), float(known["sd"])
     where = mean + sd * np.linspace(-4, 4, 161)
-    return where, norm.pdf(where, mean, sd), (mean - 1.645 * sd, mean + 1.645 * sd)
+    return where, norm.pdf(where, mean, sd), ends
 
 
 def _smooth(draws: np.ndarray) -> Density | None:

@@ -67,7 +67,7 @@ def moved(fits: Fits) -> dict[str, xr.DataArray]:
     distance = xr.DataArray(missing, labels, ("modality", "latent"))
     shift = distance.copy()
     for latent in latents:
-        prior_sd = _read.on_grid(ds["prior_sd"], ds, latent)
+        prior_sd = _read.on_grid(_read.prior_sd_of_cells(ds), ds, latent)
         for k, sd in zip(fits.holders(latent), fits.sds(latent), strict=True):
             gap, where = fits.alone[k][latent] - ds[latent], {"modality": k, "latent": latent}
             distance.loc[where] = float(((gap / prior_sd) ** 2).mean()) ** 0.5

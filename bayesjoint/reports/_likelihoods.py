@@ -60,5 +60,5 @@ def _of_gaussian(ds: xr.Dataset, owner: str) -> Explained:
         )
     share = _read.shrinkage(ds).values
     slope = ds["log_likelihood_slope"].values
-    d = np.sum(share**2) + 2.0 * np.sum(slope**2 * (1.0 - share))
+    d = np.sum(share**2) + 2.0 * np.sum(slope**2 * _read.left(ds).values)
     return Explained(best - 0.5 * float(share.sum()), 0.0, float(d), 0.0)

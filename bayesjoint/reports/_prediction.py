@@ -36,11 +36,11 @@ class Prediction:
 
     def variance(self, dt: xr.DataTree) -> float:
         """Return the posterior variance."""
-        share = _read.shrinkage(self.ds).values
-        if complete(self.ds):
-            return float(np.sum(self.along**2 * (1.0 - share)))
         if self._cell is not None:
-            return self.prior_variance(dt) - float(np.sum(self.along**2 * share))
+            cell, weight = self._cell
+            return float(weight**2 * _read.variance_of_cells(self.ds).values[cell])
+        if complete(self.ds):
+            return float(np.sum(self.along**2 * _read.left(self.ds).values))
         return float(np.var(of_draws(dt, "posterior", self.weights)))
 
     def prior_variance(self, dt: xr.DataTree) -> float:
@@ -90,8 +90,12 @@ def functional(ds: xr.Dataset, given: str | xr.DataArray | Mapping[str, Any]) ->
 
 def responses(
     dt: xr.DataTree, ds: xr.Dataset, target: Prediction, given: Mapping[str, Any]
-) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return covariance with the prediction, and variance, of candidates on their further dims."""
+) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Return covariance with the prediction, variance, and what is left of the prediction's.
+
+    Of candidates, on their further dims; left is what stays of its variance when a candidate is
+    known without error, found by projection: no difference of large numbers.
+    """
     laid = {name: _weights(ds, name, values) for name, values in given.items()}
     parts = {name: flat.reshape(flat.shape[0], -1) for name, (flat, _) in laid.items()}
     _, template = max(laid.values(), key=lambda pair: pair[1].ndim)
@@ -102,16 +106,19 @@ def responses(
                 f"{template.dims} {template.shape}; give all the same dims"
             )
     if complete(ds):
-        share = 1.0 - _read.shrinkage(ds).values
+        share = _read.left(ds).values
         along = ds["physical_vectors"].values.T @ on_cells(ds, parts)  # (mode, candidate)
-        crossed, spread = (target.along * share) @ along, share @ along**2
+        weights, prediction, others = share, target.along, along
     else:
         values = of_draws(dt, "posterior", target.weights)
         seen = of_draws(dt, "posterior", parts)
         centred = seen - seen.mean(axis=0)
-        crossed = (values - values.mean()) @ centred / (len(values) - 1)
-        spread = centred.var(axis=0, ddof=1)
-    return tuple(template.copy(data=v.reshape(template.shape)) for v in (crossed, spread))  # type: ignore[return-value]
+        weights = np.full(len(values), 1.0 / (len(values) - 1))
+        prediction, others = values - values.mean(), centred
+    crossed, spread = (prediction * weights) @ others, weights @ others**2
+    slope = np.divide(crossed, spread, out=np.zeros_like(spread), where=spread > 0)
+    apart = weights @ (prediction[:, None] - others * slope) ** 2
+    return tuple(template.copy(data=v.reshape(template.shape)) for v in (crossed, spread, apart))  # type: ignore[return-value]
 
 
 def on_cells(ds: xr.Dataset, weights: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+UPPER = 1.6448536269514722  # standard normal quantile of 0.95
+
 CURES = {
     "linearization": "make one with bj.linearize(problem), or bj.sample(problem), which stores it",
     "posterior": "sample the problem with bj.sample(problem)",
@@ -190,6 +192,11 @@ def shrinkage(ds: xr.Dataset) -> xr.DataArray:
     return values / (1.0 + values)
 
 
+def left(ds: xr.Dataset) -> xr.DataArray:
+    """Return the share of the variance of each direction that is left, ``1 / (1 + lam)`` (mode)."""
+    return 1.0 / (1.0 + eigenvalues(ds))
+
+
 def value_of_cells(ds: xr.Dataset) -> xr.DataArray:
     """Physical values at the point (cell), the mean over points when there are several."""
     values = xr.DataArray(np.zeros(ds.sizes["cell"]), dims="cell")
@@ -199,10 +206,46 @@ def value_of_cells(ds: xr.Dataset) -> xr.DataArray:
     return values
 
 
+def prior_sd_of_cells(ds: xr.Dataset) -> xr.DataArray:
+    """Return the prior sd (cell): the true one where it is known and finite, else the local one."""
+    require_stored(ds, "true_prior_sd")
+    local, true = ds["prior_sd"], ds["true_prior_sd"]
+    kept = xr.where(np.isfinite(true), true, local) ** 2
+    return (kept.mean("point") if "point" in kept.dims else kept) ** 0.5
+
+
+def marginals(ds: xr.Dataset) -> xr.Dataset:
+    """Return ``mean``, ``sd``, ``lower`` and ``upper`` of each cell (cell) of a linearization.
+
+    The ends hold 90 %.  Of the Gaussian, except where a number is a curved function of its white
+    variable: there of the local Gaussian of that variable, seen through the function.
+    """
+    require_stored(ds, "mapped_values")
+    mean, sd = value_of_cells(ds).values, variance_of_cells(ds).values ** 0.5
+    lower, upper = mean - UPPER * sd, mean + UPPER * sd
+    cells, nodes, values = mapped(ds)
+    if cells.size:
+        weights = np.exp(-0.5 * nodes**2)
+        weights /= weights.sum()
+        mean[cells] = values @ weights
+        sd[cells] = np.sqrt((values - mean[cells, None]) ** 2 @ weights)
+        for ends, node in ((lower, -UPPER), (upper, UPPER)):
+            ends[cells] = [np.interp(node, nodes, row) for row in values]
+    columns = {"mean": mean, "sd": sd, "lower": lower, "upper": upper}
+    return xr.Dataset({name: ("cell", column) for name, column in columns.items()})
+
+
+def mapped(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return cells that are no Gaussians, nodes, and their values there (cell, node)."""
+    values, cells = ds["mapped_values"], ds["mapped_cell"]
+    if "point" in values.dims:
+        values = values.mean("point")
+    cells = cells.isel(point=0) if "point" in cells.dims else cells
+    return cells.values, ds["node"].values, values.transpose("mapped", "node").values
+
+
 def variance_of_cells(ds: xr.Dataset) -> xr.DataArray:
     """Linearised posterior variance (cell), squared units, the mean over points."""
-    learned = (ds["physical_vectors"] ** 2 * shrinkage(ds)).sum("mode")
-    prior = ds["prior_sd"] ** 2
-    # Differences of nearly equal numbers: round-off must not give a negative variance.
-    variance = xr.apply_ufunc(np.maximum, prior - learned, 1e-12 * prior)
+    require_stored(ds, "posterior_sd")
+    variance = ds["posterior_sd"] ** 2
     return variance.mean("point") if "point" in variance.dims else variance

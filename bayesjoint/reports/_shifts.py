@@ -132,10 +132,10 @@ def _of_gaussian(ds: xr.Dataset, rows: list[_rows.Row]):
     cells = np.concatenate([row.cells for row in rows])
     vectors, share = ds["physical_vectors"].values[cells], _read.shrinkage(ds).values
     if complete(ds):
-        covariance = (vectors * (1.0 - share)) @ vectors.T
+        covariance = (vectors * _read.left(ds).values) @ vectors.T
     else:  # scalars, which are independent a priori
-        prior = np.diag(ds["prior_sd"].values[cells] ** 2)
-        covariance = prior - (vectors * share) @ vectors.T
+        covariance = -(vectors * share) @ vectors.T
+        np.fill_diagonal(covariance, _read.variance_of_cells(ds).values[cells])
     return _read.value_of_cells(ds).values[cells], covariance
 
 

@@ -29,8 +29,8 @@ def weak_directions(
         i for i, row in enumerate(table) if row.element and (draws is not None or _known(ds, row))
     ]
     cells = np.array([table[i].cells[0] for i in part], dtype=int)
-    before = _linear_prior(ds, cells) if prior is None else _sampled(prior, cells)
-    covariance = before - _removed(ds, cells) if draws is None else _sampled(draws, cells)
+    before = _prior(ds, table, part, prior)
+    covariance = _linear_posterior(ds, cells) if draws is None else _sampled(draws, cells)
     scale = np.outer(*2 * [np.sqrt(before.diagonal())])
     vectors = _signed(np.linalg.eigh(covariance / scale)[1][:, ::-1][:, :LISTED])
     # Along a pattern of elements that the prior correlates, its variance is not that of one.
@@ -44,6 +44,26 @@ def weak_directions(
 def _known(ds: xr.Dataset, row: Row) -> bool:
     """Whether the linearised covariance of a row is known: always when no mode is left out."""
     return row.scalar or ds.sizes["mode"] == ds.sizes["unknown"]
+
+
+def _prior(
+    ds: xr.Dataset, table: list[Row], part: list[int], prior: xr.DataArray | None
+) -> np.ndarray:
+    """Prior covariance of rows: of the prior itself where all of it is known, else of draws."""
+    cells = np.array([table[i].cells[0] for i in part], dtype=int)
+    linear = _linear_prior(ds, cells)
+    if prior is None:
+        return linear
+    true = _over_points(ds["true_prior_sd"]).values[cells]
+    hyper = [str(name) for name in _read.listed(ds, "hyperparameters")]
+    bound = [f"{table[i].latent}_{s}" for i in part for s in ("sd", "length_scale", "mean")]
+    # Of a field with unknown settings the correlations are not those at the point.
+    if not np.all(np.isfinite(true)) or set(bound) & set(hyper):
+        return _sampled(prior, cells)
+    if ds.sizes["mode"] < ds.sizes["unknown"] and not all(table[i].scalar for i in part):
+        return _sampled(prior, cells)
+    stretch = true / np.sqrt(linear.diagonal())
+    return stretch[:, None] * linear * stretch
 
 
 def _along(vectors: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -67,11 +87,18 @@ def _sampled(draws: xr.DataArray, cells: np.ndarray) -> np.ndarray:
     return np.atleast_2d(np.cov(flat))
 
 
-def _removed(ds: xr.Dataset, cells: np.ndarray) -> np.ndarray:
-    """Prior less posterior covariance of the linearization (cell, cell)."""
+def _linear_posterior(ds: xr.Dataset, cells: np.ndarray) -> np.ndarray:
+    """Posterior covariance of the linearization (cell, cell), without a difference from the prior.
+
+    Where modes are left out, of scalars: these are independent a priori.
+    """
     vectors = ds["physical_vectors"].isel(cell=cells).drop_vars("latent_of_cell")
-    removed = xr.dot(vectors * _read.shrinkage(ds), vectors.rename(cell="other"), dim="mode")
-    return _over_points(removed).transpose("cell", "other").values
+    everything = ds.sizes["mode"] == ds.sizes["unknown"]
+    weights = _read.left(ds) if everything else -_read.shrinkage(ds)
+    product = xr.dot(vectors * weights, vectors.rename(cell="other"), dim="mode")
+    covariance = _over_points(product).transpose("cell", "other").values.copy()
+    np.fill_diagonal(covariance, _read.variance_of_cells(ds).values[cells])
+    return covariance
 
 
 def _over_points(values: xr.DataArray) -> xr.DataArray:

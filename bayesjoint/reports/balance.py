@@ -127,7 +127,7 @@ def _weights(dt: xr.DataTree, ds: xr.Dataset) -> xr.Dataset:
 
 
 def _scales(ds: xr.Dataset) -> xr.Dataset:
-    names, squared = _read.unknowns(ds), ds["prior_sd"] ** 2
+    names, squared = _read.unknowns(ds), _read.prior_sd_of_cells(ds) ** 2
     scale = [float(squared.isel(cell=_read.cells_of(ds, name)).mean()) ** 0.5 for name in names]
     units = np.array([_read.units(ds, name) for name in names], dtype=str)
     return xr.Dataset({"scale": ("latent", scale), "units": ("latent", units)}, {"latent": names})

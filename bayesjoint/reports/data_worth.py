@@ -9,10 +9,9 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint import arrays
+from bayesjoint._kernels.stacked import inverse_squares
 from bayesjoint.reports import _read
 from bayesjoint.reports._prediction import Prediction, functional, responses
-
-SMALL = 1e-12  # of the prior variance: below, round-off
 
 
 def data_worth(
@@ -91,9 +90,9 @@ def data_worth(
         report[f"worth_of_{name}"] = (name, increase / (variance + increase))
     report = report.assign_coords(modality=_read.modalities(ds), **_labels(ds))
     if candidates is not None:
-        gain = _of_candidates(dt, ds, target, candidates, candidate_sd, variance)
-        report["sd_with_candidate"] = np.sqrt(variance * (1.0 - gain))
-        report["worth_of_candidate"] = gain
+        left = _of_candidates(dt, ds, target, candidates, candidate_sd)
+        report["sd_with_candidate"] = np.sqrt(variance * left)
+        report["worth_of_candidate"] = 1.0 - left
     units = {"units": target.units}
     for key, values in report.data_vars.items():
         values.attrs = units if str(key).startswith("sd") else {"units": "1"}
@@ -110,7 +109,7 @@ def data_worth(
 def _checked(ds: xr.Dataset) -> xr.Dataset:
     if "point" in ds.dims:
         raise ValueError("the tree was linearized at draws; data_worth needs one point")
-    _read.require_stored(ds, "data_rows", "data_precision", "modality_factor")
+    _read.require_stored(ds, "data_rows", "precision_given_others", "modality_factor")
     return ds
 
 
@@ -123,22 +122,18 @@ def _labels(ds: xr.Dataset) -> dict[str, Any]:
 def _of_each_datum(ds: xr.Dataset, target: Prediction) -> np.ndarray:
     """Return ``g_i^2 / P_ii`` of each datum."""
     rows = ds["data_rows"].values
-    left = 1.0 / (1.0 + _read.eigenvalues(ds).values[: rows.shape[1]])
-    gain = rows @ (left * target.along[: rows.shape[1]])
-    precision = ds["data_precision"].values
-    diagonal = precision - rows**2 @ left
-    # A datum that all others predict without error is worth nothing.
-    return np.where(diagonal > SMALL * precision, gain**2 / np.where(diagonal > 0, diagonal, 1), 0)
+    left = _read.left(ds).values[: rows.shape[1]]
+    along = rows @ (left * target.along[: rows.shape[1]])
+    precision = ds["precision_given_others"].values
+    # Zero where even that is lost in rounding: nothing is known of the worth of such a datum.
+    return np.where(precision > 0, along**2 / np.where(precision > 0, precision, 1.0), 0.0)
 
 
 def _of_each_modality(ds: xr.Dataset, target: Prediction) -> np.ndarray:
     """Return ``f^T ((I + H_rest)^-1 - (I + H)^-1) f`` along the directions, of each modality."""
-    now = float(np.sum(target.along**2 / (1.0 + _read.eigenvalues(ds).values)))
-    without = []
-    for k in range(ds.sizes["modality"]):
-        rows = _rest(ds, k)
-        matrix = np.eye(ds.sizes["mode"]) + rows.T @ rows
-        without.append(float(target.along @ np.linalg.solve(matrix, target.along)))
+    now = float(np.sum(target.along**2 * _read.left(ds).values))
+    along = target.along[None]
+    without = [inverse_squares(_rest(ds, k), along)[0] for k in range(ds.sizes["modality"])]
     return np.maximum(np.array(without) - now, 0.0)
 
 
@@ -156,9 +151,8 @@ def _of_candidates(
     target: Prediction,
     candidates: Mapping[str, Any],
     sd: float | xr.DataArray | None,
-    variance: float,
 ) -> xr.DataArray:
-    """Return the share of the variance that each candidate removes."""
+    """Return the share of the variance that each candidate leaves."""
     if sd is None:
         raise ValueError("candidates need candidate_sd=, the sd of their noise")
     if not isinstance(candidates, Mapping):
@@ -166,19 +160,22 @@ def _of_candidates(
             f"data_worth: candidates are a {type(candidates).__name__}; give their sensitivity by "
             "the name of the latent, as {name: DataArray}"
         )
-    crossed, spread = responses(dt, ds, target, candidates)
+    crossed, spread, apart = responses(dt, ds, target, candidates)
     axes = arrays.Axes.of(crossed, "the candidates")
     noise = arrays.aligned("data_worth", "candidate_sd", sd, axes, missing=True)
     if not np.all(np.isfinite(noise) & (noise > 0)):
         raise ValueError("candidate_sd must be positive")
-    return crossed**2 / (spread + noise**2) / variance
+    told = xr.where(spread > 0, crossed**2 / spread.where(spread > 0, 1.0), 0.0)
+    return (apart + told * noise**2 / (spread + noise**2)) / (apart + told)
 
 
 def _words(report: xr.Dataset) -> list[str]:
     name = report.attrs["prediction"].replace("_", " ")
     sd, units = float(report["sd"]), report["sd"].attrs["units"]
     shown = "" if units in ("", "1") else f" {units}"
-    found = [f"{name}: sd {sd:.3g}{shown}, {float(report['sd_prior']):.3g} before the data."]
+    local = ", both linearised near the best fit" if report.attrs["local"] else ""
+    before = float(report["sd_prior"])
+    found = [f"{name}: sd {sd:.3g}{shown}, {before:.3g} before the data{local}."]
     for k in report["modality"].values:
         times = float(report["sd_without_modality"].sel(modality=k)) / sd
         change = f"{times:.2g} times as large" if times >= 1.05 else "much the same"

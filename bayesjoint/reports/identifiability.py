@@ -30,8 +30,11 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
         ``r_hat``, smallest ``ess_bulk``). Hyperparameters included. All dimensionless:
 
         - ``contraction`` (parameter): ``1 - Var_post / Var_prior``, 1 where the data decide, 0
-          where the prior does. From draws of posterior and coupled prior where the tree has both,
-          otherwise linearised (``attrs["contraction_from"]``);
+          where the prior does. From draws where the tree has them, otherwise linearised
+          (``attrs["contraction_from"]``). The prior variance is that of the prior itself where it
+          is known, of numbers and of fields that no coupling changes, else that of draws of the
+          coupled prior; where it is infinite, the linearised contraction stands instead;
+        - ``contraction_error`` (parameter), from draws: its Monte Carlo error, one sd;
         - ``contraction_linearised`` (parameter);
         - ``contraction_by_modality`` (modality, parameter): the linearised contraction credited
           to modalities; adds up to it;
@@ -93,12 +96,52 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
     compared = sampled and _read.has_groups(dt, "prior")
     prior = flat_draws(dt["prior"].to_dataset(), ds) if compared else None
     if prior is not None:
-        cells = 1.0 - draws.var(("chain", "draw")) / prior.var(("chain", "draw"))
+        known = _known_variance(ds)
+        before = known.fillna(prior.var(("chain", "draw")))
+        cells = 1.0 - draws.var(("chain", "draw"), ddof=1) / before
+        cells = cells.where(np.isfinite(before), _linearised_contraction(ds))
+        report["contraction_error"] = _contraction_error(draws, prior, cells, known, report, table)
     report["contraction"] = per_row(cells, table)
     report = report.merge(weak_directions(ds, table, draws if sampled else None, prior))
     report = report.merge(confounded(ds, table)).assign(_maps(ds, table, cells))
     separable = int(not np.isinf(report["collinearity"]).any())
     return report.assign_attrs(_attrs(ds, table, compared, report), separable=separable)
+
+
+def _known_variance(ds: xr.Dataset) -> xr.DataArray:
+    """Return the prior variance of each cell (cell) in closed form; NaN where it is not known."""
+    _read.require_stored(ds, "true_prior_sd")
+    variance = ds["true_prior_sd"] ** 2
+    variance = variance.isel(point=0, drop=True) if "point" in variance.dims else variance
+    return variance.drop_vars("latent_of_cell", errors="ignore")
+
+
+def _contraction_error(
+    draws: xr.DataArray,
+    prior: xr.DataArray,
+    cells: xr.DataArray,
+    known: xr.DataArray,
+    report: xr.Dataset,
+    table: list[Row],
+) -> xr.DataArray:
+    """Return the Monte Carlo error of the contraction of each row (parameter), its largest cell's.
+
+    The variance of n independent draws of kurtosis k has the relative error ``sqrt((k - 1) / n)``.
+    """
+    count = xr.DataArray(np.ones(cells.size), dims="cell")
+    for row, ess in zip(table, report["ess_bulk"].values, strict=True):
+        count[row.cells] = ess if np.isfinite(ess) else draws.sizes["chain"] * draws.sizes["draw"]
+    of_posterior = (_kurtosis(draws) - 1.0) / count
+    of_prior = (_kurtosis(prior) - 1.0) / (prior.sizes["chain"] * prior.sizes["draw"])
+    squared = of_posterior + xr.where(np.isnan(known), of_prior, 0.0)
+    return per_row((1.0 - cells) * np.sqrt(squared), table, "max")
+
+
+def _kurtosis(draws: xr.DataArray) -> xr.DataArray:
+    centred = draws - draws.mean(("chain", "draw"))
+    variance = (centred**2).mean(("chain", "draw"))
+    fourth = (centred**4).mean(("chain", "draw"))
+    return (fourth / (variance**2).where(variance > 0)).fillna(3.0)
 
 
 def _linearised(ds: xr.Dataset, table: list[Row]) -> xr.Dataset:

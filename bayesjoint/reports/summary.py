@@ -27,9 +27,11 @@ def summary(dt: xr.DataTree, *, largest: int | None = None) -> xr.Dataset:
         Rows (dim ``parameter``) are scalars by name and latents of up to `largest` elements one by
         one; larger fields are left out, a map shows them better. ``mean``, ``sd``,
         ``eti_lower``, ``eti_upper`` (equal-tailed, attrs ``probability``) in the units that
-        ``units`` (parameter) states; ``ess_bulk``, ``r_hat`` where sampled. Without draws: the
-        value at the point, its linearised sd, and the Gaussian interval of the two; of the elements
-        of a field given its own mean, sd and length scale at the point, where these are unknown.
+        ``units`` (parameter) states; ``ess_bulk``, ``r_hat`` where sampled. Without draws: those
+        of the Gaussian at the point, in the white variables of unknowns that are no Gaussians, so
+        that means and intervals stay inside their priors; of the elements of a field given its own
+        mean, sd and length scale at the point, where these are unknown. ``attrs["local"]`` is 1
+        where they hold near the point only.
 
     Raises
     ------
@@ -67,7 +69,7 @@ def summary(dt: xr.DataTree, *, largest: int | None = None) -> xr.Dataset:
 
 
 def _marks(ds: xr.Dataset) -> dict[str, object]:
-    return {key: _read.settings(ds)[key] for key in ("at", "errors", "tempered")}
+    return {key: _read.settings(ds)[key] for key in ("at", "errors", "local", "tempered")}
 
 
 def _of_draws(draws: xr.DataArray, labels: list[str]) -> xr.Dataset:
@@ -83,18 +85,9 @@ def _of_draws(draws: xr.DataArray, labels: list[str]) -> xr.Dataset:
 
 
 def _of_linearization(ds: xr.Dataset, cells: np.ndarray, labels: list[str]) -> xr.Dataset:
-    from scipy.stats import norm
-
-    at_point = _read.value_of_cells(ds).isel(cell=cells).values
-    sd = np.sqrt(_read.variance_of_cells(ds).isel(cell=cells).values)
-    reach = norm.ppf((1 + INTERVAL) / 2) * sd
-    values = {
-        "mean": at_point,
-        "sd": sd,
-        "eti_lower": at_point - reach,
-        "eti_upper": at_point + reach,
-    }
-    return _columns(values, labels)
+    found = _read.marginals(ds).isel(cell=cells)
+    names = {"mean": "mean", "sd": "sd", "eti_lower": "lower", "eti_upper": "upper"}
+    return _columns({name: found[source].values for name, source in names.items()}, labels)
 
 
 def _columns(values: dict[str, np.ndarray], labels: list[str]) -> xr.Dataset:

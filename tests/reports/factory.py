@@ -99,6 +99,12 @@ def log_likelihood(dense: Dense, white: np.ndarray, *names: str) -> np.ndarray:
     )
 
 
+def _precision_given_others(dense: Dense) -> np.ndarray:
+    stacked = np.concatenate([*dense.jacobian.values()])
+    covariance = np.eye(len(stacked)) + stacked @ np.linalg.inv(dense.metric) @ stacked.T
+    return np.linalg.inv(covariance).diagonal()
+
+
 def linearization(dense: Dense, point: np.ndarray | None = None, **attrs) -> xr.Dataset:
     values, vectors = scipy.linalg.eigh(dense.h(), dense.metric)
     values, vectors = values[::-1], vectors[:, ::-1]
@@ -114,6 +120,14 @@ def linearization(dense: Dense, point: np.ndarray | None = None, **attrs) -> xr.
         physical_vectors=(("cell", "mode"), dense.scale @ vectors),
         physical_duals=(("cell", "mode"), np.linalg.solve(dense.scale.T, duals)),
         prior_sd=("cell", np.sqrt(prior.diagonal())),
+        true_prior_sd=("cell", np.full(len(prior), np.nan)),
+        mapped_cell=("mapped", np.zeros(0, dtype=int)),
+        mapped_values=(("mapped", "node"), np.zeros((0, 3))),
+        node=("node", [-1.0, 0.0, 1.0]),
+        posterior_sd=(
+            "cell",
+            np.sqrt((dense.scale @ dense.posterior @ dense.scale.T).diagonal()),
+        ),
         prior_precision_diagonal=("unknown", dense.metric.diagonal()),
         modality_information=(
             ("modality", "mode"),
@@ -131,7 +145,7 @@ def linearization(dense: Dense, point: np.ndarray | None = None, **attrs) -> xr.
             ],
         ),
         data_rows=(("datum", "leading_mode"), np.concatenate([*dense.jacobian.values()]) @ vectors),
-        data_precision=("datum", np.ones(sum(map(len, dense.jacobian.values())))),
+        precision_given_others=("datum", _precision_given_others(dense)),
         eig_alone=("modality", [dense.gain(k) for k in names]),
         eig_without=("modality", [dense.gain(*rest[k]) for k in names]),
         chi2=(
