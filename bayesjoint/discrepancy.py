@@ -131,10 +131,19 @@ class JointDiscrepancy(Replaceable):
 
     def __post_init__(self) -> None:
         arrays.keep_settings(self)
+        self._order_correlation()
         _discrepancy_checks.check_settings(self)
-        if np.ndim(self.correlation) == 2 and not isinstance(self.correlation, Prior):
+
+    def _order_correlation(self) -> None:
+        """Bring a matrix of correlations into the order of the modalities in sd."""
+        if isinstance(self.correlation, Prior | None) or not isinstance(self.sd, Mapping):
+            return
+        given = arrays.read(self.owner, "correlation", self.correlation)
+        if given.values.ndim == 2:
             between = arrays.Axes.named("modality", list(self.sd), "sd")
-            matrix = arrays.matrix(self.owner, "correlation", self.correlation, between, between)
+            matrix = arrays.matrix(
+                self.owner, "correlation", self.correlation, between, between, units="1"
+            )
             object.__setattr__(self, "correlation", arrays.keep(matrix))
 
     @property

@@ -110,9 +110,16 @@ def test_kernels_know_numpy_and_scipy_only(path):
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "reports").glob("*.py")), ids=lambda p: p.stem)
-def test_reports_read_trees_and_kernels_only(path):
-    assert rooms(path) <= {"reports", "_kernels"}
+def test_reports_read_trees_arrays_and_kernels_only(path):
+    assert rooms(path) <= {"reports", "_kernels", "arrays", "units"}
     assert not outsiders(path) & {"pymc", "pytensor"}
+
+
+def test_the_door_knows_nothing_of_models():
+    """So that reports and plots may read what a user gives beside a tree."""
+    for path in [PACKAGE / "units.py", *(PACKAGE / "arrays").glob("*.py")]:
+        assert rooms(path) <= {"arrays", "units"}, path.name
+        assert not outsiders(path) & {"pymc", "pytensor"}, path.name
 
 
 @pytest.mark.parametrize("room", ["plots", "page"])
@@ -143,6 +150,34 @@ def test_pymc_is_not_loaded_by(statement):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_units_and_tables_are_loaded_where_they_are_met():
+    """So that ``import bayesjoint`` answers within 0.3 s."""
+    code = (
+        "import sys, time; start = time.process_time(); import bayesjoint; "
+        "heavy = {'pint', 'cf_xarray', 'pandas', 'xarray', 'numpy'} & set(sys.modules); "
+        "print(heavy, time.process_time() - start < 0.3)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "set() True", done.stdout + done.stderr
+
+
+def test_units_are_parsed_only_where_two_differ():
+    code = (
+        "import sys; import xarray as xr; from bayesjoint import arrays; "
+        "data = xr.DataArray([1.0], dims='x', attrs={'units': 'm'}); "
+        "arrays.aligned('sd', 'sd', data, arrays.Axes.of(data), units='m'); "
+        "print({'pint', 'cf_xarray'} & set(sys.modules)); "
+        "arrays.aligned('sd', 'sd', data, arrays.Axes.of(data), units='cm'); "
+        "print('pint' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split() == ["set()", "True"], done.stdout + done.stderr
 
 
 def test_public_names_do_not_resolve_to_anything_else():
