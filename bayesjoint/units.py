@@ -103,8 +103,8 @@ def conversion(owner: str, first: str | None, second: str | None, cure: str) -> 
     try:
         zero, unit = (float(_registry().Quantity(x, one).to(other).magnitude) for x in (0.0, 1.0))
         factor = float(_registry().Quantity(1.0, _delta(one)).to(_delta(other)).magnitude)
-    except Exception as error:  # pint has a class of its own for each way to fail
-        raise ValueError(f"{owner.format(repr(first), repr(second))}; {cure}") from error
+    except Exception:  # pint has a class of its own for each way to fail
+        raise ValueError(f"{owner.format(repr(first), repr(second))}; {cure}") from None
     if not np.isclose(unit - zero, factor, rtol=1e-9):
         raise ValueError(
             f"{owner.format(repr(first), repr(second))}, and one is no multiple of the other; "

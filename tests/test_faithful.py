@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pymc as pm
 import pytest
 import xarray as xr
 from scipy import sparse
@@ -186,9 +185,7 @@ def test_matrices_may_have_the_dims_of_a_field():
         dense, {"s": LABELS, "z": [0.0, 1.0], "x": [0.0, 1.0, 2.0]}, ("s", "z", "x")
     )
     turned = whole.transpose("x", "s", "z")[::-1, ::-1, ::-1]
-    one, other = (
-        posterior(problem(letters(), matrix=m, latents=[FIELD])) for m in (whole, turned)
-    )
+    one, other = (posterior(problem(letters(), matrix=m, latents=[FIELD])) for m in (whole, turned))
     bare = posterior(problem(letters(), matrix=dense.reshape(3, 6), latents=[FIELD]))
     require(one, bare)
     require(other, bare)
