@@ -97,7 +97,7 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
     prior = flat_draws(dt["prior"].to_dataset(), ds) if compared else None
     if prior is not None:
         known = _known_variance(ds)
-        before = known.fillna(prior.var(("chain", "draw")))
+        before = known.fillna(prior.var(("chain", "draw"), ddof=1))
         cells = 1.0 - draws.var(("chain", "draw"), ddof=1) / before
         cells = cells.where(np.isfinite(before), _linearised_contraction(ds))
         report["contraction_error"] = _contraction_error(draws, prior, cells, known, report, table)
