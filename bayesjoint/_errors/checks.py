@@ -264,10 +264,14 @@ def check_fit(given: "JointDiscrepancy", modalities: Mapping[str, Any]) -> None:
         _check_blocks(given, touched)
     elif given.on is None:
         _check_pairs(given, touched)
-    if given.on is not None:
-        _check_points(given, touched)
     if given.form == "marginal":
         _check_marginal(given, touched)
+
+
+def check_places(given: "JointDiscrepancy", modalities: Mapping[str, Any]) -> None:
+    """Raise unless the places of the observed data have coordinates, and are few or covered."""
+    if given.on is not None:
+        _check_points(given, {name: modalities[name] for name in given.touches(modalities)})
 
 
 def _check_blocks(given: "JointDiscrepancy", modalities: Mapping[str, Any]) -> None:
@@ -317,7 +321,7 @@ def _check_points(given: "JointDiscrepancy", modalities: Mapping[str, Any]) -> N
         limit, cure = SHARED_POINTS, "give grid=bj.Grid(...) around them"
     elif _shares_places(given, modalities):
         limit = SHARED_POINTS
-        if isinstance(given.length_scale, Mapping):
+        if isinstance(given.length_scale, Mapping) and not _has_gaps(modalities):
             return
     if count > limit:
         raise ValueError(
@@ -336,6 +340,11 @@ def _shares_places(given: "JointDiscrepancy", modalities: Mapping[str, Any]) -> 
         return False
     first, *others = (given.points({name: m}) for name, m in modalities.items())
     return all(np.array_equal(first, other) for other in others)
+
+
+def _has_gaps(modalities: Mapping[str, Any]) -> bool:
+    """Whether data are missing, so that those observed are no lattice."""
+    return any(modality.whole is not modality for modality in modalities.values())
 
 
 def _check_marginal(given: "JointDiscrepancy", modalities: Mapping[str, Any]) -> None:

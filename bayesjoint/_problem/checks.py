@@ -40,6 +40,8 @@ def check_parts(problem: "JointProblem") -> None:
         _check_coupling(problem, coupling)
     for discrepancy in problem.discrepancies:
         discrepancy.check(problem.modality)
+    for discrepancy in problem.observed.discrepancies:
+        discrepancy.check_places(problem.observed.modality)
     _check_relations(problem)
     _check_responses(problem)
 
@@ -275,6 +277,7 @@ def _check_predicted(modality: Any, value: np.ndarray) -> None:
             f"{owner}: {value.shape} predicted values for data of shape {shape}; they must agree "
             f"(dims {modality.data.dims})"
         )
+    value = value.ravel()[modality.places]
     if not np.all(np.isfinite(value)):
         raise ValueError(
             f"{owner}: the predicted data are not finite at a prior draw; narrow the priors or "
