@@ -1,5 +1,8 @@
 """Missing data: the posterior of the problem without their rows, results on the whole image."""
 
+import copy
+import pickle
+
 import numpy as np
 import pymc as pm
 import pytest
@@ -82,24 +85,23 @@ def problems(
     )
 
 
-def compare(first, second, tolerance=EXACT):
-    """Hold all numbers of two linearizations to each other."""
+def posterior_sd(ds):
+    """Return the sd of the unknowns of the response from the stored spectrum."""
+    left = ds["eigenvalues"] / (1.0 + ds["eigenvalues"])
+    return np.sqrt(ds["prior_sd"] ** 2 - (ds["physical_vectors"] ** 2 * left).sum("mode"))
+
+
+def compare(first, second, tolerance=EXACT, beside=()):
+    """Hold all numbers of two linearizations to each other, but for some and for directions."""
     one, two = (bj.linearize(p)["linearization"].to_dataset() for p in (first, second))
     assert set(one.data_vars) == set(two.data_vars)
     for name in one.data_vars:
-        if (
-            name in ("eigenvectors", "data_rows", "rest_factor", "modality_factor")
-            or "mode" in one[name].dims
-        ):
+        if name in beside or {"mode", "leading_mode"} & set(one[name].dims):
             continue  # signs and rotations of directions are free
         if one[name].dtype.kind in "fi":
             np.testing.assert_allclose(one[name], two[name], err_msg=str(name), **tolerance)
     np.testing.assert_allclose(one["eigenvalues"], two["eigenvalues"], **tolerance)
-    for report in (bj.identifiability, bj.information):
-        a, b = (report(xr.DataTree.from_dict({"linearization": ds})) for ds in (one, two))
-        for name in ("posterior_sd", "eig", "contraction"):
-            if name in a:
-                np.testing.assert_allclose(a[name], b[name], **tolerance)
+    np.testing.assert_allclose(posterior_sd(one), posterior_sd(two), **tolerance)
     return one
 
 
@@ -150,9 +152,8 @@ def test_the_posterior_is_that_of_direct_linear_algebra():
     precision = np.eye(SIZE) + weighed @ matrix
     mean = np.linalg.solve(precision, weighed @ VALUES["a"][where])
     np.testing.assert_allclose(ds["theta"], mean, **EXACT)
-    sd = bj.identifiability(xr.DataTree.from_dict({"linearization": ds.to_dataset()}))
     np.testing.assert_allclose(
-        sd["posterior_sd"], np.sqrt(np.diag(np.linalg.inv(precision))), **EXACT
+        posterior_sd(ds), np.sqrt(np.diag(np.linalg.inv(precision))), **EXACT
     )
 
 
@@ -252,13 +253,14 @@ def test_a_given_covariance():
 def test_a_sampled_discrepancy_has_the_same_likelihood():
     """Latent form: the prior of what is observed does not depend on the form."""
     latent = bj.JointDiscrepancy(sd=SD, correlation=0.6, form="latent", **BY_PLACE)
-    marginal = latent.replace(form="marginal")
-    compare(*(problems(BOTH, discrepancy=d)[0] for d in (latent, marginal)))
+    marginal, own = latent.replace(form="marginal"), ("log_posterior",)  # of more unknowns
+    compare(*(problems(BOTH, discrepancy=d)[0] for d in (latent, marginal)), beside=own)
     for gaps in (GAPS, SAME):
         settings = {"sd": SD, "correlation": 0.6}
         by_index = bj.JointDiscrepancy(form="latent", **settings)
         reference = problems(BOTH, gaps, **paired(gaps, **settings))[1]
-        compare(problems(BOTH, gaps, discrepancy=by_index)[0], reference)
+        first = problems(BOTH, gaps, discrepancy=by_index, without={})[0]
+        compare(first, reference, beside=own)
 
 
 def test_a_discrepancy_of_a_shared_map():
@@ -282,3 +284,375 @@ def test_a_discrepancy_of_a_shared_map():
             bj.JointProblem(latents=[THETA], modalities=modalities, discrepancy=discrepancy)
         )
     compare(*found)
+
+
+# ---- what is refused, and what is taken ---------------------------------------------------------
+
+
+def modality(data, noise=GAUSSIAN, **settings):
+    return bj.Modality("a", data, bj.linear_map(MATRIX["a"], "theta"), noise, **settings)
+
+
+def test_faults_are_told_with_their_cure():
+    gaps, infinite = image("a", with_gaps("a")), with_gaps("a")
+    infinite[2] = np.inf
+    sd = xr.DataArray(np.where(np.arange(12) == 3, np.nan, SDS).reshape(3, 4), gaps.coords)
+    faults = [
+        (lambda: modality(gaps), '3 of 12 data are NaN; give missing="drop" where they were'),
+        (
+            lambda: modality(line("a", with_gaps("a"))),
+            r"drop them with data.dropna\('s_a'\), or give missing=\"drop\"",
+        ),
+        (lambda: modality(gaps, missing="skip"), "missing='skip' is unknown; use"),
+        (
+            lambda: modality(image("a", infinite), missing="drop"),
+            r"1 of 12 data are infinite; keep the finite ones with .* and missing=\"drop\"",
+        ),
+        (lambda: modality(gaps * np.nan, missing="drop"), "all 12 data are NaN; leave the modal"),
+        (
+            lambda: modality(gaps, bj.GaussianNoise(sd=sd), missing="drop"),
+            "1 of 12 data have no noise sd at their coordinates",
+        ),
+        (
+            lambda: modality(gaps, bj.GaussianNoise(sd=sd.values), missing="drop"),
+            r"1 of 12 data have no noise sd \(it is NaN\)",
+        ),
+    ]
+    for make, message in faults:
+        with pytest.raises(ValueError, match=message):
+            make()
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_an_sd_may_be_missing_where_data_are(labelled):
+    sd = image("a", with_gaps("a", values=SDS))
+    less = bj.GaussianNoise(sd=SDS[kept("a")])
+    noise = bj.GaussianNoise(sd=sd if labelled else sd.values)
+    compare(*problems({"a": noise}, rows=lambda *_: less))
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["counts", "floats"])
+def test_masked_data_are_missing(whole):
+    """Also where the mask survives inside a DataArray, and where the data are integers."""
+    values = np.arange(1, 13).reshape(3, 4) if whole else VALUES["a"].reshape(3, 4)
+    mask = np.isin(np.arange(12), GAPS["a"]).reshape(3, 4)
+    masked, data = np.ma.MaskedArray(values, mask), image("a")
+    inside = data.copy()
+    inside.variable._data = masked
+    for given in (xr.DataArray(masked, data.coords), inside):
+        with pytest.raises(ValueError, match="3 of 12 data are NaN"):
+            modality(given)
+        np.testing.assert_array_equal(
+            modality(given, missing="drop").data, np.where(mask, np.nan, values)
+        )
+
+
+# ---- other problems, other data ----------------------------------------------------------------
+
+
+COMMON = bj.JointDiscrepancy(sd=SD, correlation=0.6, **BY_PLACE)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return problems(BOTH, discrepancy=COMMON)
+
+
+def test_derived_problems_keep_the_gaps(pair):
+    ways = {
+        "without": lambda p: p.without("b"),
+        "separate": lambda p: p.separate()["a"],
+        "split": lambda p: p.split(),
+        "replace": lambda p: p.replace(discrepancy=None),
+    }
+    for how in ways.values():
+        compare(*(how(p) for p in pair))
+    unknown = problems({"a": bj.GaussianNoise(sd=UNKNOWN)})
+    compare(*(p.hold({"a_sd": 0.25}) for p in unknown))
+
+
+def test_simulated_data_observe_no_more_than_the_data(pair):
+    first, second = (bj.simulate(p, random_seed=7) for p in pair)
+    for name in "ab":
+        assert first[name].dims == image(name).dims
+        np.testing.assert_array_equal(
+            np.flatnonzero(first[name].isnull().values.ravel()), GAPS[name]
+        )
+        np.testing.assert_allclose(
+            first[name].values.ravel()[kept(name)], second[name].values, **EXACT
+        )
+    again = [p.with_data(data[["a", "b"]]) for p, data in zip(pair, (first, second), strict=True)]
+    assert again[0].pool is pair[0].pool
+    compare(*again)
+
+
+def test_other_data_may_miss_others(pair):
+    """Forth and back: graphs of one pattern are not taken for those of another."""
+    data = image("a", with_gaps("a", {"a": [2]}))
+    other = pair[0].with_data({"a": data})
+    matrix = MATRIX["a"][kept("a", {"a": [2]})]
+    values = data.values.ravel()[kept("a", {"a": [2]})]
+    less = bj.Modality(
+        "a", line("a").isel(s_a=kept("a", {"a": [2]})).copy(data=values),
+        bj.linear_map(matrix, "theta"), GAUSSIAN,
+    )  # fmt: skip
+    compare(other, pair[1].replace(modalities=[less, pair[1].modality["b"]]))
+    compare(other.with_data({"a": image("a", with_gaps("a"))}), pair[1])
+    full = pair[0].with_data({"a": image("a"), "b": image("b")})
+    assert full.observed is full
+
+
+def test_a_plain_model(pair):
+    model = bj.build_model(pair[0])
+    assert dict(model.named_vars_to_dims)["a_response"] == ("y_a", "x_a")
+    alone = bj.build_model(pair[0].replace(discrepancy=None))
+    assert alone.named_vars_to_dims["a"] == ("a_observed",)
+    assert list(alone.coords["a_observed"]) == kept("a").tolist()
+    with alone:
+        drawn = pm.sample(
+            5, tune=5, chains=1, progressbar=False, random_seed=1, nuts_sampler="pymc",
+            compile_kwargs={"mode": "FAST_COMPILE"},
+        )  # fmt: skip
+    assert drawn["posterior"]["a_response"].dims == ("chain", "draw", "y_a", "x_a")
+    np.testing.assert_array_equal(drawn["observed_data"]["a"], VALUES["a"][kept("a")])
+
+
+# ---- results ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tree(pair):
+    return bj.sample(
+        pair[0], draws=150, tune=100, chains=2, random_seed=3, progress=False,
+        backend="interpreted",
+    )  # fmt: skip
+
+
+def test_groups_keep_the_image(tree):
+    for name in "ab":
+        data = image(name, with_gaps(name))
+        xr.testing.assert_equal(tree["observed_data"][name].drop_vars(
+            [c for c in tree["observed_data"][name].coords if c not in data.dims]
+        ), data.drop_vars(["east", "north"]))  # fmt: skip
+        for where in (tree["posterior"][f"{name}_response"], tree["posterior_predictive"][name]):
+            assert where.dims == ("chain", "draw", *data.dims)
+            assert where.notnull().all()
+        assert tree["constant_data"][f"{name}_noise_sd"].dims == data.dims
+        assert (
+            tree["posterior"][f"{name}_discrepancy"]
+            .notnull()
+            .equals(
+                xr.broadcast(data.notnull(), tree["posterior"][f"{name}_discrepancy"])[0]
+                .transpose("chain", "draw", ...)
+                .drop_vars(["east", "north"])
+                .assign_coords(tree["posterior"][f"{name}_discrepancy"].coords)
+            )
+        )
+        pointwise = tree["log_likelihood"][name]
+        assert pointwise.dims == ("chain", "draw", f"{name}_observed")
+        assert pointwise.notnull().all()
+        places = pointwise[f"{name}_observed"].values
+        assert places.tolist() == kept(name).tolist()
+        np.testing.assert_array_equal(pointwise[f"{name}_y_{name}"], places // 4)
+        np.testing.assert_array_equal(
+            pointwise[f"{name}_east"], data["east"].values.ravel()[places]
+        )
+    response = tree["posterior"]["theta"].values @ MATRIX["a"].T
+    np.testing.assert_allclose(
+        tree["posterior"]["a_response"].values.reshape(response.shape), response, **EXACT
+    )
+
+
+def covariance_of(gaps=GAPS):
+    """Return the covariance of all errors of both modalities, of the rows that are observed."""
+    points = np.concatenate([
+        np.stack([line(n)[c].values for c in ("east", "north")], axis=1) for n in "ab"
+    ])  # fmt: skip
+    apart = np.sqrt(3.0) * np.linalg.norm(points[:, None] - points, axis=-1) / 2.0
+    process = (1.0 + apart) * np.exp(-apart)
+    mixing = np.array([[0.25, 0.12], [0.12, 0.16]])
+    total = np.kron(mixing, np.ones((12, 12))) * process
+    total += np.diag(np.repeat([0.3**2, 0.2**2], 12))
+    rows = np.concatenate([kept("a", gaps), 12 + kept("b", gaps)])
+    return total[np.ix_(rows, rows)]
+
+
+def test_log_likelihoods_are_those_of_the_observed_data(tree):
+    """Against dense algebra: jointly, and each datum given all other observed ones."""
+    theta = tree["posterior"]["theta"].values.reshape(-1, SIZE)
+    stacked = np.concatenate([MATRIX[n][kept(n)] for n in "ab"])
+    data = np.concatenate([VALUES[n][kept(n)] for n in "ab"])
+    residual, precision = data - theta @ stacked.T, np.linalg.inv(covariance_of())
+    joint = -0.5 * np.einsum("di,ij,dj->d", residual, precision, residual)
+    joint += 0.5 * np.linalg.slogdet(precision / (2 * np.pi))[1]
+    found = tree["log_likelihood_joint"]["joint"].values.ravel()
+    np.testing.assert_allclose(found, joint, rtol=1e-8)
+    variance = 1.0 / np.diag(precision)
+    gap = (residual @ precision) * variance
+    pointwise = -0.5 * (gap**2 / variance + np.log(2 * np.pi * variance))
+    found = [tree["log_likelihood"][n].values.reshape(len(theta), -1) for n in "ab"]
+    np.testing.assert_allclose(np.concatenate(found, axis=1), pointwise, rtol=1e-8)
+
+
+def test_arviz_leaves_one_out(tree):
+    import arviz as az
+
+    assert az.loo(tree, var_name="a").n_data_points == 9
+
+
+def test_replicated_data_have_errors_where_data_are_missing(pair):
+    """Covariance of 4,000 draws (seed 5) at one point, within six standard errors."""
+    from bayesjoint._compiled.draws import DrawEvaluator
+    from bayesjoint._compiled.functions import compiled
+
+    count = 4_000
+    with compiled(pair[0]) as functions:
+        table = functions.once(DrawEvaluator).table(np.zeros((1, count, functions.size)))
+        drawn = table.posterior_predictive(rng(5))
+    stacked = np.concatenate([drawn[n].values.reshape(count, 12) for n in "ab"], axis=1)
+    expected = covariance_of({})
+    variance = np.diag(expected)
+    error = np.sqrt((np.outer(variance, variance) + expected**2) / count)
+    assert np.max(np.abs(np.cov(stacked.T) - expected) / error) < 6.0
+
+
+def test_nothing_is_replicated_where_errors_are_not_known(monkeypatch):
+    """Where the sd is NaN, and where a process has too many places; the response is there."""
+    noise = bj.GaussianNoise(sd=np.where(np.isin(np.arange(12), [1, 5]), np.nan, 0.3).reshape(3, 4))
+    settings = {
+        "draws": 20, "tune": 20, "chains": 1, "progress": False, "backend": "interpreted",
+        "prior_draws": 10,
+    }  # fmt: skip
+    gaps = {"a": [1, 5, 10]}
+    found = bj.sample(problems({"a": noise}, gaps, rows=cut)[0], random_seed=1, **settings)
+    missing = found["posterior_predictive"]["a"].isnull().all(("chain", "draw")).values.ravel()
+    assert np.flatnonzero(missing).tolist() == [1, 5]
+    assert np.isnan(found["constant_data"]["a_noise_sd"].values.ravel()[[1, 5]]).all()
+    assert found["posterior"]["a_response"].notnull().all()
+    monkeypatch.setattr("bayesjoint._errors.checks.SHARED_POINTS", 10)
+    few = problems({"a": GAUSSIAN}, gaps, discrepancy=DISCREPANCIES["of one"])[0]
+    found = bj.sample(few, random_seed=1, **settings)
+    missing = found["posterior_predictive"]["a"].isnull().all(("chain", "draw")).values.ravel()
+    assert np.flatnonzero(missing).tolist() == gaps["a"]
+
+
+def test_reports_count_the_observed_data(tree):
+    assert tree["linearization"]["n_data"].values.tolist() == [9, 8]
+    check = bj.predictive_check(tree)
+    assert check["p_value"].notnull().sum() == 14  # but the autocorrelation of all together
+    assert check["residual_pairs"].values.max() <= 8
+    assert np.isfinite(check["residual_correlation"].values[0, 1])
+    assert bj.leave_one_out(tree)["a_pit"].dims == ("a_observed",)
+
+
+def test_residuals_of_missing_data_do_not_count(tree):
+    """Predictive quantities against those of the observed residuals alone."""
+    from bayesjoint.reports.predictive import _quantities, residuals
+
+    block = residuals(tree)["a"]
+    flat = block.observed.reshape(len(block.observed), 12)
+    assert np.flatnonzero(np.isnan(flat).all(axis=0)).tolist() == GAPS["a"]
+    known = flat[:, kept("a")]
+    found = _quantities(block.observed.reshape(len(flat), 3, 4))
+    expected = [known.mean(1), known.std(1), np.abs(known).max(1), (known**2).sum(1)]
+    np.testing.assert_allclose(found[[0, 1, 2, 4]], expected, rtol=1e-12)
+
+
+def test_the_worth_of_data(pair):
+    first, second = (bj.data_worth(bj.linearize(p), {"theta": [1.0, -1.0, 0.5]}) for p in pair)
+    np.testing.assert_allclose(first["sd_without_datum"], second["sd_without_datum"], **EXACT)
+    places = np.concatenate([kept("a"), kept("b")])
+    assert first["index_of_datum"].values.tolist() == places.tolist()
+
+
+def test_data_left_out_in_groups(pair, tree):
+    """Groups of rows of the image, of which one misses more than others and one all."""
+    gaps = {"a": [1, 4, 5, 6, 7, 10]}
+    first, second = problems({"a": GAUSSIAN}, gaps, discrepancy=DISCREPANCIES["of one"])
+    left_out = bj.leave_out(first, tree, "a", "y_a", draws=50, random_seed=1)
+    assert left_out["predicted"].isel(sample=0).isnull().equals(left_out["measured"].isnull())
+    assert np.isnan(left_out["log_density"].values).tolist() == [False, True, False]
+    assert left_out["region_probability"].notnull().values.tolist() == [True, False, True]
+    flat = problems({"a": GAUSSIAN}, GAPS, flat=True, discrepancy=DISCREPANCIES["of one"])
+    one, two = (bj.leave_out(p, tree, "a", "s_a", draws=50, random_seed=1) for p in flat)
+    for name in ("log_density", "pareto_k", "region_probability"):
+        np.testing.assert_allclose(one[name][kept("a")], two[name], rtol=1e-8)
+
+
+def test_studies_of_correlated_errors(pair, tree):
+    one, two = (bj.discrepancy_sweep(p, np.linspace(-0.9, 0.9, 5)) for p in pair)
+    for name in ("posterior_sd", "eig", "dofs"):
+        np.testing.assert_allclose(one[name], two[name], **EXACT)
+    at = {"east": ("new", [0.0, 1.2]), "north": ("new", [0.5, 1.0])}
+    one, two = (bj.predict_discrepancy(p, tree, at, random_seed=1, draws=20) for p in pair)
+    np.testing.assert_allclose(one["a_discrepancy"], two["a_discrepancy"], **EXACT)
+
+
+def test_a_modality_left_out(pair):
+    nuts = {"draws": 60, "tune": 60, "chains": 1, "progress": False, "backend": "interpreted"}
+    refit = {"a": bj.sample(pair[0].without("a"), random_seed=2, prior_draws=10, **nuts)}
+    one, two = (
+        bj.leave_modality_out(p, "a", draws=30, random_seed=1, refitted=refit) for p in pair
+    )
+    for name in ("log_density", "p_value", "gain"):
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-8)
+    pit = one["a_pit"].values.ravel()
+    np.testing.assert_allclose(pit[kept("a")], two["a_pit"], **EXACT)
+    assert np.flatnonzero(np.isnan(pit)).tolist() == GAPS["a"]
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_figures_leave_gaps(tree):
+    pytest.importorskip("matplotlib").use("Agg")
+    import matplotlib.pyplot as plt
+
+    for plot in (
+        bj.plot_fit, bj.plot_predictive_check, bj.plot_discrepancy, bj.plot_leave_one_out
+    ):  # fmt: skip
+        plot(tree).canvas.draw()
+    plt.close("all")
+
+
+# ---- stacked dims -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gaps", [{}, GAPS], ids=["complete", "with gaps"])
+def test_data_of_a_stacked_dim(gaps):
+    """Everything in memory; a latent has the dims that were stacked."""
+    data = image("a", with_gaps("a", gaps)).drop_vars(["east", "north"])
+    field = bj.GaussianField(
+        "field", bj.Grid(y_a=[0.0, 1.0, 2.0], x_a=[0.0, 1.0, 2.0, 3.0]), sd=1.0, length_scale=1.0
+    )
+    discrepancy = bj.JointDiscrepancy(sd={"a": 0.3}, on=("y_a", "x_a"), length_scale=2.0)
+    flat, stacked = (
+        bj.JointProblem(
+            latents=[field],
+            modalities=[
+                bj.Modality("a", d, bj.linear_map(np.eye(12), "field"), GAUSSIAN, missing="drop")
+            ],
+            discrepancy=discrepancy,
+        )
+        for d in (data, data.stack(pixel=("y_a", "x_a")))
+    )
+    compare(flat, stacked)
+    simulated = bj.simulate(stacked, random_seed=1)
+    other = stacked.with_data(simulated[["a"]])
+    assert other.pool is stacked.pool
+    np.testing.assert_array_equal(
+        simulated["a"].isnull(), data.stack(pixel=("y_a", "x_a")).isnull()
+    )
+    drawn = bj.sample(
+        stacked, draws=40, tune=40, chains=2, random_seed=1, progress=False,
+        backend="interpreted", prior_draws=10,
+    )  # fmt: skip
+    index = drawn["posterior"].to_dataset().indexes["pixel"]
+    assert index.names == ["pixel_y_a", "pixel_x_a"]
+    assert list(index) == [(y, x) for y in range(3) for x in range(4)]
+    unstacked = drawn["posterior"]["a_response"].unstack("pixel")
+    np.testing.assert_allclose(unstacked.values, drawn["posterior"]["field"].values, **EXACT)
+    for group in ("posterior_predictive", "observed_data", "prior_predictive"):
+        assert drawn[group].to_dataset().indexes["pixel"].equals(index)
+    pickle.loads(pickle.dumps(drawn))
+    copy.deepcopy(drawn)
+    bj.predictive_check(drawn), bj.leave_one_out(drawn), bj.resolution(drawn)
+    bj.leave_out(stacked, drawn, "a", "pixel", random_seed=1)

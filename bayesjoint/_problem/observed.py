@@ -54,7 +54,7 @@ class Observed(Modality):
         return self._whole
 
     @property
-    def from_response(self) -> Conversion:  # type: ignore[override]
+    def from_response(self) -> Conversion:
         """As of the whole."""
         return self._whole.from_response
 
