@@ -323,6 +323,27 @@ def test_faults_are_told_with_their_cure():
             make()
 
 
+@pytest.mark.filterwarnings("ignore:no modality reaches")
+def test_names_of_the_observed_data_are_theirs():
+    first = problems({"a": GAUSSIAN})[0]
+    other = bj.Parameter("a_observed", bj.Prior(pm.Normal, mu=0.0, sigma=1.0))
+    with pytest.raises(ValueError, match="the name 'a_observed' is that of the observed data of 'a'"):
+        first.replace(latents=[*first.latents, other])
+
+
+def test_many_incomplete_pairs_are_refused_with_the_cure(monkeypatch):
+    monkeypatch.setattr("bayesjoint._errors.checks.EXACT_PAIRS", 10)
+    by_index = bj.JointDiscrepancy(sd=SD, correlation=0.6)
+    with pytest.raises(ValueError, match=r"11 pairs, of which some lack a datum.*notnull\(\)"):
+        problems(BOTH, discrepancy=by_index, without={})
+    problems(BOTH, SAME, discrepancy=by_index, without={})
+
+
+def test_problems_with_gaps_are_copied_and_sent(pair):
+    for other in (pickle.loads(pickle.dumps(pair[0])), copy.deepcopy(pair[0])):
+        compare(other, pair[1])
+
+
 @pytest.mark.parametrize("labelled", [True, False])
 def test_an_sd_may_be_missing_where_data_are(labelled):
     sd = image("a", with_gaps("a", values=SDS))

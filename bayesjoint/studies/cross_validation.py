@@ -61,7 +61,8 @@ def leave_out(
         holds the measured group: uniform where predictions are honest, and below 0.9 for nine
         groups of ten; and ``pareto_k``: where it is above 0.7, the group moves the posterior too
         far for this, sample without it; infinite where weights of a chain that stood still
-        repeat, so that nothing tells how far; NaN where refitted.
+        repeat, so that nothing tells how far; NaN where refitted.  Missing data are NaN, and so
+        are the numbers of a group without any datum.
 
     Raises
     ------

@@ -52,7 +52,7 @@ def leave_modality_out(
         Of each modality left out, on the dims of its data and in their units:
 
         - ``<modality>_predicted`` (sample, ...): data sets drawn given all others, discrepancy and
-          noise included; ``<modality>_measured``;
+          noise included; ``<modality>_measured``; NaN where data are missing;
         - ``<modality>_pit``: share of predicted data below the measured one, half of those equal.
 
         Along ``modality``:
