@@ -82,16 +82,31 @@ def require_scalar(owner: str, setting: str, value: Any) -> None:
         number(owner, setting, value, _units.stated(value))
 
 
-def require_finite(owner: str, values: np.ndarray, dims: tuple[str, ...]) -> None:
-    """Raise when data contain NaN or infinity, with the cure for labelled data."""
-    values = np.asarray(values, dtype=float)
-    bad = ~np.isfinite(values)
-    if bad.any():
-        kind = "NaN" if np.isnan(values).any() else "infinite"
-        cure = f"drop them with data.dropna({dims[0]!r})" if dims else "give a finite value"
-        if kind == "infinite":
-            cure = f"keep the finite ones with data.where(np.isfinite(data)).dropna({dims[0]!r})"
-        raise ValueError(f"{owner}: {bad.sum()} of {values.size} data are {kind}; {cure}")
+def require_observed(owner: str, values: Any, dims: tuple[str, ...], missing: str) -> None:
+    """Raise where data are infinite, or NaN without being told that these were not observed."""
+    if missing not in ("raise", "drop"):
+        raise ValueError(f'{owner}: missing={missing!r} is unknown; use "raise" or "drop"')
+    absent, size = is_missing(values), np.size(values)
+    infinite = int(np.sum(np.isinf(np.asarray(values, dtype=float))))
+    count = int(np.sum(absent))
+    along = f".dropna({dims[0]!r})" if len(dims) == 1 else ""
+    if infinite:
+        cure = f"keep the finite ones with data.where(np.isfinite(data)){along}"
+        cure += "" if along else ' and missing="drop"'
+        raise ValueError(f"{owner}: {infinite} of {size} data are infinite; {cure}")
+    if count == size:
+        raise ValueError(f"{owner}: all {size} data are NaN; leave the modality out")
+    if count and missing == "raise":
+        cure = f"drop them with data{along}, or " if along else ""
+        raise ValueError(
+            f'{owner}: {count} of {size} data are NaN; {cure}give missing="drop" where they were '
+            "not observed"
+        )
+
+
+def is_missing(values: Any) -> np.ndarray:
+    """Return where values are NaN."""
+    return np.isnan(np.asarray(values, dtype=float))
 
 
 def require_unique(kind: str, names: Iterable[str]) -> None:

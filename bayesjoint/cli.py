@@ -244,7 +244,7 @@ def _one_line_errors() -> Iterator[None]:
 
 
 def _describe(problem: "JointProblem") -> str:
-    data = ", ".join(f"{m.name} ({m.data.size})" for m in problem.modalities)
+    data = ", ".join(f"{m.name} ({m.places.size})" for m in problem.modalities)
     return f"{', '.join(problem.latent)} from {data}"
 
 

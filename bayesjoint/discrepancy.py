@@ -216,6 +216,10 @@ class JointDiscrepancy(Replaceable):
         """Raise unless it fits the modalities."""
         _discrepancy_checks.check_fit(self, modalities)
 
+    def check_places(self, observed: Mapping[str, Any]) -> None:
+        """Raise unless the places of the observed data suit it."""
+        _discrepancy_checks.check_places(self, observed)
+
     def points(self, modalities: Mapping[str, Any]) -> np.ndarray:
         """Return the coordinates of all data it acts on, or of the map's output in model space."""
         if self.of is not None:

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pymc as pm
 import pytensor.tensor as pt
 import xarray as xr
@@ -39,11 +40,24 @@ class Modality(Replaceable):
     power : float
         Exponent of the likelihood.  Other than 1 the posterior is tempered, and every report says
         so.
+    missing : {"raise", "drop"}
+        What NaN among the data means, and what is masked: a mistake, or data that were not
+        observed.  With "drop" the likelihood leaves these out, see the notes.
 
     Raises
     ------
     ValueError
-        When data are missing, not finite or not labelled, or settings do not fit them.
+        When data are missing and ``missing`` is not "drop", infinite or not labelled, or settings
+        do not fit them.
+
+    Notes
+    -----
+    Of data that are dropped the posterior is that of the problem without their rows: of correlated
+    noise and of discrepancies the marginal covariance of the other rows counts.  Results keep the
+    dims of the data: responses and replicated data are there at every place (where the noise sd is
+    NaN too, a response alone), ``observed_data`` has NaN.  What there is of each observed datum
+    alone, as its log-likelihood, lies along the dim ``<name>_observed``, whose labels count the
+    places in C order, with the coordinates of the data.
 
     Examples
     --------
@@ -63,6 +77,7 @@ class Modality(Replaceable):
     _: KW_ONLY
     observe: Any = None
     power: float = 1.0
+    missing: str = "raise"
 
     def __post_init__(self) -> None:
         _validate.require_name("modality", self.name)
@@ -89,7 +104,9 @@ class Modality(Replaceable):
                 f"{owner}: the noise must be one of bj.GaussianNoise, StudentTNoise, "
                 "PoissonNoise, CorrelatedNoise"
             )
-        _validate.require_finite(owner, self.data.values, tuple(map(str, self.data.dims)))
+        _validate.require_observed(
+            owner, self.data.values, tuple(map(str, self.data.dims)), self.missing
+        )
         _validate.require_known(owner, "power", self.power)
         object.__setattr__(self, "power", _validate.number(owner, "power", self.power, "1"))
         _validate.require_positive(owner, "power", self.power)
@@ -133,6 +150,31 @@ class Modality(Replaceable):
         """The observation operator."""
         return ObservationOperator.from_user(self.observe, self.name, arrays.Axes.of(self.data))
 
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Where the data that were observed are among all, in C order."""
+        return np.flatnonzero(~_validate.is_missing(self.data.values))
+
+    @property
+    def whole(self) -> "Modality":
+        """With the data that are missing: itself."""
+        return self
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no datum is missing."""
+        return self.places.size == self.data.size
+
+    def is_stacked(self, dim: Any) -> bool:
+        """Whether the labels of a dim are those of several levels, as after ``data.stack``."""
+        return isinstance(self.data.indexes.get(dim), pd.MultiIndex)
+
+    @property
+    def levels(self) -> dict[str, str]:
+        """The dim of each level of those that are stacked."""
+        stacked = [str(dim) for dim in self.data.dims if self.is_stacked(dim)]
+        return {str(level): dim for dim in stacked for level in self.data.indexes[dim].names}
+
     @property
     def coords(self) -> dict[str, np.ndarray]:
         """Coordinates of the dimensions; a dimension without any is numbered."""
@@ -144,16 +186,18 @@ class Modality(Replaceable):
         }
 
     def add_response(self, build: ModelBuild) -> None:
-        """Add the predicted data, without discrepancy, to the model."""
+        """Add the predicted data, without discrepancy, and the noise to the model."""
+        build.responses[self.name] = build.images[self.name] = self.respond(build)
+        build.noise[self.name] = self.noise.terms(build, self.name, self.data)
+
+    def respond(self, build: ModelBuild):
+        """Add the predicted data, without discrepancy, in the shape of the data; return them."""
         build.add_coords(self.coords)
         response = self.from_response(self.operator.apply(build, self.forward.output(build)))
         if response.ndim != self.data.ndim:
             response = response.reshape(self.data.shape)
         response = pt.specify_shape(response, self.data.shape)
-        build.responses[self.name] = pm.Deterministic(
-            f"{self.name}_response", response, dims=self.data.dims
-        )
-        build.noise[self.name] = self.noise.terms(build, self.name, self.data)
+        return pm.Deterministic(f"{self.name}_response", response, dims=self.data.dims)
 
     def add_observed(self, build: ModelBuild, discrepancy=None) -> None:
         """Add the observed variable, given the tensor of the sampled discrepancy if any."""

@@ -64,9 +64,22 @@ class Noise(Replaceable):
             tensor = build.unknown(
                 f"{name}_sd", sd, of_errors=True, units=_units.stated(data) or ""
             )
-            return NoiseTerms(np.ones(data.shape), tensor)
-        stated = sd_of_data(f"modality {name!r}", sd, data)
-        return NoiseTerms(stated, build.unknown(f"{name}_scale", scale, of_errors=True))
+            return NoiseTerms(self.stated(data), tensor)
+        return NoiseTerms(self.stated(data), build.unknown(f"{name}_scale", scale, of_errors=True))
+
+    def stated(self, data: Any) -> np.ndarray:
+        """Return the sd that is stated of each datum, ones where it is unknown."""
+        sd = getattr(self, "sd", 1.0)
+        if isinstance(sd, Prior):
+            return np.ones(data.shape)
+        return sd_of_data("the noise", sd, data)
+
+    def at(self, places: np.ndarray, data: Any) -> "Noise":
+        """Return the noise of some of the data, by their flat places, for data of one dim."""
+        sd: Any = getattr(self, "sd", None)
+        if isinstance(sd, Prior) or np.ndim(sd) == 0:
+            return self
+        return self.replace(sd=self.stated(data).ravel()[places])
 
     def expectation(self, response, discrepancy):
         """Return the tensor of the expected data where a discrepancy is sampled."""
@@ -243,7 +256,7 @@ class PoissonNoise(Noise):
 
     def check(self, owner: str, data: Any) -> None:
         """Raise unless the data are counts."""
-        values = np.asarray(data.values)
+        values = data.values[~_validate.is_missing(data.values)]
         if np.any(values < 0) or np.any(values != np.round(values)):
             raise ValueError(f"{owner}: PoissonNoise needs counts, whole numbers of zero or more")
         if np.any(values > arrays.LARGEST_INTEGER):
@@ -274,7 +287,8 @@ class PoissonNoise(Noise):
 
     def draw(self, rng: np.random.Generator, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
         """Return replicated data."""
-        return rng.poisson(_expected(mean)).astype(float)
+        drawn = rng.poisson(_expected(np.nan_to_num(mean))).astype(float)
+        return np.where(np.isnan(mean), np.nan, drawn)
 
     def log_density(self, data: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
         """Return the pointwise log-density."""
@@ -352,11 +366,27 @@ class CorrelatedNoise(Noise):
             owner, "the covariance", self.covariance, axes, axes,
             units=_units.product(units, units),
         )  # fmt: skip
+        if np.array_equal(matrix, self.matrix):
+            _ = self.correlation_factor
+            return self
         noise = self.replace()
         object.__setattr__(noise, "matrix", matrix)
         noise.__dict__.pop("correlation_factor", None)
         _ = noise.correlation_factor
         return noise
+
+    def at(self, places: np.ndarray, data: Any) -> "CorrelatedNoise":
+        """Return the noise of some of the data: the marginal covariance."""
+        key = places.tobytes()
+        if key not in self._parts:
+            covariance = self.matrix[np.ix_(places, places)]
+            self._parts[key] = self.replace(covariance=covariance)
+        return self._parts[key]
+
+    @cached_property
+    def _parts(self) -> dict[bytes, "CorrelatedNoise"]:
+        """Those made, since the factor of each is dear."""
+        return {}
 
     def observe(self, name: str, mean, terms: NoiseTerms, observed, dims):
         """Add the observed variable."""
@@ -378,7 +408,7 @@ def _check_scale(noise: Any, owner: str) -> None:
     _validate.require_given(
         owner, "sd", noise.sd, "give it in the units of the data, or a prior over it"
     )
-    _validate.require_positive(owner, "sd", noise.sd)
+    _validate.require_positive(owner, "sd", _without_gaps(owner, noise.sd))
     _validate.require_positive(owner, "scale", noise.scale)
     _validate.require_scalar(owner, "scale", noise.scale)
     if isinstance(noise.sd, Prior) and isinstance(noise.scale, Prior):
@@ -390,7 +420,10 @@ def _check_scale(noise: Any, owner: str) -> None:
 def _fitted(noise: Any, owner: str, data: Any) -> Any:
     """Return noise with its numbers in the units of the data; arrays keep their labels."""
     changes = {"scale": _validate.number(owner, "the noise scale", noise.scale, "1")}
-    if isinstance(noise.sd, Prior) or arrays.read(owner, "the noise sd", noise.sd).values.ndim == 0:
+    number = isinstance(noise.sd, Prior) or (
+        arrays.read(owner, "the noise sd", noise.sd, missing=True).values.ndim == 0
+    )
+    if number:
         changes["sd"] = _validate.number(owner, "the noise sd", noise.sd, _units.stated(data))
     return noise.replace(**changes)
 
@@ -399,10 +432,15 @@ def _check_sd(owner: str, sd: Any, data: Any) -> None:
     if isinstance(sd, Prior):
         return
     values = sd_of_data(owner, sd, data)
-    if not np.all(np.isfinite(values)):
+    without = ~np.isfinite(values) & ~_validate.is_missing(data.values)
+    if np.any(without):
+        labelled = hasattr(sd, "dims")
+        there, cure = ("at their coordinates", "the coordinates of the data") if labelled else (
+            "(it is NaN)", "a number for each datum that was observed"
+        )  # fmt: skip
         raise ValueError(
-            f"{owner}: {np.sum(~np.isfinite(values))} of {data.size} data have no noise sd at "
-            "their coordinates; give sd the coordinates of the data"
+            f"{owner}: {np.sum(without)} of {data.size} data have no noise sd {there}; give sd "
+            f"{cure}"
         )
 
 
@@ -415,3 +453,12 @@ def sd_of_data(owner: str, sd: Any, data: Any) -> np.ndarray:
         owner, "the noise sd", sd, arrays.Axes.of(data), units=_units.stated(data),
         differences=True, missing=True, trailing=True,
     )  # fmt: skip
+
+
+def _without_gaps(owner: str, sd: Any) -> Any:
+    """Return an sd without its NaN, which may stand where data are missing: `_check_sd` tells."""
+    if sd is None or isinstance(sd, Prior):
+        return sd
+    values = arrays.read(owner, "sd", sd, missing=True).values
+    known = values[~np.isnan(values)]
+    return known if values.ndim and known.size else values

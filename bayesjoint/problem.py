@@ -17,6 +17,7 @@ from bayesjoint._graph.build import ModelBuild
 from bayesjoint._graph.compile import in_turn
 from bayesjoint._problem import checks as _problem_checks
 from bayesjoint._problem import fitting as _fitting
+from bayesjoint._problem import observed as _observed
 from bayesjoint._problem import split as _split
 from bayesjoint._problem.pool import Pool
 from bayesjoint._problem.settled import at_one_point, settled
@@ -96,6 +97,15 @@ class JointProblem(Replaceable):
         return {modality.name: modality for modality in self.modalities}
 
     @property
+    def observed(self) -> "JointProblem":
+        """The problem of the data that were observed; itself where none is missing."""
+        return self if all(m.is_complete for m in self.modalities) else self._of_observed
+
+    @cached_property
+    def _of_observed(self) -> "JointProblem":
+        return _observed.observed_problem(self)
+
+    @property
     def discrepancies(self) -> tuple[JointDiscrepancy, ...]:
         """The discrepancies, none or several, in the units of the data they act on."""
         return self._fitted_discrepancies
@@ -117,13 +127,15 @@ class JointProblem(Replaceable):
     def with_data(self, data: xr.Dataset | Mapping[str, Any]) -> "JointProblem":
         """Return the problem with the data of the modalities named in ``data`` replaced.
 
-        What was compiled for the one serves the other: of many data sets the first alone compiles.
+        What was compiled for the one serves the other, where the same data are missing: of many
+        data sets the first alone compiles.
 
         Parameters
         ----------
         data : Dataset, or mapping of name to DataArray
             Under the names of modalities; with the labels of their data in any order of labels
-            and dims, in units that can be converted to theirs.
+            and dims, in units that can be converted to theirs.  NaN is a missing datum where the
+            modality says ``missing="drop"``.
 
         Raises
         ------
@@ -151,8 +163,11 @@ class JointProblem(Replaceable):
                 for m in self.modalities
             ]
         )
-        object.__setattr__(observed, "pool", self.pool)
-        return observed
+        places = {m.name: m.places for m in observed.modalities}
+        if all(np.array_equal(m.places, places[m.name]) for m in self.modalities):
+            object.__setattr__(observed, "pool", self.pool)
+            return observed
+        return self.derived(tuple((n, where.tobytes()) for n, where in places.items()), observed)
 
     def hold(self, values: Mapping[str, Any] | xr.DataTree) -> "JointProblem":
         """Return the problem with hyperparameters held at values, no longer unknown.
@@ -280,6 +295,9 @@ class JointProblem(Replaceable):
                 coords[dim] = xr.DataArray(labels, dims=dim)
         for modality in self.modalities:
             for dim, values in modality.coords.items():
+                if modality.is_stacked(dim):
+                    coords[dim] = self.labelled_data[modality.name][dim]
+                    continue
                 attrs = modality.data[dim].attrs if dim in modality.data.coords else {}
                 known = coords.get(dim)
                 attrs = {**(known.attrs if known is not None else {}), **attrs}
@@ -290,18 +308,28 @@ class JointProblem(Replaceable):
     def labelled_data(self) -> dict[str, xr.DataArray]:
         """The data of each modality; a coordinate is prefixed whose name another one takes.
 
-        That is a coordinate of several modalities, or one with the name of a dim.
+        That is a coordinate of several modalities, or one with the name of a dim.  A level of a
+        stacked dim is prefixed by that dim.
         """
+        levels = {m.name: m.levels for m in self.modalities}
         own = {
-            m.name: [str(c) for c in m.data.coords if c not in m.data.dims] for m in self.modalities
+            m.name: [str(c) for c in m.data.coords if c not in (*m.data.dims, *levels[m.name])]
+            for m in self.modalities
         }
-        names = [name for coords in own.values() for name in coords]
+        dims = {str(dim) for m in self.modalities for dim in m.data.dims}
+        dims |= {dim for latent in self.latents for dim in latent.grid_coords}
+        dims |= {dim for coupling in self.couplings for dim in getattr(coupling, "coords", {})}
+        stacked = {pair for pairs in levels.values() for pair in pairs.items()}
+        names = [name for coords in own.values() for name in coords] + [n for n, _ in stacked]
 
         def taken(name: str) -> bool:
-            return names.count(name) > 1 or name in self.coords
+            return names.count(name) > 1 or name in dims
 
         return {
-            m.name: m.data.rename({c: f"{m.name}_{c}" for c in own[m.name] if taken(c)})
+            m.name: m.data.rename(
+                {c: f"{m.name}_{c}" for c in own[m.name] if taken(c)}
+                | {c: f"{dim}_{c}" for c, dim in levels[m.name].items() if taken(c)}
+            )
             for m in self.modalities
         }
 
@@ -323,7 +351,8 @@ def build_model(problem: JointProblem) -> pm.Model:
     pm.Model
         With, for a field ``density`` and a modality ``gravity``: ``density_white`` (free),
         ``density``, ``gravity_response``, ``gravity_discrepancy`` where it is sampled, and
-        ``gravity`` (observed).
+        ``gravity`` (observed); where data are missing, the last two along the dim
+        ``gravity_observed``.
 
     Examples
     --------
@@ -341,6 +370,7 @@ def build_model(problem: JointProblem) -> pm.Model:
 def build(problem: JointProblem) -> ModelBuild:
     """Return the model with what the rest of the package needs to know of it."""
     made = ModelBuild(pm.Model())
+    problem = problem.observed
     with made.model:
         made.add_latents(problem.latents, problem.couplings)
         for modality in problem.modalities:

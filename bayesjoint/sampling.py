@@ -97,7 +97,10 @@ def sample(
     DataTree
         Groups posterior, sample_stats, posterior_predictive, prior, prior_predictive,
         log_likelihood, predictive_cdf, log_likelihood_joint, log_prior, observed_data,
-        constant_data and linearization; mahalanobis where errors are correlated.  Attributes of
+        constant_data and linearization; mahalanobis where errors are correlated.  Where data are
+        missing, responses and replicated data are there too, a discrepancy is NaN (see
+        `predict_discrepancy`), and so are replicated data whose noise sd is NaN, or whose
+        discrepancy has too many places.  Attributes of
         the posterior group: ``sampling_time`` (s, warm-up included, compilation not),
         ``tuning_steps``, ``refreshes`` of the spectrum, ``recentred`` (whether fields were, see
         Notes), and the judgement of `diagnose`: ``verdict``, ``diagnostics`` (a paragraph), and its
@@ -284,7 +287,7 @@ def _in_words(judged: xr.Dataset) -> dict[str, Any]:
 
 def _modes(functions: ModelFunctions) -> tuple[xr.Dataset, np.ndarray]:
     """Return the linearization at the mode, and all modes of the density that is sampled."""
-    problem = functions.problem
+    problem = functions.whole
     integrated = _with_discrepancy_integrated_out(problem)
     if integrated is problem:
         linearization, mode = linearization_at_mode(functions, default_starts(problem))
@@ -306,7 +309,7 @@ def _static_groups(
     return {
         "prior": prior.prior(),
         "prior_predictive": prior.posterior_predictive(rng),
-        "observed_data": xr.Dataset(functions.problem.labelled_data),
+        "observed_data": xr.Dataset(functions.whole.labelled_data),
         "constant_data": _constant_data(functions),
         "linearization": linearization,
     }
@@ -344,9 +347,9 @@ def _with_discrepancy(
 def _constant_data(functions: ModelFunctions) -> xr.Dataset:
     """Return the stated noise standard deviations, in the units of the data."""
     arrays = {}
-    for name, modality in functions.problem.modality.items():
+    for name, modality in functions.whole.modality.items():
         if modality.noise.has_scale and modality.noise.correlation_factor is None:
-            stated = functions.build.noise[name].stated
+            stated = modality.noise.stated(modality.data)
             units = modality.data.attrs.get("units", "")
             arrays[f"{name}_noise_sd"] = (modality.data.dims, stated, {"units": units})
     return xr.Dataset(arrays)

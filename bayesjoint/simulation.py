@@ -25,7 +25,7 @@ def simulate(
     Parameters
     ----------
     problem : JointProblem
-        Its own data give the shapes only; zeros will do.
+        Its own data give the shapes only, and where they are missing; zeros will do.
     truth : mapping of name to value, optional
         Physical values of latents and hyperparameters.  Those left out are drawn from the prior;
         all are when it is not given, couplings included.
@@ -35,9 +35,9 @@ def simulate(
     Returns
     -------
     Dataset
-        Data under the names of the modalities, truth under the names of latents and
-        hyperparameters. ``problem.with_data(data[list(problem.modality)])`` puts the data in
-        place.
+        Data under the names of the modalities, NaN where those of the problem are missing; truth
+        under the names of latents and hyperparameters.
+        ``problem.with_data(data[list(problem.modality)])`` puts the data in place.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def simulate(
     with compiled(problem) as functions:
         point = _truth_point(functions, dict(truth or {}), rng)
         table = functions.once(DrawEvaluator).table(point[None, None])
-        drawn = table.posterior_predictive(rng).isel(chain=0, draw=0, drop=True)
+        drawn = table.simulated(rng).isel(chain=0, draw=0, drop=True)
         values = table.prior().isel(chain=0, draw=0, drop=True)
     responses = [name for name in values.data_vars if str(name).endswith("_response")]
     merged = xr.merge([drawn, values.drop_vars(responses)])

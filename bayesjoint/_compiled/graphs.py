@@ -17,8 +17,8 @@ class ModelGraphs:
 
     Attributes
     ----------
-    problem, build
-        The problem and its model.
+    whole, problem, build
+        The problem, that of the data that were observed, and its model.
     size, rank : int
         Number of free variables, and of modes of all discrepancies.
     slices : dict of str to slice
@@ -31,7 +31,7 @@ class ModelGraphs:
 
     @in_turn()
     def __init__(self, problem: JointProblem, held: Sequence[str] = ()) -> None:
-        self.problem = problem
+        self.whole, self.problem = problem, problem.observed
         self.build: ModelBuild = build(problem)
         model = self.build.model
         start = model.initial_point()
@@ -48,9 +48,9 @@ class ModelGraphs:
         )
         self.size = self.initial.size
         self.rank = sum(factor.rank for factor in self.build.factors.values())
-        sizes = [m.data.size for m in problem.modalities]
+        sizes = [m.data.size for m in self.problem.modalities]
         self.data_slices = dict(zip(problem.modality, _slices(sizes), strict=True))
-        self.data = _stacked_data(problem)
+        self.data = _stacked_data(self.problem)
         self.likelihood_weight = pytensor.shared(1.0, name="likelihood_weight")
         # Of each potential, so that the coupled prior is sampled at other weights.
         self.coupling_factors = {
@@ -59,9 +59,13 @@ class ModelGraphs:
         self._made: dict[tuple, Any] = {}
 
     def observe(self, problem: JointProblem) -> None:
-        """Take the data of a problem that differs in nothing else; all weights are one again."""
-        self.problem, self.data = problem, _stacked_data(problem)
-        for modality in problem.modalities:
+        """Take the data of a problem that differs in nothing else; all weights are one again.
+
+        The same data are missing.
+        """
+        self.whole, self.problem = problem, problem.observed
+        self.data = _stacked_data(self.problem)
+        for modality in self.problem.modalities:
             self.build.observed[modality.name].set_value(modality.numbers())
         for weight in (self.likelihood_weight, *self.coupling_factors.values()):
             weight.set_value(1.0)

@@ -310,6 +310,7 @@ class LatentSpace:
             "latent_of_unknown": ("unknown", labels(self.unknown_slices)),
             "latent_of_cell": ("cell", labels(self.cell_slices)),
             "modality_of_datum": ("datum", labels(functions.data_slices)),
+            **_places(functions),
             "modality": np.array(list(functions.data_slices), dtype=str),
             "latent": np.array(self.names, dtype=str),
         }
@@ -327,6 +328,14 @@ class LatentSpace:
                 value, dims=dims, coords=coords, attrs={"units": unknown.units}
             )
         return xr.Dataset(arrays)
+
+
+def _places(functions: ModelFunctions) -> dict[str, Any]:
+    """Return where each datum lies in the data of its modality, where some are missing."""
+    if functions.whole is functions.problem:
+        return {}
+    places = [modality.places for modality in functions.problem.modalities]
+    return {"index_of_datum": ("datum", np.concatenate(places))}
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,7 +36,10 @@ def mahalanobis(
     if draws.size == 0 or not _correlated(functions):
         return {}
     names, rows = list(functions.data_slices), (count * np.arange(chains)[:, None] + draws).ravel()
-    fresh = [replicated[name].values.reshape(chains * count, -1)[rows] for name in names]
+    fresh = [
+        replicated[m.name].values.reshape(chains * count, -1)[np.ix_(rows, m.places)]
+        for m in functions.problem.modalities
+    ]
     found = [
         _of_draw(table, row, drawn)
         for row, drawn in zip(rows, np.concatenate(fresh, axis=1), strict=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bayesjoint.discrepancy import JointDiscrepancy
 
 EXACT_POINTS = 1_000  # more distinct points than this ask for a grid, or a rank
+EXACT_PAIRS = 2_000  # more pairs than this must be complete
 SHARED_POINTS = 10_000  # more places than this make the modes too dear
 FORMS = ("auto", "latent", "marginal")
 
@@ -264,10 +265,29 @@ def check_fit(given: "JointDiscrepancy", modalities: Mapping[str, Any]) -> None:
         _check_blocks(given, touched)
     elif given.on is None:
         _check_pairs(given, touched)
-    if given.on is not None:
-        _check_points(given, touched)
     if given.form == "marginal":
         _check_marginal(given, touched)
+
+
+def check_places(given: "JointDiscrepancy", modalities: Mapping[str, Any]) -> None:
+    """Raise unless the places of the observed data have coordinates, and are few or covered."""
+    touched = {name: modalities[name] for name in given.touches(modalities)}
+    if given.on is not None:
+        _check_points(given, touched)
+    elif given.paired:
+        _check_incomplete_pairs(given, touched)
+
+
+def _check_incomplete_pairs(given: "JointDiscrepancy", modalities: Mapping[str, Any]) -> None:
+    """Raise where many data are paired, and not all of a pair are there: they share no modes."""
+    places = [modality.places for modality in modalities.values()]
+    count = np.unique(np.concatenate(places)).size
+    if count > EXACT_PAIRS and not all(np.array_equal(places[0], other) for other in places):
+        raise ValueError(
+            f"{given.owner}: {count} pairs, of which some lack a datum, make the exact covariance "
+            "too large; leave out the other datum too, as in first.where(second.notnull().values), "
+            "or state on= and grid=bj.Grid(...)"
+        )
 
 
 def _check_blocks(given: "JointDiscrepancy", modalities: Mapping[str, Any]) -> None:
@@ -317,7 +337,7 @@ def _check_points(given: "JointDiscrepancy", modalities: Mapping[str, Any]) -> N
         limit, cure = SHARED_POINTS, "give grid=bj.Grid(...) around them"
     elif _shares_places(given, modalities):
         limit = SHARED_POINTS
-        if isinstance(given.length_scale, Mapping):
+        if isinstance(given.length_scale, Mapping) and not _has_gaps(modalities):
             return
     if count > limit:
         raise ValueError(
@@ -336,6 +356,11 @@ def _shares_places(given: "JointDiscrepancy", modalities: Mapping[str, Any]) -> 
         return False
     first, *others = (given.points({name: m}) for name, m in modalities.items())
     return all(np.array_equal(first, other) for other in others)
+
+
+def _has_gaps(modalities: Mapping[str, Any]) -> bool:
+    """Whether data are missing, so that those observed are no lattice."""
+    return any(modality.whole is not modality for modality in modalities.values())
 
 
 def _check_marginal(given: "JointDiscrepancy", modalities: Mapping[str, Any]) -> None:

@@ -104,7 +104,9 @@ def modes_at_shared_places(
         return None
     first = next(iter(modalities.values())).data
     if given.on is None:
-        return modes_of([first.size])
+        places = [modality.places for modality in modalities.values()]
+        shared = all(np.array_equal(places[0], others) for others in places)
+        return modes_of([first.size]) if shared else None
     process = Process.of(given)
     if not process.is_known:
         return None
@@ -159,11 +161,16 @@ def _of_covariance(given: "JointDiscrepancy", build: ModelBuild, modalities: Map
 
 def _rows(given: "JointDiscrepancy", build: ModelBuild, modalities: Mapping[str, Any]):
     """Return the basis of the unit process at the data of each modality, and its scale."""
-    sizes = [modality.data.size for modality in modalities.values()]
     if given.on is None:
-        own = np.arange(sizes[0])
-        rows = {name: np.eye(sizes[0])[given.orders.get(name, own)] for name in modalities}
-        return rows, pt.ones(sizes[0])
+        elements = {
+            name: given.orders[name][modality.places] if name in given.orders else modality.places
+            for name, modality in modalities.items()
+        }
+        known = np.unique(np.concatenate(list(elements.values())))
+        units = np.eye(known.size)
+        rows = {name: units[np.searchsorted(known, own)] for name, own in elements.items()}
+        return rows, pt.ones(known.size)
+    sizes = [modality.data.size for modality in modalities.values()]
     process, scale = Process.of(given).basis(build, given.points(modalities))
     starts = np.cumsum([0, *sizes])
     rows = {n: process[starts[i] : starts[i + 1]] for i, n in enumerate(modalities)}

@@ -38,8 +38,9 @@ class ModelBuild:
     shifts: dict[str, Any] = field(default_factory=dict)  # of the mean of fields, by relations
     shaping: dict[str, Any] = field(default_factory=dict)  # field -> coupling that shapes its prior
     outputs: dict[int, Any] = field(default_factory=dict)  # of forward maps, by identity
-    responses: dict[str, Any] = field(default_factory=dict)  # shape of the data
-    noise: dict[str, Any] = field(default_factory=dict)  # terms, shape of the data
+    responses: dict[str, Any] = field(default_factory=dict)  # shape of the observed data
+    images: dict[str, Any] = field(default_factory=dict)  # the same where data are missing too
+    noise: dict[str, Any] = field(default_factory=dict)  # terms, shape of the observed data
     factors: dict[str, Any] = field(default_factory=dict)  # (basis, scale) of the discrepancy
     joint_densities: dict[tuple[str, ...], Any] = field(default_factory=dict)  # of modalities
     residuals: dict[str, Any] = field(default_factory=dict)  # of couplings, see add_coupling
@@ -66,7 +67,7 @@ class ModelBuild:
         """Register coordinates with the model."""
         for name, values in coords.items():
             if name not in self.model.coords:
-                self.model.add_coord(name, np.asarray(values))
+                self.model.add_coord(name, _plain(np.asarray(values)))
 
     def unknown(
         self,
@@ -167,6 +168,12 @@ class ModelBuild:
             unused = f"{name}_{count}"
         self.matrices[unused] = array
         return pm.Data(unused, array, model=self.model)
+
+
+def _plain(labels: np.ndarray) -> np.ndarray:
+    """Return labels as PyMC takes them: the tuples of a stacked dim are numbered."""
+    stacked = labels.dtype == object and any(isinstance(label, tuple) for label in labels)
+    return np.arange(labels.size) if stacked else labels
 
 
 def in_order(names: Sequence[str], couplings: Sequence[Any]) -> list[str]:

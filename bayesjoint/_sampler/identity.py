@@ -24,5 +24,8 @@ def fingerprint(functions: ModelFunctions, point: np.ndarray) -> str:
     """Return a digest of the data, and of the log density at a point."""
     digest = hashlib.sha256()
     digest.update(functions.data.tobytes())
+    for modality in functions.problem.modalities:
+        if modality.whole is not modality:
+            digest.update(modality.places.tobytes())
     digest.update(f"{float(functions.density(point)[0]):.8e}".encode())
     return digest.hexdigest()

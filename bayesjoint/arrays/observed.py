@@ -29,8 +29,9 @@ def data(owner: str, value: xr.DataArray) -> xr.DataArray:
             f'data.rename({{{strange[0]!r}: "station"}})'
         )
     given = read(owner, "the data", value, missing=True)
-    whole = np.asarray(unwrapped(value.data)).dtype.kind in "iu"
-    numbers = np.array(unwrapped(value.data)) if whole else given.values
+    bare = unwrapped(value.data)
+    whole = np.asarray(bare).dtype.kind in "iu" and not np.any(np.isnan(given.values))  # unmasked
+    numbers = np.array(bare) if whole else given.values
     numbers = numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
     numbers.setflags(write=False)
     coords = {

@@ -151,4 +151,5 @@ def _only_counts(coordinate: xr.DataArray) -> bool:
 
 def logarithmic(observed: np.ndarray) -> bool:
     """Whether data are positive and span orders of magnitude."""
-    return bool(observed.min() > 0 and observed.max() / observed.min() > SPREAD)
+    least, most = np.nanmin(observed), np.nanmax(observed)  # data may be missing
+    return bool(least > 0 and most / least > SPREAD)

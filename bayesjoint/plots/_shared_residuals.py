@@ -55,7 +55,7 @@ def draw_pairs(
         ax.axhline(level, color=MUTED, lw=0.8, ls="--")
         ax.axvline(level, color=MUTED, lw=0.8, ls="--")
     ax.plot(first[i], second[j], "o", color=DATA, ms=3 if pairing.count < 200 else 1.5)
-    reach = max(3.0, 1.1 * float(np.abs([first[i], second[j]]).max()))
+    reach = max(3.0, 1.1 * float(np.nanmax(np.abs([first[i], second[j]]))))
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=pairing.how)
     ax.set(xlabel=words(names[pair[0]]), ylabel=words(names[pair[1]]))
     grid_lines(ax)

@@ -119,6 +119,7 @@ def scaled_units(values: np.ndarray, units: str) -> tuple[float, str]:
 
     None for large numbers that hardly differ, such as map coordinates: their digits all matter.
     """
+    values = np.ravel(values)[~np.isnan(np.ravel(values))]  # data may be missing
     largest = float(np.max(np.abs(values), initial=0.0))
     if not np.isfinite(largest) or largest == 0 or 1e-2 <= largest < 1e5:
         return 1.0, units
@@ -130,7 +131,7 @@ def scaled_units(values: np.ndarray, units: str) -> tuple[float, str]:
 
 def around_zero(values: np.ndarray) -> dict[str, Any]:
     """Return the colours of a map with both signs, wide enough for all but the very largest."""
-    reach = float(np.quantile(np.abs(values), 0.995)) or 1.0
+    reach = float(np.nanquantile(np.abs(values), 0.995)) or 1.0
     return {"cmap": DIVERGING, "vmin": -reach, "vmax": reach}
 
 

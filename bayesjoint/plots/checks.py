@@ -148,8 +148,8 @@ def _replicated(
         return
     curve, observed, draws = _flat(data), data.values.ravel(), thinned(replicated, data)
     middle = np.median(draws, axis=0)
-    width = float(np.median(np.ptp(np.quantile(draws, [0.05, 0.95], axis=0), axis=0)))
-    thin = width < THIN * np.ptp(observed)
+    width = float(np.nanmedian(np.ptp(np.quantile(draws, [0.05, 0.95], axis=0), axis=0)))
+    thin = width < THIN * (np.nanmax(observed) - np.nanmin(observed))
     if thin:
         observed, draws = observed - middle, draws - middle
     factor, units = scaled_units(observed, str(data.attrs.get("units") or ""))
@@ -172,12 +172,13 @@ def _residuals(ax: Axes, data: xr.DataArray, block: Residuals, colour: str) -> N
         ax.axhline(level, color=MUTED, lw=0.8, ls="--")
     ax.axhline(0.0, color=INK, lw=0.7)
     ax.plot(curve.where, middle, "o", ms=3 if middle.size < 200 else 1.5, color=colour)
-    reach = max(3.0, 1.1 * float(np.abs(middle).max()))
+    reach = max(3.0, 1.1 * float(np.nanmax(np.abs(middle))))
     ax.set(ylim=(-reach, reach), xlabel=curve.label, title="standardised residuals")
     grid_lines(ax, "x")
 
 
 def _histogram(ax: Axes, observed: np.ndarray, replicated: np.ndarray, colour: str) -> None:
+    observed, replicated = (v[~np.isnan(v)] for v in (observed, replicated))
     reach = max(4.0, float(np.quantile(np.abs(observed), 0.998)))
     bins = list(np.linspace(-reach, reach, 41))
     ax.hist(replicated, bins=bins, density=True, color=FAINT, label="replicated")

@@ -87,6 +87,7 @@ def plot_leave_out(report: xr.Dataset) -> Figure:
 
 def _groups(strip: SubFigure, report: xr.Dataset, colour: str) -> None:
     probability = report["region_probability"].values
+    probability = probability[np.isfinite(probability)]  # a group may have no data
     left, right = strip.subplots(1, 2, width_ratios=(3, 2))
     draw_calibration(left, probability, colour)
     half, most = (int(np.sum(probability <= level)) for level in LEVELS)

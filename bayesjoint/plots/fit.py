@@ -167,7 +167,7 @@ def draw_data(ax: Axes, data: np.ndarray, error: np.ndarray | None, curve: Curve
 def _maps(strip: SubFigure, data: xr.DataArray, responses: np.ndarray, chart: Chart) -> None:
     factor, units = scaled_units(data.values, str(data.attrs.get("units") or ""))
     observed, mean = data.values.ravel() / factor, responses.mean(axis=0) / factor
-    low, high = np.quantile(np.concatenate([observed, mean]), [0.005, 0.995])
+    low, high = np.nanquantile(np.concatenate([observed, mean]), [0.005, 0.995])
     units = pretty_units(units)
     axes = strip.subplots(1, 3)
     same = {"cmap": SEQUENTIAL, "vmin": low, "vmax": high}

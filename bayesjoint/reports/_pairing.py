@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -58,9 +58,28 @@ def paired(first: xr.DataArray, second: xr.DataArray, prefer: Sequence[str] = ()
     found = found or Pairing(
         f"{NOT_APPLICABLE}: no coordinate in common, and {first.size} against {second.size} data"
     )
+    found = _where_both_are(found, first, second)
     if found.count < FEWEST and not found.how.startswith(NOT_APPLICABLE):
         return Pairing(f"{NOT_APPLICABLE}: {found.count} pairs {found.how}, {FEWEST} are needed")
     return found
+
+
+def _where_both_are(pairing: Pairing, first: xr.DataArray, second: xr.DataArray) -> Pairing:
+    """Return the pairs of which no side is missing."""
+    there = [
+        _there(data, dims)[members]
+        for data, dims, members in zip((first, second), pairing.dims, pairing.members, strict=True)
+    ]
+    both = np.logical_and(*there)
+    if both.all():
+        return pairing
+    return replace(pairing, members=(pairing.members[0][both], pairing.members[1][both]))
+
+
+def _there(data: xr.DataArray, dims: Sequence[str]) -> np.ndarray:
+    """Return at which places along dims, flat in their order, there are data."""
+    size = int(np.prod([data.sizes[dim] for dim in dims]))
+    return data.notnull().transpose(..., *dims).values.reshape(-1, size).any(axis=0)
 
 
 def _by_index(first: xr.DataArray, second: xr.DataArray) -> Pairing:
@@ -85,12 +104,14 @@ def _by_place(first: xr.DataArray, second: xr.DataArray, prefer: Sequence[str]) 
         return None
     dims = tuple(_carrying(data, names) for data in (first, second))
     places = [_places(data, names, of) for data, of in zip((first, second), dims, strict=True)]
+    there = [np.flatnonzero(_there(*side)) for side in zip((first, second), dims, strict=True)]
+    places = [place[where] for place, where in zip(places, there, strict=True)]
     span = np.ptp(np.concatenate(places), axis=0)
     places = [place / np.where(span > 0, span, 1.0) for place in places]
     few, many = sorted((0, 1), key=lambda side: len(places[side]))
     distance, nearest = KDTree(places[many]).query(places[few])
     near = np.flatnonzero(distance <= max(map(_spacing, places)) * (1 + 1e-9))
-    members = {few: near, many: nearest[near]}
+    members = {few: there[few][near], many: there[many][nearest[near]]}
     return Pairing(f"nearest in {', '.join(names)}", (dims[0], dims[1]), (members[0], members[1]))
 
 

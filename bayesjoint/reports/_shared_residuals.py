@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint.reports import _read
-from bayesjoint.reports._pairing import Pairing, paired
+from bayesjoint.reports._pairing import FEWEST, Pairing, paired
 
 EXTREME = 0.025  # p-values nearer to 0 or 1 are told
 
@@ -94,13 +94,30 @@ def at_pairs(
 
 def _correlation(pairs: list[np.ndarray]) -> np.ndarray:
     """Return the correlation over pairs draw by draw, of slices the one farthest from zero."""
-    first, second = (part - part.mean(axis=2, keepdims=True) for part in pairs)
-    scale = np.sqrt((first**2).sum(axis=2)[:, :, None] * (second**2).sum(axis=2)[:, None, :])
-    product = first @ second.transpose(0, 2, 1)
-    found = np.divide(product, scale, out=np.full(scale.shape, np.nan), where=scale > 0)
+    missing = any(np.isnan(part).any() for part in pairs)
+    found = _of_slices_with_gaps(*pairs) if missing else _of_slices(*pairs)
     found = found.reshape(len(found), -1)
     largest = np.argmax(np.nan_to_num(np.abs(found)), axis=1)
     return found[np.arange(len(found)), largest]
+
+
+def _of_slices(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the correlation of each two slices, (draw, slice, slice)."""
+    first, second = (part - part.mean(axis=2, keepdims=True) for part in (first, second))
+    scale = np.sqrt((first**2).sum(axis=2)[:, :, None] * (second**2).sum(axis=2)[:, None, :])
+    product = first @ second.transpose(0, 2, 1)
+    return np.divide(product, scale, out=np.full(scale.shape, np.nan), where=scale > 0)
+
+
+def _of_slices_with_gaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the same over the pairs of which no side is missing; NaN where these are too few."""
+    found = np.full((len(first), first.shape[1], second.shape[1]), np.nan)
+    for i, j in np.ndindex(found.shape[1:]):
+        one, two = first[:, [i]], second[:, [j]]
+        both = ~np.isnan(one[0, 0]) & ~np.isnan(two[0, 0])
+        if np.sum(both) >= FEWEST:
+            found[:, i, j] = _of_slices(one[:, :, both], two[:, :, both])[:, 0, 0]
+    return found
 
 
 def _cross_chi2(dt: xr.DataTree, names: list[str]) -> xr.Dataset:

@@ -115,6 +115,8 @@ def _checked(ds: xr.Dataset) -> xr.Dataset:
 
 def _labels(ds: xr.Dataset) -> dict[str, Any]:
     owner = ds["modality_of_datum"].values
+    if "index_of_datum" in ds:  # some are missing
+        return {key: ds[key].variable for key in ("modality_of_datum", "index_of_datum")}
     index = np.concatenate([np.arange(np.sum(owner == k)) for k in _read.modalities(ds)])
     return {"modality_of_datum": ("datum", owner), "index_of_datum": ("datum", index)}
 

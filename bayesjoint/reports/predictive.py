@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -131,7 +133,7 @@ def _standardised(
     data: xr.DataArray, response: xr.DataArray, replicated: xr.DataArray
 ) -> Residuals:
     fitted, fresh = _thinned(response, data), _thinned(replicated, data)
-    noise = fresh - fitted
+    noise = np.where(np.isnan(data.values), np.nan, fresh - fitted)  # missing: nothing to compare
     scale = noise.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)  # a datum that the model reproduces exactly
     return Residuals((data.values - fitted) / scale, noise / scale, data)
@@ -150,22 +152,32 @@ def _rows(block: Residuals, values: np.ndarray) -> np.ndarray:
 
 def _quantities(values: np.ndarray) -> np.ndarray:
     """Return the test quantities (quantity, draw) of residuals (draw, first data dim, rest)."""
-    axes = (1, 2)
+    axes, there = (1, 2), _there(values)
     return np.stack(
         [
-            values.mean(axes),
-            values.std(axes),
-            np.abs(values).max(axes),
+            values.mean(axes, where=there),
+            values.std(axes, where=there),
+            np.abs(values).max(axes, initial=0.0, where=there),
             _lag_one(values),
-            (values**2).sum(axes),
+            (values**2).sum(axes, where=there),
         ]
     )
+
+
+def _there(values: np.ndarray) -> Any:
+    """Return which data are not missing, True where all are there."""
+    missing = np.isnan(values[:1])
+    return ~missing if missing.any() else True
 
 
 def _lag_one(values: np.ndarray) -> np.ndarray:
     if values.shape[1] < 3:
         return np.full(values.shape[0], np.nan)
-    centred = values - values.mean(axis=1, keepdims=True)
+    there = _there(values)
+    if there is not True:
+        values, there = values[:, :, there.any(axis=1)[0]], there[:, :, there.any(axis=1)[0]]
+    centred = values - values.mean(axis=1, keepdims=True, where=there)
+    centred = np.where(there, centred, 0.0)
     total = (centred**2).sum((1, 2))
     shifted = (centred[:, 1:] * centred[:, :-1]).sum((1, 2))
     return np.divide(shifted, total, out=np.full_like(total, np.nan), where=total > 0)

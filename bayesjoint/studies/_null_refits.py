@@ -35,7 +35,7 @@ class Fit:
 
     def explained(self, data: xr.Dataset, first: np.ndarray, starts: int) -> float:
         """Return the mean log-likelihood over the Gaussian at the maximum, as `bj.tension` does."""
-        self.functions.observe(self.functions.problem.with_data(data))
+        self.functions.observe(self.functions.whole.with_data(data))
         mode = maximum_a_posteriori(self.functions, starts, first)
         if not mode.converged:
             raise NotFitted("the search for the maximum did not converge")
@@ -114,7 +114,7 @@ class Refits:
         """Return a draw of the Gaussian at the fit, all unknowns, and data simulated from it."""
         rng = np.random.default_rng(seed)
         truth = self.point + self.spread.scale(rng.standard_normal(self.point.size))
-        drawn = self.evaluator.table(truth[None, None]).posterior_predictive(rng)
+        drawn = self.evaluator.table(truth[None, None]).simulated(rng)
         return truth, drawn.isel(chain=0, draw=0, drop=True)
 
 

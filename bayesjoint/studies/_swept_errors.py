@@ -165,7 +165,7 @@ def _shared_errors(
     local: LocalProblem, swept: Swept, length_scale: float | None
 ) -> SharedErrors | None:
     """Return the errors of modalities with the same places and one variance each, else None."""
-    functions, problem = local.functions, local.problem
+    functions, problem = local.functions, local.functions.problem
     discrepancy = replace(swept.discrepancy, **_length(length_scale))
     touched = {name: problem.modality[name] for name in swept.names}
     others = [d for d in problem.discrepancies if d.name != discrepancy.name]
@@ -208,7 +208,7 @@ def block_errors(local: LocalProblem, swept: Swept, length_scale: float | None) 
         functions.errors(local.point, power=True).variance,
         _factor(local.problem, [replace(discrepancy, **changes)]),
         _factor(local.problem, others),
-        tuple(m.data.size for m in local.problem.modalities),
+        tuple(m.data.size for m in functions.problem.modalities),
         stated,
         tuple(functions.data_slices),
     )
@@ -226,7 +226,7 @@ def _require_few(swept: Swept, count: int) -> None:
 
 def _factor(problem: JointProblem, discrepancies: list[JointDiscrepancy]) -> np.ndarray:
     """Return the factor of discrepancies without unknowns, the noise's correlation taken out."""
-    size = sum(m.data.size for m in problem.modalities)
+    size = sum(m.places.size for m in problem.modalities)
     if not discrepancies:
         return np.zeros((size, 0))
     functions = ModelFunctions(problem.replace(discrepancy=discrepancies))

@@ -1,6 +1,6 @@
 """Data left out group by group, predicted from all others without sampling again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from bayesjoint.reports._smoothed import smoothed_weights
 
 OWNER = "leave_out"
 PREDICTED_DRAWS = 4_000
+NOTHING = (np.zeros((PREDICTED_DRAWS, 0)), np.nan, np.nan)  # of a group without data
 
 
 def leave_out(
@@ -60,7 +61,8 @@ def leave_out(
         holds the measured group: uniform where predictions are honest, and below 0.9 for nine
         groups of ten; and ``pareto_k``: where it is above 0.7, the group moves the posterior too
         far for this, sample without it; infinite where weights of a chain that stood still
-        repeat, so that nothing tells how far; NaN where refitted.
+        repeat, so that nothing tells how far; NaN where refitted.  Missing data are NaN, and so
+        are the numbers of a group without any datum.
 
     Raises
     ------
@@ -102,12 +104,19 @@ def leave_out(
     again = _by_position(measured, dim, refitted or {})
     with compiled(problem) as functions, threads_for(functions.size + functions.rank):
         groups = _groups(functions, names, dim)
-        found = list(zip(*_gaps(functions, posterior, draws, groups), strict=True))
+        found: dict[int, Any] = {}
+        for which, members in _of_one_size(groups):
+            gaps = zip(*_gaps(functions, posterior, draws, members), strict=True)
+            found |= dict(zip(which.tolist(), gaps, strict=True))
         for i, tree in again.items():
-            found[i] = tuple(part[0] for part in _gaps(functions, tree, draws, groups[[i]]))
+            members = groups[[i]][:, groups[i] >= 0]
+            if i in found:
+                found[i] = tuple(part[0] for part in _gaps(functions, tree, draws, members))
     rng, power = np.random.default_rng(random_seed), problem.modality[names[0]].power
     powers = [None if i in again else power for i in range(len(groups))]
-    parts = [_predict(*group, power, rng) for group, power in zip(found, powers, strict=True)]
+    parts = [
+        _predict(found[i], power, rng) if i in found else NOTHING for i, power in enumerate(powers)
+    ]
     one = measured.isel(modality=0, drop=True)
     return _labelled(measured if len(names) > 1 else one, dim, parts)
 
@@ -141,11 +150,12 @@ def given_the_rest(
     return (covariance @ solved[within, -1][:, :, None])[:, :, 0], covariance
 
 
-def _predict(gap: np.ndarray, covariance: np.ndarray, power: float | None, rng: Any):
+def _predict(given: tuple[np.ndarray, np.ndarray], power: float | None, rng: Any):
     """Return draws of predicted minus measured, log-density of the measured, and Pareto's k.
 
     Without a power, draws come from a posterior without the group: all weigh the same.
     """
+    gap, covariance = given
     root = np.linalg.cholesky(covariance)
     white = np.linalg.solve(root, gap[:, :, None])[:, :, 0]
     density = -0.5 * np.sum(white**2 + np.log(2 * np.pi), axis=1)
@@ -197,13 +207,25 @@ def _by_position(measured: xr.DataArray, dim: str, refitted: Mapping[Any, Any]) 
 
 
 def _groups(functions: ModelFunctions, names: Sequence[str], dim: str) -> np.ndarray:
-    """Return indices of the stacked data, shape (group, member)."""
+    """Return indices of the stacked data, shape (group, member), -1 of those that are missing."""
     parts = []
     for name in names:
-        data, where = functions.problem.modality[name].data, functions.data_slices[name]
-        index = np.arange(where.start, where.stop).reshape(data.shape)
+        modality, where = functions.problem.modality[name], functions.data_slices[name]
+        data = modality.whole.data
+        index = np.full(data.size, -1)
+        index[modality.places] = np.arange(where.start, where.stop)
+        index = index.reshape(data.shape)
         parts.append(np.moveaxis(index, data.dims.index(dim), 0).reshape(data.sizes[dim], -1))
     return np.concatenate(parts, axis=1)
+
+
+def _of_one_size(groups: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield which groups have equally many data, and their members, for each number above zero."""
+    counts = np.sum(groups >= 0, axis=1)
+    for count in np.unique(counts[counts > 0]):
+        which = np.flatnonzero(counts == count)
+        chosen = groups[which]
+        yield which, chosen[chosen >= 0].reshape(-1, count)
 
 
 def _labelled(data: xr.DataArray, dim: str, parts: list) -> xr.Dataset:
@@ -211,7 +233,14 @@ def _labelled(data: xr.DataArray, dim: str, parts: list) -> xr.Dataset:
     errors, log_density, pareto_k = zip(*parts, strict=True)
     first = data.transpose(dim, ...)
     shape = (PREDICTED_DRAWS, *first.shape)
-    together = np.stack(errors, axis=1)
+    there = first.notnull().values.reshape(len(errors), -1)
+    together = np.full((PREDICTED_DRAWS, *there.shape), np.nan)
+    probability = np.full(len(errors), np.nan)
+    for i, members in enumerate(there):
+        if members.any():
+            together[:, i, members] = errors[i]
+            zeros = np.zeros((1, errors[i].shape[1]))
+            probability[i] = region_probability(errors[i][:, None], zeros)[0]
     error = xr.DataArray(together.reshape(shape), dims=("sample", *first.dims))
     predicted = (error + data).transpose("sample", *data.dims)
     return xr.Dataset(
@@ -219,7 +248,7 @@ def _labelled(data: xr.DataArray, dim: str, parts: list) -> xr.Dataset:
             "predicted": predicted.assign_attrs(data.attrs),
             "measured": data,
             "log_density": (dim, list(log_density)),
-            "region_probability": (dim, region_probability(together, np.zeros(together.shape[1:]))),
+            "region_probability": (dim, probability),
             "pareto_k": (dim, list(pareto_k)),
         }
     )

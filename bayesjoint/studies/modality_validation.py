@@ -52,7 +52,7 @@ def leave_modality_out(
         Of each modality left out, on the dims of its data and in their units:
 
         - ``<modality>_predicted`` (sample, ...): data sets drawn given all others, discrepancy and
-          noise included; ``<modality>_measured``;
+          noise included; ``<modality>_measured``; NaN where data are missing;
         - ``<modality>_pit``: share of predicted data below the measured one, half of those equal.
 
         Along ``modality``:
@@ -250,20 +250,28 @@ def _unseen(problem: JointProblem, name: str, tree: xr.DataTree) -> xr.DataArray
     return (kept < UNSEEN) & xr.DataArray(of_modality, dims="parameter")
 
 
+def _on_image(values: np.ndarray, places: np.ndarray, data: xr.DataArray) -> np.ndarray:
+    """Return values of observed data, last axis, in the shape of all, NaN elsewhere."""
+    image = np.full((*values.shape[:-1], data.size), np.nan)
+    image[..., places] = values
+    return image.reshape(*values.shape[:-1], *data.shape)
+
+
 def _labelled(problem: JointProblem, names: list[str], parts: list[dict]) -> xr.Dataset:
     """Return predictions on the dims of the data, and numbers along the modalities."""
     variables: dict[str, Any] = {}
     for name, part in zip(names, parts, strict=True):
         data = problem.labelled_data[name]
-        predicted = part["predicted"].reshape(-1, *data.shape)
+        predicted, pit = (
+            _on_image(part[key], problem.modality[name].places, data)
+            for key in ("predicted", "pit")
+        )
         dims = ("sample", *data.dims)
         variables[f"{name}_predicted"] = xr.DataArray(
             predicted, data.coords, dims, attrs=data.attrs
         )
         variables[f"{name}_measured"] = data
-        variables[f"{name}_pit"] = xr.DataArray(
-            part["pit"].reshape(data.shape), data.coords, data.dims
-        )
+        variables[f"{name}_pit"] = xr.DataArray(pit, data.coords, data.dims)
     for key in parts[0]:
         if key not in ("predicted", "pit"):
             values = np.array([part[key] for part in parts])
