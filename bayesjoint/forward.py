@@ -136,6 +136,11 @@ class ForwardMap:
             Of the prior of each latent.
         """
 
+    @property
+    def is_user_derived(self) -> bool:
+        """Whether a user wrote the derivative."""
+        return False
+
     def recheck(self, values: list[np.ndarray], where: str) -> None:
         """Check a derivative that a user wrote once more, where the posterior lies."""
 
@@ -321,9 +326,14 @@ class NumpyMap(ForwardMap):
                 return
         raise _derivatives.zero_block(self.name, self.latents[int(np.argmin(moved))])
 
+    @property
+    def is_user_derived(self) -> bool:
+        """Whether a user wrote the derivative."""
+        return self.differences is None
+
     def recheck(self, values: list[np.ndarray], where: str) -> None:
         """Check a derivative that a user wrote at one more point."""
-        if self.differences is not None or not self.spreads:
+        if not self.is_user_derived or not self.spreads:
             return
         try:
             _derivatives.check(

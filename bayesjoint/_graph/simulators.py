@@ -9,6 +9,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,18 @@ import numpy as np
 from bayesjoint._graph.outputs import MapFault, Output, in_form, read
 
 REMEMBERED = 8  # points: chains take turns, and value and derivative are asked one after the other
+
+
+PACKAGE = str(Path(__file__).parent.parent)
+
+
+def _traceback(error: Exception) -> str:
+    """Return the traceback of an exception from the first line of the user's code on."""
+    start = error.__traceback__
+    while start is not None and start.tb_frame.f_code.co_filename.startswith(PACKAGE):
+        start = start.tb_next
+    lines = traceback.format_exception(type(error), error, start or error.__traceback__)
+    return "".join(lines).strip()
 
 
 @dataclass(eq=False)
@@ -50,7 +63,7 @@ class Failures:
         """Count an exception."""
         self.raised += 1
         if not self.first:
-            self.first = "".join(traceback.format_exception(error)).strip()
+            self.first = _traceback(error)
             self.error = error
 
     def reset(self) -> None:

@@ -8,7 +8,8 @@ makes nutpie's metric the one that the warm-up had learnt, exactly; `tests/test_
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +95,8 @@ def warm_up(
     density = _recentred(density, coordinates)
     models = [density.at(coordinates, coordinates.from_point(start)) for start in starts]
     options = {"tune": tune, "draws": 1, "save_warmup": True}
-    trees, seconds, complete = _run(models, seeds, settings, watch, [options] * len(models))
+    with _told(density):
+        trees, seconds, complete = _run(models, seeds, settings, watch, [options] * len(models))
     if not complete:
         raise KeyboardInterrupt("interrupted during the warm-up, before the first draw")
     chains = [_learnt(tree) for tree in trees]
@@ -126,7 +128,8 @@ def advance(
             {"tune": 1, "draws": draws, "step_size_adapt_method": repr(float(chain.step)),
              "save_warmup": False}
         )  # fmt: skip
-    trees, seconds, complete = _run(models, seeds, settings, watch, options, peek)
+    with _told(density):
+        trees, seconds, complete = _run(models, seeds, settings, watch, options, peek)
     if len(trees) < len(chains):
         nothing = np.zeros((len(chains), 0, chains[0].point.size))
         return Draws(nothing, xr.Dataset(), seconds, list(chains), False)
@@ -139,6 +142,20 @@ def advance(
     ]
     stats = joined([_stats(tree["sample_stats"], count) for tree in trees])
     return Draws(stacked, stats, seconds, moved, complete)
+
+
+@contextmanager
+def _told(density: Any) -> Iterator[None]:
+    """Raise what stopped the sampler from inside as it was."""
+    fatal = getattr(density, "fatal", ())
+    if fatal:
+        fatal.clear()
+    try:
+        yield
+    except Exception as error:
+        if fatal:
+            raise fatal[0] from error
+        raise
 
 
 def _recentred(density: Any, coordinates: Coordinates) -> Any:
