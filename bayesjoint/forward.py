@@ -24,7 +24,7 @@ from bayesjoint._graph.black_box import BlackBox
 from bayesjoint._graph.build import ModelBuild
 from bayesjoint._graph.compile import UNOPTIMISED, compiled_function, in_turn
 from bayesjoint._graph.jacobians import JacobianActions
-from bayesjoint._graph.outputs import Output
+from bayesjoint._graph.outputs import MapFault, Output
 from bayesjoint._graph.simulators import Simulator
 
 NOISY = 1e-9  # of the output: a simulator that repeats itself less well is told
@@ -339,7 +339,7 @@ class NumpyMap(ForwardMap):
             _derivatives.check(
                 self._derivative, [values], self.spreads, _derivatives.RECHECKED, everywhere=False
             )
-        except _derivatives.MapFault as error:
+        except MapFault as error:
             raise ValueError(f"{error} ({where})") from error
 
     @property

@@ -177,12 +177,13 @@ class _Case:
         tangent[part] = self.signed[part]
         return tangent.reshape(self.values[self.index].shape)
 
-    def block(self, part: np.ndarray) -> "_Block":
+    def block(self, part: np.ndarray, careful: bool = False) -> "_Block":
         """Return what the derivative and differences say of some columns."""
         tangent = self.tangent(part)
         pushed = self.tested.pushed(self.values, self.index, tangent)
         self.tested.require_rows(pushed, self.at.output.size)
-        return _Block(part, pushed, self.at.best(self.index, tangent))
+        difference = self.at.careful if careful else self.at.best
+        return _Block(part, pushed, difference(self.index, tangent), careful)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +193,7 @@ class _Block:
     part: np.ndarray
     pushed: np.ndarray
     difference: Difference
+    careful: bool  # whether differences over several steps were compared
 
     @property
     def off(self) -> np.ndarray:
@@ -208,9 +210,10 @@ class _Block:
         rest = Difference(
             self.difference.change - other.difference.change,
             self.difference.doubt + other.difference.doubt,
+            self.difference.rounding + other.difference.rounding,
         )
         part = np.setdiff1d(self.part, other.part, assume_unique=True)
-        return _Block(part, self.pushed - other.pushed, rest)
+        return _Block(part, self.pushed - other.pushed, rest, self.careful)
 
 
 def _norm(values: np.ndarray) -> float:
@@ -229,12 +232,16 @@ def _check_columns(case: _Case, pulled: np.ndarray, count: int) -> None:
     if not known:
         return
     usual = float(np.sqrt(np.mean([block.size**2 for block in known])))
-    for block in known:
-        if not _agrees(case, block, usual):
-            if not np.any(pulled) and not any(np.any(b.pushed) for b in blocks):
-                raise zero_block(case.tested.name, case.latent)
-            raise _worst_entry(case, block)
-    _check_suspect(case, known, usual)
+    for number, block in enumerate(known):
+        if _close(block, usual):
+            continue
+        known[number] = case.block(block.part, careful=True)
+        if not known[number].difference.finite or _close(known[number], usual):
+            continue
+        if not np.any(pulled) and not any(np.any(b.pushed) for b in blocks):
+            raise zero_block(case.tested.name, case.latent)
+        raise _named(case, _worst_column(case, known[number]))
+    _check_suspect(case, [block for block in known if block.difference.finite], usual)
 
 
 def _check_adjoint(case: _Case, pulled: np.ndarray, pushed: np.ndarray) -> None:
@@ -253,57 +260,44 @@ def _check_adjoint(case: _Case, pulled: np.ndarray, pushed: np.ndarray) -> None:
         )
 
 
-def _agrees(case: _Case, block: _Block, usual: float) -> bool:
-    """Tell whether given and difference agree, with care where they do not at first."""
-    if _close(case, block, usual):
-        return True
-    careful = case.at.careful(case.index, case.tangent(block.part))
-    return careful.finite and _close(case, _Block(block.part, block.pushed, careful), usual)
-
-
-def _close(case: _Case, block: _Block, usual: float) -> bool:
-    change, doubt, rounding = block.difference.change, block.difference.doubt, case.at.rounding
+def _close(block: _Block, usual: float) -> bool:
+    """Tell whether given and difference agree as well as the difference allows."""
+    difference, off = block.difference, block.off
     size = max(block.size, NEGLIGIBLE * usual)
     # Written so that NaN fails.
-    whole = _norm(block.off) <= (
-        TOLERANCE * size + np.linalg.norm(doubt) + rounding * np.sqrt(change.size)
+    whole = _norm(off) <= TOLERANCE * size + difference.uncertainty
+    row = np.max(np.abs(off) - difference.doubt) <= (
+        ROW_TOLERANCE * np.abs(difference.change).max() + difference.rounding
     )
-    row = np.max(np.abs(block.off) - doubt) <= ROW_TOLERANCE * np.abs(change).max() + rounding
     return bool(whole and row)
 
 
 def _check_suspect(case: _Case, blocks: list[_Block], usual: float) -> None:
     """Follow the largest deviation that differences cannot explain to its column."""
-    floor = case.at.rounding * np.sqrt(case.at.output.size)
 
     def unexplained(block: _Block) -> float:
-        doubt = 10 * (np.linalg.norm(block.difference.doubt) + floor)
-        return _norm(block.off) / max(SUSPECT * block.size + doubt, np.finfo(float).tiny)
+        explained = SUSPECT * block.size + 10 * block.difference.uncertainty
+        return _norm(block.off) / max(explained, np.finfo(float).tiny)
 
-    worst = max(blocks, key=unexplained)
-    if unexplained(worst) <= 1.0:
+    worst = max(blocks, key=unexplained, default=None)
+    if worst is None or unexplained(worst) <= 1.0:
         return
     column = _worst_column(case, worst)
     size = max(column.size, float(np.linalg.norm(column.pushed)))
-    usual_column = usual / np.sqrt(max(worst.part.size, 1))
-    wrong = _norm(column.off) > COLUMN_TOLERANCE * size + 3 * (
-        np.linalg.norm(column.difference.doubt) + floor
-    )
-    if wrong and size > NEGLIGIBLE * usual_column:
+    usual_column = usual / np.sqrt(worst.part.size)
+    allowed = COLUMN_TOLERANCE * size + 3 * column.difference.uncertainty
+    if size > NEGLIGIBLE * usual_column and not _norm(column.off) <= allowed:
         raise _named(case, column)
 
 
 def _worst_column(case: _Case, block: _Block) -> _Block:
     """Return the column in a block that deviates most, by halving."""
+    careful = block.careful
     while block.part.size > 1:
-        half = case.block(block.part[: block.part.size // 2])
+        half = case.block(block.part[: block.part.size // 2], careful)
         rest = block.without(half)
         block = half if _norm(half.off) >= _norm(rest.off) else rest
-    return case.block(block.part)
-
-
-def _worst_entry(case: _Case, block: _Block) -> MapFault:
-    return _named(case, _worst_column(case, block))
+    return case.block(block.part, careful)
 
 
 def _named(case: _Case, column: _Block) -> MapFault:
@@ -325,7 +319,7 @@ def _check_sum(case: _Case, pulled: np.ndarray) -> None:
     if gap <= allowed:
         return
     gap, allowed = _summed(case, pulled, everything, case.at.careful)
-    if gap <= allowed or allowed != allowed:
+    if gap <= allowed:
         return
     part = everything
     while part.size > 1:
@@ -355,5 +349,5 @@ def _summed(
     given = float(np.sum(np.ravel(pulled)[part] * case.signed[part]))
     length = np.linalg.norm(cotangent)
     size = np.linalg.norm(found.change) * length / np.sqrt(cotangent.size)
-    allowed = TOLERANCE * size + np.abs(cotangent) @ found.doubt + case.at.rounding * length
+    allowed = TOLERANCE * size + np.abs(cotangent) @ found.doubt + found.rounding * length
     return abs(given - float(cotangent @ found.change)), float(allowed)

@@ -11,7 +11,7 @@ from bayesjoint._graph.outputs import MapFault
 RELATIVE_STEP = 1e-6  # of the prior's spread
 STEPS = 10.0 ** np.arange(-6, 0)  # tried where the first is in doubt
 DOUBTFUL = 1e-3  # of a difference: a smooth map bends less over a step
-UNSETTLED = 0.05  # of a Jacobian by differences: what noise may add to it
+UNSETTLED = 0.01  # of a Jacobian by differences: what noise may add to it
 UNSETTLED_STATED = 0.3  # the same where the user stated the step
 REPEATS = 1e-12  # of the output: what counts as the same again
 
@@ -26,14 +26,22 @@ class Difference:
     doubt : ndarray, shape (data,)
         How far off it may be: a step that is too long, noise, or a kink, at which all slopes
         between that on the left and that on the right are right.
+    rounding : float
+        What rounding alone does to each number of it.
     """
 
     change: np.ndarray
     doubt: np.ndarray
+    rounding: float
 
     def times(self, factor: float) -> "Difference":
         """Return the derivative along a multiple of the tangent."""
-        return Difference(factor * self.change, abs(factor) * self.doubt)
+        return Difference(factor * self.change, abs(factor) * self.doubt, factor * self.rounding)
+
+    @property
+    def uncertainty(self) -> float:
+        """Norm of what it may be off by."""
+        return float(np.linalg.norm(self.doubt) + self.rounding * np.sqrt(self.doubt.size))
 
     @property
     def finite(self) -> bool:
@@ -58,16 +66,12 @@ class Directional:
     ) -> None:
         self._function, self._values, self.output = function, values, output
 
-    @property
-    def rounding(self) -> float:
-        """What rounding alone does to a difference over the first step."""
-        return 10 * np.finfo(float).eps * float(np.abs(self.output).max()) / RELATIVE_STEP
-
     def over(self, index: int, tangent: np.ndarray, step: float = RELATIVE_STEP) -> Difference:
         """Return the derivative along a tangent of one latent; two evaluations."""
         ahead, behind = self._moved(index, step * tangent), self._moved(index, -step * tangent)
         bend = np.abs(ahead - 2 * self.output + behind) / step
-        return Difference((ahead - behind) / (2 * step), bend)
+        rounding = 10 * np.finfo(float).eps * float(np.abs(self.output).max()) / step
+        return Difference((ahead - behind) / (2 * step), bend, rounding)
 
     def careful(self, index: int, tangent: np.ndarray) -> Difference:
         """Return the derivative along a tangent over the step that serves best.
@@ -77,8 +81,7 @@ class Directional:
         """
         tried = [self.over(index, tangent, step) for step in STEPS]
         gaps = [
-            np.linalg.norm(first.change - second.change)
-            / max(np.linalg.norm(second.change), np.finfo(float).tiny)
+            np.linalg.norm(first.change - second.change) / np.linalg.norm(second.change)
             if first.finite and second.finite and np.any(second.change)
             else np.inf
             for first, second in zip(tried[:-1], tried[1:], strict=True)
@@ -88,18 +91,19 @@ class Directional:
             return tried[0]
         # At a kink the slopes on both sides differ however short the step is.
         kink = np.min([d.doubt for d in tried if d.finite], axis=0)
+        # Over the shortest steps the output bends by its noise alone.
+        noise = np.max([d.doubt * h for d, h in zip(tried[:2], STEPS[:2], strict=True)], axis=0)
         first, second = tried[best].change, tried[best + 1].change
-        return Difference(second, np.abs(first - second) + kink)
+        doubt = np.abs(first - second) + kink + noise / STEPS[best + 1]
+        return Difference(second, doubt, tried[best + 1].rounding)
 
     def best(self, index: int, tangent: np.ndarray) -> Difference:
         """Return the derivative along a tangent, with care where the first step is in doubt."""
         found = self.over(index, tangent)
         if not found.finite:
             return found
-        size = np.linalg.norm(found.change)
-        # Rounding is known, and counted by itself.
-        bend = np.linalg.norm(np.maximum(found.doubt - self.rounding, 0.0))
-        return found if bend <= DOUBTFUL * size else self.careful(index, tangent)
+        sure = found.uncertainty <= DOUBTFUL * np.linalg.norm(found.change)
+        return found if sure else self.careful(index, tangent)
 
     def roughness(self, index: int, tangent: np.ndarray) -> float:
         """Return by how much of itself the output jumps over the first step."""

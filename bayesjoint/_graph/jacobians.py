@@ -32,10 +32,10 @@ class JacobianActions:
         return matrices
 
     def _checked(self, matrices: Any, values: Sequence[np.ndarray]) -> list[np.ndarray]:
-        if len(self.latents) == 1 and not isinstance(matrices, (list, tuple)):
-            matrices = [matrices]
         if matrices is None:
             raise MapFault(f"map {self.name!r}: jacobian returned None; is a return missing?")
+        if len(self.latents) == 1 and not isinstance(matrices, (list, tuple)):
+            matrices = [matrices]
         matrices = [self._matrix(matrix) for matrix in matrices]
         if len(matrices) != len(self.latents):
             raise MapFault(
