@@ -1,7 +1,7 @@
 """The compiled log-density: its backend, safe for threads, with a switch for the data."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,8 @@ from bayesjoint._graph.simulators import Failures
 from bayesjoint.forward import NumpyMap
 from bayesjoint.problem import JointProblem
 
+MAP_FAILS = "a map fails at this point"
+NOT_FINITE = "log density or its gradient is not finite"
 BACKENDS = {"numba": NUMBA, "interpreted": INTERPRETED}
 
 
@@ -38,7 +40,7 @@ class CompiledDensity:
     Attributes
     ----------
     fatal : list of BaseException
-        What stopped the sampler from inside: it would tell it in words of its own.
+        What is to stop the sampler, from inside: no failure of a point, as an exhausted memory.
     """
 
     def __init__(self, functions: ModelFunctions, backend: str | None = None) -> None:
@@ -48,7 +50,7 @@ class CompiledDensity:
         self._weight = functions.likelihood_weight
         self._recentring = functions.recentring
         self._given: dict[int, Any] = {}
-        self._failures = functions.failures
+        self._counts = functions.counts
         self.fatal: list[BaseException] = []
         self._size, self._lock = functions.size, threading.Lock()
         # Exact floats: else a density from the cache, where nothing is inlined, rounds differently,
@@ -104,8 +106,8 @@ class CompiledDensity:
         shared = [np.array(value, order="C") for value in _shared(self._compiled)]
         native = getattr(self._compiled.vm, "jit_fn", None)
         if native is None:
-            return _Locked(self._compiled, shared, self._lock, self._failures, self.fatal)
-        return _Native(native, shared, self._size, self._failures)
+            return _Locked(self._compiled, shared, self._lock, self._counts, self.fatal)
+        return _Native(native, shared, self._size, self._counts[-1])
 
 
 class _Native:
@@ -137,10 +139,19 @@ class _Locked:
     """
 
     def __init__(
-        self, function: Any, shared: list, lock: threading.Lock, failures: Failures, fatal: list
+        self,
+        function: Any,
+        shared: list,
+        lock: threading.Lock,
+        counts: Sequence[Failures],
+        fatal: list,
     ) -> None:
         self._function, self.shared, self._lock = function, shared, lock
-        self._guarded, self.fatal = Guarded(function, failures), fatal
+        self._counts, self._guarded, self.fatal = counts, Guarded(function, counts[-1]), fatal
+
+    @property
+    def _failed(self) -> int:
+        return sum(count.failed for count in self._counts)
 
     def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         with self._lock:
@@ -161,13 +172,17 @@ class _Locked:
         arrays = coordinates.arrays
 
         def density(u):
+            if self.fatal:
+                raise _Recoverable("the run is being stopped")
+            failed = self._failed
             try:
                 value, gradient = self(to_point(u, *arrays))
             except BaseException as error:
+                # Were it raised here, the sampler's threads would panic: the run ends first.
                 self.fatal.append(error)
-                raise
+                raise _Recoverable("the run is being stopped") from error
             if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
-                raise _Recoverable("log density or its gradient is not finite")
+                raise _Recoverable(MAP_FAILS if self._failed > failed else NOT_FINITE)
             return value, pull_back(gradient, *arrays[1:])
 
         def expand(u):

@@ -19,6 +19,7 @@ from nutpie import sample as nutpie_sample
 from threadpoolctl import threadpool_limits
 
 from bayesjoint._compiled.coordinates import Coordinates, pull_back
+from bayesjoint._compiled.density import MAP_FAILS
 from bayesjoint._sampler import interrupts
 
 LEAST_GRADIENT = 1e-12  # a coordinate with less has no metric of its own
@@ -101,7 +102,7 @@ def warm_up(
         raise KeyboardInterrupt("interrupted during the warm-up, before the first draw")
     chains = [_learnt(tree) for tree in trees]
     points = np.stack([chain.point for chain in chains])[:, None]
-    stats = joined([_stats(tree["warmup_sample_stats"], tune) for tree in trees])
+    stats = joined([_warm_up_stats(tree["warmup_sample_stats"], tune) for tree in trees])
     return Draws(points, stats, seconds, chains, True)
 
 
@@ -152,10 +153,9 @@ def _told(density: Any) -> Iterator[None]:
         fatal.clear()
     try:
         yield
-    except Exception as error:
+    finally:
         if fatal:
-            raise fatal[0] from error
-        raise
+            raise fatal[0]
 
 
 def _recentred(density: Any, coordinates: Coordinates) -> Any:
@@ -265,6 +265,15 @@ def _stats(group: Any, count: int) -> xr.Dataset:
         if v not in DROPPED and set(stats[v].dims) <= {"chain", "draw"}
     ]  # fmt: skip
     return stats[kept].isel(draw=slice(0, count)).drop_vars(["chain", "draw"], errors="ignore")
+
+
+def _warm_up_stats(group: Any, count: int) -> xr.Dataset:
+    """Return statistics, and which divergences are steps to points where a map fails."""
+    stats, failed = _stats(group, count), np.zeros(count, dtype=bool)
+    if "divergence_message" in group:
+        messages = np.ravel(group["divergence_message"].values)[:count].astype(str)
+        failed[: messages.size] = np.char.find(messages, MAP_FAILS) >= 0
+    return stats.assign(map_fails=(("chain", "draw"), failed[None]))
 
 
 def joined(parts: list[xr.Dataset]) -> xr.Dataset:

@@ -266,8 +266,11 @@ def steps_of(warm: _nuts.Draws) -> float:
 
 
 def divergences_of(warm: _nuts.Draws) -> float:
-    """Return the share of divergences in the second half of a warm-up."""
-    diverging = warm.stats["diverging"]
+    """Return the share of divergences in the second half of a warm-up.
+
+    Without steps to points where a map fails: there no smaller step helps.
+    """
+    diverging = warm.stats["diverging"] & ~warm.stats["map_fails"]
     return float(diverging.isel(draw=slice(diverging.sizes["draw"] // 2, None)).mean())
 
 
