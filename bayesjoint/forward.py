@@ -297,7 +297,7 @@ class NumpyMap(ForwardMap):
 
     def form_in(self, values: Mapping[str, Any]) -> Output | None:
         """Return shape and labels of the output, for arrays or tensors of all latents by name."""
-        return self._form([values[name] for name in self.latents])
+        return self._form(self.inputs(values))
 
     def _form(self, values: Sequence[Any]) -> Output | None:
         return self.simulator.form_of(

@@ -48,7 +48,9 @@ def test_a_jacobian_that_is_one_per_cent_too_large_is_found(seed, columns):
         Physics(seed, columns).checked(1.01)
 
 
-@pytest.mark.parametrize(("columns", "wrong"), [(300, 1.1), (3_000, 1.1), (3_000, 0.0), (300, 1.05)])
+@pytest.mark.parametrize(
+    ("columns", "wrong"), [(300, 1.1), (3_000, 1.1), (3_000, 0.0), (300, 1.05)]
+)
 @pytest.mark.parametrize("density", [1.0, 0.1])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_one_wrong_column_is_found_and_named(seed, columns, wrong, density):

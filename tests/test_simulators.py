@@ -1,6 +1,7 @@
 """Black boxes of users: what they return, where they fail, and how often they are asked."""
 
 import warnings
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -60,6 +61,10 @@ FORMS = {
     "labelled, transposed": lambda f: LABELLED.copy(data=f).T,
     "labelled, permuted": lambda f: LABELLED.copy(data=f)[::-1, [3, 1, 2, 0, 6, 5, 4]],
     "labelled, permuted and transposed": lambda f: LABELLED.copy(data=f)[::-1].T,
+    "labelled, with more labels than the data": lambda f: LABELLED.copy(data=f).reindex(
+        row=list("zabcdye"), fill_value=0.0
+    ),
+    "a DataFrame, permuted": lambda f: pd.DataFrame(f, list("abcde"), np.arange(7.0))[::-1],
     "dims alone, transposed": lambda f: xr.DataArray(f, dims=("row", "column")).T,
     "with an axis of one": lambda f: np.asarray(f)[:, None, :],
 }
@@ -74,17 +79,14 @@ def test_outputs_meet_the_data_at_their_own_place(form):
 
 
 def test_labels_that_change_their_order_from_point_to_point_are_followed():
-    orders = iter([[0, 1, 2, 3, 4], [1, 0, 2, 3, 4]] * 1_000)
+    orders = cycle([slice(None), slice(None, None, -1)])
 
     def shuffled(theta):
-        return LABELLED.copy(data=theta * SLOPES)
-
-    def dims_shuffled(theta):
-        output = shuffled(theta)
-        return output.T if next(orders)[0] else output
+        output = LABELLED.copy(data=theta * SLOPES)[next(orders)]
+        return output if output.row[0] == "a" else output.T
 
     forward = bj.numpy_map(
-        dims_shuffled, "theta", name="sim", jacobian=lambda theta: SLOPES.reshape(-1, 1)
+        shuffled, "theta", name="sim", jacobian=lambda theta: SLOPES.reshape(-1, 1)
     )
     seen = LABELLED.copy(data=SLOPES**1.5)
     expected = closed_form(SLOPES, seen.values)[0]
@@ -102,23 +104,28 @@ def test_a_callable_operator_gets_the_output_in_its_shape():
     ("returned", "message"),
     [
         (lambda f: None, "the function returned None; is a return missing"),
-        (lambda f: f * 1j, "returned complex numbers, whose imaginary part would be lost"),
-        (lambda f: "broken", "returned a str; return an array of numbers"),
-        (lambda f: f.astype(str), "returned a ndarray of <U32; return an array of numbers"),
-        (lambda f: {"m": f}, "returned a dict; return an array of numbers"),
-        (lambda f: [[1.0], [2.0, 3.0]], "returned a list; return an array of numbers"),
-        (lambda f: f.astype(object), "returned a ndarray of object"),
-        (lambda f: f.astype("m8[s]"), r"returned a ndarray of timedelta64\[s\]"),
-        (lambda f: LABELLED.to_dataset(), "returned a Dataset"),
-        (lambda f: pd.Series(f[0], list("abcdefg")), "Series with labels"),
-        (lambda f: LABELLED.copy(data=f).rename(row="line"), r"has the dims \('line', 'column'\), the data"),
+        (lambda f: pt.as_tensor(f), "returned a tensor of PyTensor; make the map with bj.pytensor"),
+        (lambda f: f * 1j, "its output: these are complex numbers, whose imaginary part would be"),
+        (lambda f: "broken", "its output is str .'broken'.; give real numbers"),
+        (lambda f: f.astype(str), "its output is str; give real numbers"),
+        (lambda f: {"m": f}, "its output is a dict; give numbers, an array or an xarray.DataArray"),
+        (lambda f: [[1.0], [2.0, 3.0]], "its output is no array of numbers"),
+        (lambda f: np.full((5, 7), None), "35 of 35 outputs are not finite at a prior draw"),
+        (lambda f: (f * 100).astype("M8[s]"), "its output (holds dates|is no array of numbers)"),
+        (lambda f: LABELLED.to_dataset(), "its output is a Dataset; give numbers"),
+        (lambda f: pd.DataFrame(f, index=list("abcdx")), "1 of 5 labels of the data are not there"),
         (
-            lambda f: LABELLED.copy(data=f).assign_coords(column=np.arange(7) + 4.5),
-            r"along 'column' its output has other labels than the data, \(4.5, 5.5, 6.5, ...\) for",
+            lambda f: LABELLED.copy(data=f).rename(row="line"),
+            r"its output: an array with the dims \('line', 'column'\) given for the data",
         ),
         (
+            lambda f: LABELLED.copy(data=f).assign_coords(column=np.arange(7) + 4.5),
+            "its output along 'column': 7 of 7 labels of the data are not there, the first is 0.0",
+        ),
+        (lambda f: LABELLED.copy(data=f)[:4], "along 'row': 1 of 5 labels of the data are not"),
+        (
             lambda f: xr.concat([LABELLED.copy(data=f)] * 2, "row"),
-            "its output has 10 values along 'row', the data 5",
+            "its output along 'row': its label 'a' occurs twice",
         ),
     ],
 )
@@ -144,10 +151,13 @@ def test_outputs_of_another_shape_are_refused(slopes, message):
         problem_of(line(lambda f: f, slopes))
 
 
-def test_outputs_in_other_units_are_refused():
-    seen = LABELLED.assign_attrs(units="m")
+def test_outputs_in_other_units_are_converted_or_refused():
+    seen = LABELLED.copy(data=SLOPES**1.5).assign_attrs(units="m")
+    forward = line(lambda f: LABELLED.copy(data=f).assign_attrs(units="km"))
+    expected = closed_form(1_000 * SLOPES, seen.values)[0]
+    assert mean_of(problem_of(forward, seen)) == pytest.approx(expected, rel=1e-8)
     forward = line(lambda f: LABELLED.copy(data=f).assign_attrs(units="s"))
-    with pytest.raises(ValueError, match="data are in 'm', the map 'sim' returns 's'; convert"):
+    with pytest.raises(ValueError, match="map 'sim' returns 's', but 'm' is needed; convert"):
         problem_of(forward, seen)
 
 
@@ -180,7 +190,10 @@ def test_two_modalities_with_one_map_evaluate_it_once_for_each_point():
 
     forward = bj.numpy_map(function, "theta", jacobian=jacobian)
     other = LABELLED.rename(row="row_2", column="column_2")
-    modalities = [bj.Modality("a", LABELLED, forward, NOISE), bj.Modality("b", other, forward, NOISE)]
+    modalities = [
+        bj.Modality("a", LABELLED, forward, NOISE),
+        bj.Modality("b", other, forward, NOISE),
+    ]
     functions = ModelFunctions(bj.JointProblem(latents=[THETA], modalities=modalities))
     points = np.linspace(-1, 1, 10)[:, None]
     functions.density(points[0] + 0.05), functions.jacobian(points[0] + 0.05)
@@ -241,7 +254,9 @@ FAILURES = {
 @pytest.mark.parametrize("how", FAILURES)
 def test_prior_draws_at_which_a_map_fails_are_told(how):
     function, told = FAILURES[how]
-    with pytest.warns(UserWarning, match=rf"map 'sim' fails at [0-9]+ of [0-9]+ prior draws.*{told}"):
+    with pytest.warns(
+        UserWarning, match=rf"map 'sim' fails at [0-9]+ of [0-9]+ prior draws.*{told}"
+    ):
         problem_of(failing(function), SEEN)
 
 
@@ -262,11 +277,12 @@ def quiet(make):
 @pytest.fixture(scope="module", params=["raises", "nan"])
 def drawn(request):
     """The posterior of a normal cut off where the map fails, and what was told of it."""
-    problem = quiet(lambda: problem_of(failing(FAILURES[request.param][0]), SEEN, bj.GaussianNoise(sd=1.0)))
+    forward = failing(FAILURES[request.param][0])
+    problem = quiet(lambda: problem_of(forward, SEEN, bj.GaussianNoise(sd=1.0)))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         tree = bj.sample(
-            problem, draws=400, tune=150, chains=2, random_seed=3, progress=False, prior_draws=200
+            problem, draws=1_000, tune=200, chains=2, random_seed=3, progress=False, prior_draws=200
         )
     return request.param, tree, [str(warning.message) for warning in told]
 
@@ -278,9 +294,9 @@ def test_failures_are_impossible_points(drawn):
     law = truncnorm(-np.inf, (LIMIT - mean) / sd, mean, sd)
     draws = tree["posterior/theta"].values
     assert draws.max() <= LIMIT
-    error = law.std() / np.sqrt(float(tree["posterior"].attrs.get("ess_bulk", 200)))
+    error = law.std() / np.sqrt(tree["posterior"].attrs["ess_bulk"])
     assert draws.mean() == pytest.approx(law.mean(), abs=4 * error)
-    assert draws.std() == pytest.approx(law.std(), rel=0.15)
+    assert draws.std() == pytest.approx(law.std(), abs=4 * error)
 
 
 def test_failures_are_told_with_their_share_and_the_first_traceback(drawn):

@@ -15,7 +15,9 @@ DENSITY = "the log-density"
 
 def of_maps(problem: JointProblem) -> list[Failures]:
     """Return what is counted of the black boxes of a problem, one for each."""
-    simulators = [m.forward.simulator for m in problem.modalities if isinstance(m.forward, NumpyMap)]
+    simulators = [
+        m.forward.simulator for m in problem.modalities if isinstance(m.forward, NumpyMap)
+    ]
     return [simulator.failures for simulator in dict.fromkeys(simulators)]
 
 
@@ -79,9 +81,7 @@ def no_point(counts: Sequence[Failures], tried: int) -> ValueError:
     failing = [one for one in counts if one.failed]
     start = f"the log-density is not finite at any of the {tried} starts of the search for its mode"
     if not failing:
-        return ValueError(
-            f"{start}; look at bj.simulate(problem) for NaN, or narrow the priors"
-        )
+        return ValueError(f"{start}; look at bj.simulate(problem) for NaN, or narrow the priors")
     worst = max(failing, key=lambda one: one.failed)
     return ValueError(f"{start}: {worst.words}")
 

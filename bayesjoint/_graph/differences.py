@@ -268,7 +268,9 @@ def steps_given(name: str, latents: Sequence[str], given: Any) -> dict[str, floa
         )
     unknown = sorted(set(given) - set(latents))
     if unknown:
-        raise ValueError(f"{owner} names {unknown[0]!r}, which it does not read; it reads {latents}")
+        raise ValueError(
+            f"{owner} names {unknown[0]!r}, which it does not read; it reads {latents}"
+        )
     for latent, step in given.items():
         number = isinstance(step, (int, float, np.number)) and not isinstance(step, bool)
         if not (number and np.isfinite(step) and step > 0):

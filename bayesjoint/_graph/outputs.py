@@ -105,7 +105,10 @@ def _given(name: str, returned: Any) -> arrays.Given:
     try:
         return arrays.read(owner, WHAT, returned, missing=True)
     except ValueError as error:
-        raise MapFault(str(error)) from None
+        told = str(error)
+        if not told.startswith(owner):  # NumPy's own
+            told = f"{owner}: {WHAT} is no array of numbers: {told}"
+        raise MapFault(told) from None
 
 
 def in_form(name: str, returned: Any, form: Output) -> np.ndarray:

@@ -20,7 +20,7 @@ def recheck(space: LatentSpace, point: np.ndarray, where: str) -> None:
         return
     values = dict(zip(space.names, space.values(point), strict=True))
     for forward in maps.values():
-        forward.recheck([values[name] for name in forward.latents], where)
+        forward.recheck(forward.inputs(values), where)
 
 
 def require_possible(
