@@ -6,8 +6,8 @@ import pytest
 
 import bayesjoint as bj
 from bayesjoint._graph.derivatives import Derivative, check
-from tests.helpers import STANDARD, data, evaluator
 from bayesjoint.problem import build
+from tests.helpers import STANDARD, data, evaluator
 
 SEEDS = range(12)
 

@@ -37,6 +37,7 @@ FLOORS = [
     {"studies"},
     {"plots"},
     {"page"},
+    {"_command"},
     {"cli"},
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}

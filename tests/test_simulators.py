@@ -5,7 +5,6 @@ from itertools import cycle
 
 import numpy as np
 import pandas as pd
-import pymc as pm
 import pytensor.tensor as pt
 import pytest
 import xarray as xr

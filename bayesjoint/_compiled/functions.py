@@ -91,7 +91,7 @@ class ModelFunctions(ErrorFunctions):
 
     @property
     def counts(self) -> list[Failures]:
-        """What is counted of evaluations that fail: of each black box, and, last, of the density."""
+        """What is counted of evaluations that fail: of each black box; last, of the density."""
         return [*of_maps(self.problem), self.failures]
 
     @property
