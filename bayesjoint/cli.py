@@ -1,19 +1,22 @@
 """The command line: run, check and report."""
 
-import importlib.util
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import warnings
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from bayesjoint._command.faults import Interrupted, UserError, one_line_errors
+from bayesjoint._command.messages import say, say_error, show_table
+from bayesjoint._command.models import load_problem
 
 if TYPE_CHECKING:
     from bayesjoint.problem import JointProblem
 
 MOST_ROWS = 10_000  # of a field, in summary.csv
+CHAINS, TUNE, SEED = 4, 300, 1
+ENOUGH = 100  # draws of each chain that an interrupted run must have for a page
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -22,12 +25,14 @@ ModelFile = Annotated[
 ]
 Data = Annotated[Path | None, typer.Option(help="Folder of the data, handed to problem().")]
 Options = Annotated[
-    list[str] | None, typer.Option("--option", help="NAME=VALUE for problem(); may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--option",
+        help="NAME=VALUE for problem(); may be repeated.  Read by the annotation of the parameter "
+        "(lists are written with commas, None as none), or as the type of its default; without "
+        "either true, false and numbers are read as such.",
+    ),
 ]
-
-
-class UserError(Exception):
-    """A fault that one line explains; the exit status is 2."""
 
 
 @app.callback()
@@ -41,11 +46,20 @@ def run(
     data: Data = None,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("bayesjoint_output"),
     draws: Annotated[int, typer.Option(min=1, help="Draws kept of each chain.")] = 1000,
-    tune: Annotated[int, typer.Option(min=1, help="Warm-up draws of each chain.")] = 300,
-    chains: Annotated[int, typer.Option(min=1)] = 4,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 1,
+    tune: Annotated[
+        int | None, typer.Option(min=1, help=f"Warm-up draws of each chain.  [default: {TUNE}]")
+    ] = None,
+    chains: Annotated[int | None, typer.Option(min=1, help=f"[default: {CHAINS}]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help=f"Random seed.  [default: {SEED}]")
+    ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run in the output folder.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with an interrupted run in the output folder, with its chains, warm-up and "
+            "seed.",
+        ),
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a finished run in the output folder.")
@@ -54,37 +68,56 @@ def run(
 ) -> None:
     """Sample the posterior; write posterior.zarr, report.html and summary.csv."""
     _writable(out)
-    problem = _load_problem(model, data, option)
-    say = _console()
-    say(f"[bold]{model.stem}[/]: {_describe(problem)}")
-    import bayesjoint as bj
-
-    with _one_line_errors():
+    store = out / "posterior.zarr"
+    try:
+        problem = load_problem(model, data, option)
+        say(f": {_describe(problem)}", title=model.stem)
         say("finding the maximum a posteriori and compiling (quicker the second time)")
-        tree = bj.sample(
-            problem, draws=draws, tune=tune, chains=chains, random_seed=seed,
-            store=out / "posterior.zarr", resume=resume, overwrite=overwrite,
-        )  # fmt: skip
-        _label(out / "posterior.zarr", model=model.name, options=list(option or []), seed=seed)
-        summary = _write_results(tree, out, model.stem)
-    _show_table(summary)
+        settings = _settings(store if resume else None, tune=tune, chains=chains, seed=seed)
+        with one_line_errors(model.parent):
+            tree = _sampled(
+                problem, settings, draws=draws, store=store, resume=resume, overwrite=overwrite
+            )
+            made = tree["sample_stats"].sizes["draw"]
+            _label(
+                store, model=model.name, options=list(option or []), seed=settings["random_seed"]
+            )
+            kept = (made, draws) if made < draws else None
+            summary = (
+                _write_results(tree, out, model.stem, kept) if made >= ENOUGH or not kept else None
+            )
+    except KeyboardInterrupt as error:
+        raise Interrupted(_kept(store)) from error
+    if kept:
+        page = f"; {out / 'report.html'} tells of these alone" if summary is not None else ""
+        raise Interrupted(
+            f"interrupted: {made} of {draws} draws of each chain are kept in {store}{page}; the "
+            "same command with --resume goes on"
+        )
+    show_table(summary)
     say(f"\n{tree['posterior'].attrs['diagnostics']}")
-    say(f"\nposterior  {out / 'posterior.zarr'}\nsummary    {out / 'summary.csv'}")
-    say(f"[bold]open[/]       {out / 'report.html'}")
+    say(f"\nposterior  {store}\nsummary    {out / 'summary.csv'}")
+    say(f"       {out / 'report.html'}", title="open")
 
 
 @app.command()
 def check(model: ModelFile, data: Data = None, option: Options = None) -> None:
     """Print what the data can tell, before anyone samples: the linearised preview."""
-    problem = _load_problem(model, data, option)
-    say = _console()
-    say(f"[bold]{model.stem}[/]: {_describe(problem)}")
+    try:
+        problem = load_problem(model, data, option)
+        say(f": {_describe(problem)}", title=model.stem)
+        with one_line_errors(model.parent):
+            _preview(problem)
+    except KeyboardInterrupt as error:
+        raise Interrupted("interrupted") from error
+
+
+def _preview(problem: "JointProblem") -> None:
     import bayesjoint as bj
 
-    with _one_line_errors():
-        tree = bj.linearize(problem)
-        _show_table(_summary(tree))
-        information = bj.information(tree)
+    tree = bj.linearize(problem)
+    show_table(_summary(tree))
+    information = bj.information(tree)
     for name in problem.modality:
         alone, added = (
             information[key].sel(modality=name).item() for key in ("eig_alone", "eig_conditional")
@@ -97,7 +130,10 @@ def check(model: ModelFile, data: Data = None, option: Options = None) -> None:
     for text in [*forms, *bj.identifiability(tree).attrs["words"]]:
         say(text)
     if not tree["linearization"].attrs["converged"]:
-        say("[yellow]the maximum a posteriori was not reached: read these numbers with care[/]")
+        say(
+            "the maximum a posteriori was not reached: read these numbers with care",
+            style="yellow",
+        )
 
 
 @app.command()
@@ -111,89 +147,73 @@ def report(
     if not store.exists():
         raise UserError(f"{store} does not exist; give the output folder of `bayesjoint run`")
     _writable(run_folder)
-    with _one_line_errors():
+    with one_line_errors():
         tree = bj.open_store(store)
-        _write_results(tree, run_folder, Path(str(tree.attrs.get("model", run_folder.name))).stem)
-    _console()(f"[bold]open[/]       {run_folder / 'report.html'}")
+        made, asked = tree["sample_stats"].sizes["draw"], tree["posterior"].attrs.get("draws_asked")
+        kept = None if asked is not None and made >= int(asked) else (made, asked)
+        title = Path(str(tree.attrs.get("model", run_folder.name))).stem
+        _write_results(tree, run_folder, title, kept)
+    say(f"       {run_folder / 'report.html'}", title="open")
 
 
 def main() -> None:
-    """Run the command line; users' faults end in one line and exit status 2."""
+    """Run the command line; faults of users end in one line and exit status 2, Ctrl-C in 130."""
     try:
         app()
     except UserError as error:
-        from rich.console import Console
-
-        Console(stderr=True, soft_wrap=True).print(f"[red]error:[/] {error}", highlight=False)
+        if error.details:
+            print(error.details, file=sys.stderr)  # noqa: T201 a traceback as Python prints it
+        say_error(str(error))
         sys.exit(2)
+    except Interrupted as error:
+        say_error(str(error))
+        sys.exit(130)
 
 
-def _load_problem(model: Path, data: Path | None, option: list[str] | None) -> "JointProblem":
-    if data is not None and not data.is_dir():
-        raise UserError(f"the data folder {data} does not exist")
-    options = _options(option)
-    with _one_line_errors():
-        make = _problem_function(_load_module(model), model)
-        try:
-            problem = make(data, **options)
-        except TypeError as error:
-            raise UserError(f"{model}: problem() does not take these options: {error}") from error
-    from bayesjoint.problem import JointProblem
-
-    if not isinstance(problem, JointProblem):
-        raise UserError(
-            f"{model}: problem() returned a {type(problem).__name__}, not a JointProblem"
-        )
-    return problem
+def _settings(store: Path | None, **given: int | None) -> dict[str, int]:
+    """Return warm-up, chains and seed: as given, else those of the run in a store, else default."""
+    defaults = {"tune": TUNE, "chains": CHAINS, "seed": SEED, **(_stored(store) if store else {})}
+    chosen = {k: v if v is not None else defaults[k] for k, v in given.items()}
+    return {"tune": chosen["tune"], "chains": chosen["chains"], "random_seed": chosen["seed"]}
 
 
-def _load_module(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise UserError(f"the model file {path} does not exist")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"the model file {path} is not a Python file; its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    # Black boxes are found again by name when a problem travels to another process.
-    sys.modules[path.stem] = module
-    if (folder := str(path.resolve().parent)) not in sys.path:
-        sys.path.insert(0, folder)  # a model may lie in several files, as a program may
+def _stored(store: Path) -> dict[str, int]:
+    """Return the settings of the run in a store; none where there is no such run."""
+    import xarray as xr
+
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(
-            f"the model file {path} cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
-    return module
+        sampler = xr.open_dataset(store, group="sampler", engine="zarr", consolidated=False)
+        attrs = sampler.attrs
+        return {
+            "tune": int(attrs["tuning_steps"]),
+            "chains": sampler.sizes["chain"],
+            "seed": int(attrs["entropy"]),
+        }
+    except (OSError, KeyError, ValueError):  # what is wrong with it, bj.sample tells
+        return {}
 
 
-def _problem_function(module: ModuleType, path: Path) -> Callable[..., Any]:
-    make = getattr(module, "problem", None)
-    if not callable(make):
-        raise UserError(f"the model file {path} defines no function problem(data, **options)")
-    return make
+def _sampled(problem: Any, settings: dict[str, int], **more: Any) -> Any:
+    import bayesjoint as bj
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "interrupted", UserWarning)  # told in one line, below
+        return bj.sample(problem, **settings, **more)
 
 
-def _options(given: list[str] | None) -> dict[str, Any]:
-    """Return the options as keywords; numbers and true/false are read as such."""
-    options = {}
-    for text in given or []:
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
-            raise UserError(f"--option {text!r}: write NAME=VALUE")
-        options[name] = _literal(value)
-    return options
+def _kept(store: Path) -> str:
+    """Return what an interrupt left."""
+    draws = 0
+    if store.exists():
+        from bayesjoint._sampler.store import recorded
 
-
-def _literal(text: str) -> Any:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for convert in (int, float):
-        try:
-            return convert(text)
-        except ValueError:
-            continue
-    return text
+        draws = recorded(store)
+    if not draws:
+        return "interrupted before the first draw: there is nothing to keep"
+    return (
+        f"interrupted: {draws} draws of each chain are kept in {store}; the same command with "
+        "--resume goes on"
+    )
 
 
 def _writable(folder: Path) -> None:
@@ -215,13 +235,20 @@ def _label(store: Path, **attrs: Any) -> None:
     label(store, **attrs)
 
 
-def _write_results(tree: Any, out: Path, title: str) -> Any:
-    """Write page and summary; return the summary."""
+def _write_results(tree: Any, out: Path, title: str, kept: tuple | None) -> Any:
+    """Write page and summary, of a run that is partial where ``kept`` says so; return the summary.
+
+    ``kept`` holds the draws made, and those asked for where they are known.
+    """
     import bayesjoint as bj
 
     summary = _summary(tree)
     _summary(tree, MOST_ROWS).to_csv(out / "summary.csv", index_label="parameter")
-    bj.report(tree, out / "report.html", title=title.replace("_", " "))
+    title = title.replace("_", " ")
+    if kept:
+        made, asked = kept
+        title += f" (partial: {made} {f'of {asked} ' if asked else ''}draws of each chain)"
+    bj.report(tree, out / "report.html", title=title)
     return summary
 
 
@@ -234,43 +261,9 @@ def _summary(tree: Any, largest: int | None = None) -> Any:
     return frame[[column for column in order if column in frame]]
 
 
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn the errors that name object, fact and cure into one line; bugs keep their traceback."""
-    try:
-        yield
-    except (ValueError, FileNotFoundError, ImportError, OSError) as error:
-        raise UserError(" ".join(str(error).split())) from error
-
-
 def _describe(problem: "JointProblem") -> str:
     data = ", ".join(f"{m.name} ({m.places.size})" for m in problem.modalities)
     return f"{', '.join(problem.latent)} from {data}"
-
-
-def _console() -> Callable[[str], None]:
-    from rich.console import Console
-
-    console = Console(highlight=False, soft_wrap=True)
-    return console.print
-
-
-def _show_table(frame: Any) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    if frame.empty:
-        Console().print("fields only: the page shows them as maps")
-        return
-    table = Table(box=None, pad_edge=False)
-    table.add_column("parameter", no_wrap=True)
-    for column in frame.columns:
-        table.add_column(str(column), justify="right", no_wrap=True)
-    for name, row in frame.iterrows():
-        table.add_row(str(name), *(f"{v:.5g}" if isinstance(v, float) else str(v) for v in row))
-    console = Console()
-    console.width = max(console.width, 120)  # a long line is better than a cut number
-    console.print(table)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from bayesjoint._compiled import failures as _failures
 from bayesjoint._compiled.density import CompiledDensity, default_backend
 from bayesjoint._compiled.functions import ModelFunctions, compiled
 from bayesjoint._compiled.latent_space import LatentSpace
@@ -19,6 +20,7 @@ from bayesjoint._local.confounding import of_discrepancies
 from bayesjoint._local.coupled_prior import coupled_prior
 from bayesjoint._local.informed import Informed
 from bayesjoint._local.marginals import mapped, prior_sds
+from bayesjoint._local.rechecks import recheck, require_possible
 from bayesjoint.couplings import CorrelatedFields, PropertyMixture
 from bayesjoint.forward import LinearMap, SilentMap
 from bayesjoint.latents import GaussianField
@@ -74,7 +76,9 @@ def linearize(
     Raises
     ------
     ValueError
-        When values are missing in ``at``.
+        When values are missing in ``at``; when a map fails there, or wherever the search for the
+        maximum starts, from the first exception; when a derivative that a user wrote is wrong at
+        the maximum.
 
     Notes
     -----
@@ -102,6 +106,7 @@ def linearize(
     4.0
     """
     with compiled(problem) as functions, threads_for(functions.size + functions.rank):
+        _failures.reset(functions.counts)
         if at is None:
             starts = default_starts(problem) if starts is None else starts
             if (backend or ("interpreted" if starts == 1 else default_backend(problem))) == "numba":
@@ -119,6 +124,7 @@ def linearize(
             raise ValueError(
                 "linearize: at= takes None, a mapping of names to values, or a sampled posterior"
             )
+        _failures.warn(functions.counts, 2)
     return xr.DataTree.from_dict({"linearization": dataset})
 
 
@@ -134,6 +140,7 @@ def linearization_at_mode(
 ) -> tuple[xr.Dataset, _mode.Mode]:
     """Return the dataset of the group at the maximum a posteriori, and the maximum."""
     mode = _mode.maximum_a_posteriori(functions, starts)
+    recheck(functions.once(LatentSpace), mode.point, "at the maximum a posteriori")
     dataset = linearization_at_point(functions.once(LatentSpace), mode.point, threshold)
     found = {"converged": int(mode.converged), "lower_modes": list(mode.lower_modes)}
     return dataset.assign_attrs(at="map", starts=starts, **found), mode
@@ -170,6 +177,9 @@ def linearization_at_point(
 ) -> xr.Dataset:
     """Return the dataset of the group at a flat point."""
     functions = space.functions
+    outputs = functions.outputs(point)
+    responses = {name: outputs[where] for name, where in functions.data_slices.items()}
+    require_possible(functions, responses, "at the point where it is linearised")
     actions, scaling = LocalActions(functions, point), space.scaling(point)
     prior = coupled_prior(actions, scaling)
     informed = Informed(actions, scaling, prior, threshold)

@@ -13,6 +13,7 @@ import xarray as xr
 from bayesjoint import _validate, arrays
 from bayesjoint import units as _units
 from bayesjoint._graph.build import ModelBuild
+from bayesjoint._graph.outputs import Output
 from bayesjoint._replace import Replaceable
 from bayesjoint.forward import ForwardMap, silent_map
 from bayesjoint.noise import Noise, NoiseTerms
@@ -193,11 +194,30 @@ class Modality(Replaceable):
     def respond(self, build: ModelBuild):
         """Add the predicted data, without discrepancy, in the shape of the data; return them."""
         build.add_coords(self.coords)
-        response = self.from_response(self.operator.apply(build, self.forward.output(build)))
-        if response.ndim != self.data.ndim:
+        output = self.in_order(self.forward.output(build), self.forward.form_in(build.values))
+        response = self.from_response(self.operator.apply(build, output))
+        shapes = response.type.shape, self.data.shape
+        if response.ndim != self.data.ndim or (None not in shapes[0] and shapes[0] != shapes[1]):
             response = response.reshape(self.data.shape)
         response = pt.specify_shape(response, self.data.shape)
         return pm.Deterministic(f"{self.name}_response", response, dims=self.data.dims)
+
+    def in_order(self, output: Any, form: Output | None) -> Any:
+        """Return the output of the map in the order of the data, where both are labelled.
+
+        Raises
+        ------
+        ValueError
+            When the output has other labels than the data, or other units.
+        """
+        if form is None:
+            return output
+        name = self.forward.name
+        if self.observe is None and (order := form.order_of(name, self.data)) is not None:
+            output = output.ravel()[order]
+        stated = self.forward.output_units or (self.units if self.observe is None else None)
+        owner = f"modality {self.name!r}: the map {name!r} returns {{}}, but {{}} is needed"
+        return _units.conversion(owner, form.units, stated, "convert one of them")(output)
 
     def add_observed(self, build: ModelBuild, discrepancy=None) -> None:
         """Add the observed variable, given the tensor of the sampled discrepancy if any."""

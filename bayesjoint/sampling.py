@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint._compiled import failures as _failures
 from bayesjoint._compiled.density import CompiledDensity, default_backend
+from bayesjoint._compiled.draws import DrawTable
 from bayesjoint._compiled.functions import ModelFunctions, compiled
 from bayesjoint._compiled.latent_space import LatentSpace
 from bayesjoint._graph.compile import threads_for
@@ -104,7 +106,9 @@ def sample(
         the posterior group: ``sampling_time`` (s, warm-up included, compilation not),
         ``tuning_steps``, ``refreshes`` of the spectrum, ``recentred`` (whether fields were, see
         Notes), and the judgement of `diagnose`: ``verdict``, ``diagnostics`` (a paragraph), and its
-        numbers.  From a store, a large tree is read as it is used.
+        numbers.  Where a map is a black box also ``evaluations`` and ``failed_evaluations``, the
+        points at which it was asked and at which it failed, and ``first_failure``, the traceback of
+        the first exception.  From a store, a large tree is read as it is used.
 
     Raises
     ------
@@ -112,7 +116,9 @@ def sample(
         When settings are not positive, the backend is unknown, or a coordinate cannot be stored;
         when the store holds a finished run and neither ``resume`` nor ``overwrite`` is asked for,
         an unfinished one and ``resume`` is not, a run of another problem or with other ``tune``,
-        ``chains``, ``random_seed`` or ``keep_white``, is damaged, or is not of `sample`.
+        ``chains``, ``random_seed`` or ``keep_white``, is damaged, or is not of `sample`.  When a
+        map fails wherever the search for the maximum starts, from the first exception; when a
+        derivative that a user wrote is wrong at the maximum or at the end of the warm-up.
     OSError
         When the store cannot be written, for instance because the disk is full; of the kind
         BlockingIOError when another process is writing it.
@@ -123,8 +129,8 @@ def sample(
     Warns
     -----
     UserWarning
-        When there were divergences, an interrupt left fewer draws, or a process was killed while
-        it wrote the store.
+        When there were divergences, a map failed at some points (see `numpy_map`), an interrupt
+        left fewer draws, or a process was killed while it wrote the store.
 
     Notes
     -----
@@ -183,6 +189,7 @@ def sample(
         output = _store.ZarrOutput(path, every, known) if path else _store.MemoryOutput()
         try:
             with compiled(problem) as functions, threads_for(functions.size + functions.rank):
+                _failures.reset(functions.counts)
                 kind = backend or default_backend(problem)
                 functions.density = functions.once(CompiledDensity, kind)
                 run = _resuming.resume(functions, path, known, settings, draws) if known else None
@@ -210,12 +217,14 @@ def _told(run: _run.Run, output: Any, draws: int) -> xr.DataTree:
     """Return the tree of a run with the judgement of its chains, which is stored too."""
     if not run.done:
         raise KeyboardInterrupt
-    tree = output.tree()
+    counts, tree = run.functions.counts, output.tree()
+    failed = _failures.as_attrs(counts, tree["posterior"].attrs)
     asked = {"draws_asked": max(draws, run.done)} if run.done >= draws else {}
-    told = {**run.facts, **asked, **_in_words(diagnose(tree))}
+    told = {**run.facts, **asked, **failed, **_in_words(diagnose(tree))}
     tree["posterior"].attrs.update(told)
     output.note(told, asked.get("draws_asked", 0))
-    _warn(tree, draws)
+    _warn(tree, draws, sum(count.failed for count in counts))
+    _failures.warn(counts, 3)
     return tree
 
 
@@ -305,7 +314,7 @@ def _static_groups(
     """Return the groups that do not grow with the draws."""
     functions, rng = run.functions, run.random(_run.PRIOR)
     points = joint_points(functions, functions.density, rng, prior_draws)
-    prior = run.evaluator.table(points)
+    prior = _possible(run.evaluator.table(points))
     return {
         "prior": prior.prior(),
         "prior_predictive": prior.posterior_predictive(rng),
@@ -313,6 +322,15 @@ def _static_groups(
         "constant_data": _constant_data(functions),
         "linearization": linearization,
     }
+
+
+def _possible(table: DrawTable) -> DrawTable:
+    """Return the draws at which all maps give numbers: others are impossible, whatever the data."""
+    finite = np.ones(len(table.points), dtype=bool)
+    for response in table.responses.values():
+        finite &= np.isfinite(response.reshape(len(finite), -1)).all(axis=1)
+    kept = np.flatnonzero(finite.reshape(table.shape).all(axis=0))
+    return table if kept.size in (0, table.shape[1]) else table.part(kept)
 
 
 def _with_discrepancy_integrated_out(problem: JointProblem) -> JointProblem:
@@ -355,7 +373,7 @@ def _constant_data(functions: ModelFunctions) -> xr.Dataset:
     return xr.Dataset(arrays)
 
 
-def _warn(tree: xr.DataTree, draws: int) -> None:
+def _warn(tree: xr.DataTree, draws: int, failed: int) -> None:
     """Warn of an interrupt, and of divergences, which mean that draws cannot be trusted."""
     stats: Any = tree["sample_stats"]
     if (made := stats.sizes["draw"]) < draws:
@@ -367,12 +385,14 @@ def _warn(tree: xr.DataTree, draws: int) -> None:
         )
     divergences = int(stats["diverging"].sum())
     if divergences:
-        warnings.warn(
-            f"{divergences} divergences: raise target_accept towards 0.99, or give more "
-            "informative priors where a scale may go to zero",
-            UserWarning,
-            stacklevel=3,
+        cure = (
+            "steps to points where a map fails are among them; mend the map, or narrow the priors, "
+            "before anything else"
+            if failed
+            else "raise target_accept towards 0.99, or give more informative priors where a scale "
+            "may go to zero"
         )
+        warnings.warn(f"{divergences} divergences: {cure}", UserWarning, stacklevel=3)
 
 
 def _check_settings(**settings: int) -> None:

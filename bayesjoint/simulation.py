@@ -7,11 +7,14 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint._compiled.density import default_backend
-from bayesjoint._compiled.draws import DrawEvaluator
+from bayesjoint._compiled.draws import DrawEvaluator, DrawTable
 from bayesjoint._compiled.functions import ModelFunctions, compiled
 from bayesjoint._compiled.latent_space import LatentSpace
+from bayesjoint._local.rechecks import require_possible
 from bayesjoint._sampler.joint_draw import joint_draw, normalised
 from bayesjoint.problem import JointProblem
+
+TRIES = 20  # draws of a truth at which a map may fail
 
 
 def simulate(
@@ -62,13 +65,26 @@ def simulate(
     """
     rng = np.random.default_rng(random_seed)
     with compiled(problem) as functions:
-        point = _truth_point(functions, dict(truth or {}), rng)
-        table = functions.once(DrawEvaluator).table(point[None, None])
+        table = _possible(functions, dict(truth or {}), rng)
         drawn = table.simulated(rng).isel(chain=0, draw=0, drop=True)
         values = table.prior().isel(chain=0, draw=0, drop=True)
     responses = [name for name in values.data_vars if str(name).endswith("_response")]
     merged = xr.merge([drawn, values.drop_vars(responses)])
     return merged.assign_attrs(random_seed=-1 if random_seed is None else random_seed)
+
+
+def _possible(
+    functions: ModelFunctions, truth: dict[str, Any], rng: np.random.Generator
+) -> DrawTable:
+    """Return a truth at which the maps give numbers; what is drawn is drawn again where not."""
+    evaluator, drawn = functions.once(DrawEvaluator), set(functions.once(LatentSpace).names)
+    tries = TRIES if drawn - set(truth) else 1
+    for _ in range(tries):
+        table = evaluator.table(_truth_point(functions, truth, rng)[None, None])
+        if all(np.all(np.isfinite(response)) for response in table.responses.values()):
+            break
+    require_possible(functions, table.responses, "at the truth")
+    return table
 
 
 def _truth_point(

@@ -22,7 +22,9 @@ FLOORS = [
     {"priors"},
     {"_validate", "_replace"},
     {"grids"},
-    {"_graph.build", "_graph.derivatives", "_errors"},
+    {"_graph.build", "_graph.outputs", "_errors"},
+    {"_graph.simulators", "_graph.differences", "_graph.jacobians"},
+    {"_graph.black_box", "_graph.derivatives"},
     LEAVES,
     {"modalities"},
     {"_problem"},
@@ -35,6 +37,7 @@ FLOORS = [
     {"studies"},
     {"plots"},
     {"page"},
+    {"_command"},
     {"cli"},
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}

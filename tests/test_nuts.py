@@ -18,8 +18,10 @@ SD = np.array([0.1, 1.0, 3.0, 0.5, 20.0, 1.0])
 class Normal:
     """An independent normal density, as the sampler sees a compiled one."""
 
+    _failed = 0  # points at which a map fails
+
     def __init__(self, sd):
-        self.sd = sd
+        self.sd, self.fatal = sd, []
 
     def __call__(self, point):
         return -0.5 * float(np.sum((point / self.sd) ** 2)), -point / self.sd**2

@@ -1,7 +1,7 @@
 """The compiled log-density: its backend, safe for threads, with a switch for the data."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -10,13 +10,17 @@ import pytensor
 from nutpie.compiled_pyfunc import from_pyfunc
 
 from bayesjoint._compiled.coordinates import Coordinates, pull_back, to_point
+from bayesjoint._compiled.failures import Guarded
 from bayesjoint._compiled.functions import ModelFunctions
 from bayesjoint._compiled.native import NativeModel
 from bayesjoint._compiled.recentring import Given
 from bayesjoint._graph.compile import INTERPRETED, NUMBA, in_turn
+from bayesjoint._graph.simulators import Failures
 from bayesjoint.forward import NumpyMap
 from bayesjoint.problem import JointProblem
 
+MAP_FAILS = "a map fails at this point"
+NOT_FINITE = "log density or its gradient is not finite"
 BACKENDS = {"numba": NUMBA, "interpreted": INTERPRETED}
 
 
@@ -31,7 +35,13 @@ def default_backend(problem: JointProblem) -> str:
 
 
 class CompiledDensity:
-    """The function ``flat vector -> (log density, gradient)``, compiled when it is made."""
+    """The function ``flat vector -> (log density, gradient)``, compiled when it is made.
+
+    Attributes
+    ----------
+    fatal : list of BaseException
+        What is to stop the sampler, from inside: no failure of a point, as an exhausted memory.
+    """
 
     def __init__(self, functions: ModelFunctions, backend: str | None = None) -> None:
         backend = backend or default_backend(functions.problem)
@@ -40,6 +50,8 @@ class CompiledDensity:
         self._weight = functions.likelihood_weight
         self._recentring = functions.recentring
         self._given: dict[int, Any] = {}
+        self._counts = functions.counts
+        self.fatal: list[BaseException] = []
         self._size, self._lock = functions.size, threading.Lock()
         # Exact floats: else a density from the cache, where nothing is inlined, rounds differently,
         # and a run differs from its repetition.
@@ -94,18 +106,21 @@ class CompiledDensity:
         shared = [np.array(value, order="C") for value in _shared(self._compiled)]
         native = getattr(self._compiled.vm, "jit_fn", None)
         if native is None:
-            return _Locked(self._compiled, shared, self._lock)
-        return _Native(native, shared, self._size)
+            return _Locked(self._compiled, shared, self._lock, self._counts, self.fatal)
+        return _Native(native, shared, self._size, self._counts[-1])
 
 
 class _Native:
     """Numba's function of a compiled density: safe for threads, and other chains run meanwhile."""
 
-    def __init__(self, compiled: Callable, shared: list, size: int) -> None:
+    fatal: tuple[BaseException, ...] = ()
+
+    def __init__(self, compiled: Callable, shared: list, size: int, failures: Failures) -> None:
         self._compiled, self.shared, self.size = compiled, tuple(shared), size
+        self._guarded = Guarded(compiled, failures)
 
     def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = self._compiled(point, *self.shared)
+        value, gradient = self._guarded(point, *self.shared)
         return float(value), gradient
 
     @cached_property
@@ -123,15 +138,27 @@ class _Locked:
     The storage is that of the shared variables themselves, so that it is put back after a call.
     """
 
-    def __init__(self, function: Any, shared: list, lock: threading.Lock) -> None:
+    def __init__(
+        self,
+        function: Any,
+        shared: list,
+        lock: threading.Lock,
+        counts: Sequence[Failures],
+        fatal: list,
+    ) -> None:
         self._function, self.shared, self._lock = function, shared, lock
+        self._counts, self._guarded, self.fatal = counts, Guarded(function, counts[-1]), fatal
+
+    @property
+    def _failed(self) -> int:
+        return sum(count.failed for count in self._counts)
 
     def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         with self._lock:
             today = _shared(self._function)
             try:
                 self._put(self.shared)
-                value, gradient = self._function(point)
+                value, gradient = self._guarded(point)
                 return float(value), np.array(gradient)
             finally:
                 self._put(today)
@@ -145,9 +172,17 @@ class _Locked:
         arrays = coordinates.arrays
 
         def density(u):
-            value, gradient = self(to_point(u, *arrays))
+            if self.fatal:
+                raise _Recoverable("the run is being stopped")
+            failed = self._failed
+            try:
+                value, gradient = self(to_point(u, *arrays))
+            except BaseException as error:
+                # Were it raised here, the sampler's threads would panic: the run ends first.
+                self.fatal.append(error)
+                raise _Recoverable("the run is being stopped") from error
             if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
-                raise _Recoverable("log density or its gradient is not finite")
+                raise _Recoverable(MAP_FAILS if self._failed > failed else NOT_FINITE)
             return value, pull_back(gradient, *arrays[1:])
 
         def expand(u):

@@ -12,8 +12,10 @@ from pytensor.gradient import pullback, pushforward
 from pytensor.graph.replace import graph_replace
 
 from bayesjoint._compiled.error_functions import ErrorFunctions
+from bayesjoint._compiled.failures import DENSITY, Guarded, of_maps
 from bayesjoint._compiled.recentring import Recentring, recentring_of
 from bayesjoint._graph.compile import INTERPRETED, compiled_function, in_turn, over_rows
+from bayesjoint._graph.simulators import Failures
 from bayesjoint.problem import JointProblem
 
 # PyMC's rewrite: a parameter out of bounds, as a scale that underflows, is -inf and no error.
@@ -26,6 +28,7 @@ class ModelFunctions(ErrorFunctions):
     def __init__(self, problem: JointProblem, held: Sequence[str] = ()) -> None:
         super().__init__(problem, held)
         self._density: Any = None
+        self.failures = Failures(DENSITY)
 
     def observe(self, problem: JointProblem) -> None:
         """Take the data of a problem that differs in nothing else; all weights are one again."""
@@ -80,11 +83,16 @@ class ModelFunctions(ErrorFunctions):
     @property
     def density(self):
         """The log-density with gradient; interpreted, unless a compiled one is put in its place."""
-        return self._density or self.once(ModelFunctions.log_density)
+        return self._density or self.once(_guarded)
 
     @density.setter
     def density(self, compiled: Callable) -> None:
         self._density = compiled
+
+    @property
+    def counts(self) -> list[Failures]:
+        """What is counted of evaluations that fail: of each black box; last, of the density."""
+        return [*of_maps(self.problem), self.failures]
 
     @property
     def _weighted_residuals(self) -> list:
@@ -193,6 +201,10 @@ def compiled(problem: JointProblem) -> Iterator[ModelFunctions]:
         functions.observe(problem)
     yield functions
     idle.append(functions)  # unless there was an error, after which nobody knows its state
+
+
+def _guarded(functions: ModelFunctions) -> Guarded:
+    return Guarded(functions.log_density(), functions.failures)
 
 
 def _tempers(potential: Any) -> bool:

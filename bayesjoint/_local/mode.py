@@ -6,6 +6,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import norm, qmc
 
+from bayesjoint._compiled.failures import first_error, no_point
 from bayesjoint._compiled.functions import ModelFunctions
 from bayesjoint._local.curvature import Curvature, NotFinite, curvature, vanished
 
@@ -68,6 +69,8 @@ def maximum_a_posteriori(
         ends = [end for end in ends if end[1] > ends[0][1] - NEGLIGIBLE]
         points = [end[0] for end in _distinct(functions, ends, APART)[:CLIMBED]] or points[:1]
     tops = _highest_first([_climb(functions, point) for point in points])
+    if not np.isfinite(tops[0][1]):
+        raise no_point(functions.counts, max(starts, 1)) from first_error(functions.counts)
     (point, value, converged), *others = _distinct(functions, tops)
     return Mode(
         point, value, converged, tuple(top[1] for top in others), tuple(top[0] for top in others)

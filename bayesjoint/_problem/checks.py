@@ -2,7 +2,8 @@
 
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import pytensor.tensor as pt
 from bayesjoint import _validate
 from bayesjoint._graph.build import ModelBuild
 from bayesjoint._graph.compile import UNOPTIMISED, compiled_function, in_turn, random_draws
+from bayesjoint._graph.differences import spreads_of
+from bayesjoint._graph.outputs import MapFault, sizes_agree
 from bayesjoint.couplings._group import connected, digest, tabulated, upstream
 from bayesjoint.priors import Prior
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from bayesjoint.problem import JointProblem
 
 CHECK_DRAWS = 3
+MOST_DRAWS = 20  # from the prior, where a map fails at some
 RESERVED = {
     "chain", "draw", "mode", "unknown", "cell", "datum", "modality", "latent", "point",
     "parameter", "direction", "into", "source", "scalar", "discrepancy",
@@ -219,40 +223,127 @@ def _check_relations(problem: "JointProblem") -> None:
 
 def _check_responses(problem: "JointProblem") -> None:
     """Check maps and responses at prior draws, each map once as long as it lives."""
-    draws = prior_values(problem, CHECK_DRAWS)
-    for modality in problem.modalities:
-        forward = modality.forward
-        values = [forward.inputs(draw) for draw in draws]
-        signature = tuple(np.shape(v) for v in values[0])
-        physics = forward.origin or forward
-        if _checked_maps.get(physics) != signature:
-            _check_map(forward, values)
-            _checked_maps[physics] = signature
-    if problem.modalities:
-        _check_shapes(problem, draws)
+    if not problem.modalities:
+        return
+    usable, tried = _usable_draws(problem)
+    for forward in _maps(problem):
+        if not _is_checked(forward, usable[0]):
+            values = [forward.inputs(draw) for draw in usable]
+            _check_map(forward, values, spreads_of([forward.inputs(draw) for draw in tried]))
+            _checked_maps[forward.origin or forward] = _signature(forward, usable[0])
+    _check_shapes(problem, usable)
 
 
-def _check_map(forward: Any, draws: list[list[np.ndarray]]) -> None:
+def _maps(problem: "JointProblem") -> list[Any]:
+    """Return the maps of a problem, one for each physics."""
+    return list({id(m.forward.origin or m.forward): m.forward for m in problem.modalities}.values())
+
+
+def _signature(forward: Any, draw: dict[str, np.ndarray]) -> tuple:
+    return tuple(np.shape(value) for value in forward.inputs(draw))
+
+
+def _is_checked(forward: Any, draw: dict[str, np.ndarray]) -> bool:
+    return _checked_maps.get(forward.origin or forward) == _signature(forward, draw)
+
+
+def _usable_draws(problem: "JointProblem") -> tuple[list[dict], list[dict]]:
+    """Return prior draws at which all maps can be evaluated, and all that were tried.
+
+    Raises
+    ------
+    ValueError
+        When there are none; it shows the first exception of a map.
+    """
+    maps, usable, tried = _maps(problem), [], []
+    failed: dict[int, list] = {id(forward): [] for forward in maps}
+    for draw in islice(_prior_draws(problem), MOST_DRAWS):
+        tried.append(draw)
+        faults = {id(f): fault for f in maps if (fault := _fault_at(f, draw)) is not None}
+        for key, fault in faults.items():
+            failed[key].append(fault)
+        usable += [] if faults else [draw]
+        needed = 1 if all(_is_checked(f, draw) for f in maps) else CHECK_DRAWS
+        if len(usable) >= needed and len(tried) >= needed:
+            break
+    worst = max(maps, key=lambda f: len(failed[id(f)]))
+    if not usable:
+        _raise_unusable(worst, failed[id(worst)], len(tried))
+    for forward in maps:
+        if failed[id(forward)] and not _is_checked(forward, usable[0]):
+            _warn_of(forward, failed[id(forward)], len(tried))
+    return usable, tried
+
+
+def _fault_at(forward: Any, draw: dict[str, np.ndarray]) -> Exception | str | None:
+    """Return the exception, or the words, that tell why a map fails at a draw."""
     try:
-        forward.check(draws)
-    except Exception as error:
+        output = forward.evaluated(forward.inputs(draw))
+    except (MapFault, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 whatever a user's code raises
+        return error
+    if output is None or np.all(np.isfinite(output)):
+        return None
+    return f"{np.sum(~np.isfinite(output))} of {output.size} outputs are not finite"
+
+
+def _raise_unusable(forward: Any, faults: list, tried: int) -> None:
+    errors = [fault for fault in faults if isinstance(fault, Exception)]
+    start = f"map {forward.name!r}:"
+    if errors:
+        first = errors[0]
+        raise ValueError(
+            f"{start} it fails at {len(faults)} of {tried} prior draws, so that no point is known "
+            f"at which the problem can be evaluated; the first fails with {type(first).__name__}: "
+            f"{first}"
+        ) from first
+    raise ValueError(
+        f"{start} {faults[0]} at a prior draw, and at {len(faults)} of {tried}; narrow the priors "
+        "or mend the map"
+    )
+
+
+def _warn_of(forward: Any, faults: list, tried: int) -> None:
+    first = next((fault for fault in faults if isinstance(fault, Exception)), faults[0])
+    shown = f"{type(first).__name__}: {first}" if isinstance(first, Exception) else first
+    warnings.warn(
+        f"map {forward.name!r} fails at {len(faults)} of {tried} prior draws, the first with "
+        f"{shown}; such points count as impossible",
+        UserWarning,
+        stacklevel=7,
+    )
+
+
+def _check_map(forward: Any, draws: list[list[np.ndarray]], spreads: list[np.ndarray]) -> None:
+    """Check a derivative; the exception of a user's code is told with the map's name."""
+    try:
+        forward.check(draws, spreads)
+    except (ValueError, MemoryError) as error:
         error.add_note(f"raised while the map {forward.name!r} was checked at prior draws")
         raise
+    except Exception as error:
+        raise ValueError(
+            f"map {forward.name!r}: its derivative fails at a prior draw with "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def prior_values(problem: "JointProblem", count: int) -> list[dict[str, np.ndarray]]:
     """Return draws of all latents from the prior without potentials, for checks (seed 0)."""
+    return list(islice(_prior_draws(problem), count))
+
+
+def _prior_draws(problem: "JointProblem") -> Iterator[dict[str, np.ndarray]]:
     build = _latents_only(problem)
     free = [build.model[v.name] for v in build.model.free_RVs]
     outputs = [build.values[name] for name in problem.latent]
     evaluate = compiled_function(free, outputs, UNOPTIMISED)
     rng = np.random.default_rng(0)
     whites = {u.variable for u in build.unknowns if u.white}
-    draws = []
-    for _ in range(count):
+    while True:
         inputs = [_draw(v, v.name in whites, rng) for v in free]
-        draws.append(dict(zip(problem.latent, evaluate(*inputs), strict=True)))
-    return draws
+        yield dict(zip(problem.latent, evaluate(*inputs), strict=True))
 
 
 def _draw(variable: Any, white: bool, rng: np.random.Generator) -> np.ndarray:
@@ -286,9 +377,15 @@ def _check_shapes(problem: "JointProblem", draws: list[dict[str, np.ndarray]]) -
 
 def _check_predicted(modality: Any, value: np.ndarray) -> None:
     owner, shape = f"modality {modality.name!r}", modality.data.shape
-    if value.size != modality.data.size or (value.ndim > 1 and value.shape != shape):
+    placed = min(value.ndim, len(shape)) <= 1 or sizes_agree(value.shape, shape)
+    if value.size != modality.data.size or not placed:
+        cure = "they must agree"
+        if value.ndim > 1 and sizes_agree(value.shape[::-1], shape):
+            cure = "transpose one of them"
+        elif value.size == modality.data.size:
+            cure = "they must agree, or the map must return them flat, in C order of the data"
         raise ValueError(
-            f"{owner}: {value.shape} predicted values for data of shape {shape}; they must agree "
+            f"{owner}: {value.shape} predicted values for data of shape {shape}; {cure} "
             f"(dims {modality.data.dims})"
         )
     value = value.ravel()[modality.places]
@@ -302,15 +399,17 @@ def _check_predicted(modality: Any, value: np.ndarray) -> None:
 
 def _predictor(modality: Any, scratch: ModelBuild, inputs: dict[str, Any]) -> Callable:
     """Return the function from a draw of the latents to the predicted data."""
+    names = modality.forward.latents
+    inputs_of_map = [inputs[n] for n in names]
     output = modality.forward.output(scratch)
     seen = pt.tensor("output", dtype=output.type.dtype, shape=(None,) * output.type.ndim)
-    names = modality.forward.latents
-    forward = compiled_function([inputs[n] for n in names], output, UNOPTIMISED)
+    forward = compiled_function(inputs_of_map, output, UNOPTIMISED)
 
     def predict(draw: dict[str, np.ndarray]) -> np.ndarray:
         value = forward(*(draw[n] for n in names))
+        ordered = modality.in_order(seen, modality.forward.form_in(inputs))
         try:
-            response = modality.operator.apply(scratch, seen)
+            response = modality.operator.apply(scratch, ordered)
             return np.asarray(compiled_function([seen], response, UNOPTIMISED)(value))
         except (ValueError, TypeError, IndexError) as error:
             raise ValueError(

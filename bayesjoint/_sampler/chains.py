@@ -16,11 +16,12 @@ import numpy as np
 
 from bayesjoint._compiled.coordinates import Coordinates
 from bayesjoint._compiled.density import CompiledDensity, has_black_box
+from bayesjoint._compiled.failures import reset
 from bayesjoint._compiled.functions import ModelFunctions
+from bayesjoint._graph.simulators import Failures
 from bayesjoint._sampler import interrupts
 from bayesjoint._sampler import nuts as _nuts
 from bayesjoint._sampler.nuts import Chain, Draws, Settings
-from bayesjoint.problem import JointProblem
 
 STEPS = 8  # gradients a draw, to guess how long a run takes
 WORTH = 30.0  # s of a run in threads from which processes start
@@ -36,7 +37,7 @@ def runner_for(functions: ModelFunctions, chains: int, draws: int, cores: int | 
     seconds = _seconds_of_a_call(functions) * STEPS * chains * draws
     if seconds < WORTH:
         return _in_threads(functions.density)
-    return _in_processes(functions.problem, workers)
+    return _in_processes(functions, workers)
 
 
 def _seconds_of_a_call(functions: ModelFunctions) -> float:
@@ -53,11 +54,11 @@ def _in_threads(density: Any) -> Runner:
     return run
 
 
-def _in_processes(problem: JointProblem, workers: int) -> Runner:
+def _in_processes(functions: ModelFunctions, workers: int) -> Runner:
     import cloudpickle
     from loky import get_reusable_executor
 
-    problem_bytes = cloudpickle.dumps(problem)
+    problem_bytes, counts = cloudpickle.dumps(functions.problem), functions.counts
     executor = get_reusable_executor(max_workers=workers)
 
     def run(action, coordinates, chains, count, seeds, settings, watch=None, **more):
@@ -71,12 +72,16 @@ def _in_processes(problem: JointProblem, workers: int) -> Runner:
                 )
                 for chain, seed in zip(chains, seeds, strict=True)
             ]  # fmt: skip
-            return _together(_results(futures, stop))
+            parts = _results(futures, stop)
+        for _, counted in parts:
+            for ours, theirs in zip(counts, counted, strict=True):
+                ours.add(theirs)
+        return _together([part for part, _ in parts])
 
     return run
 
 
-def _results(futures: list[Future], stop: Path) -> list[Draws]:
+def _results(futures: list[Future], stop: Path) -> list[tuple[Draws, list[Failures]]]:
     """Wait for workers; after an interrupt they are asked to stop, by a file."""
     try:
         running = set(futures)
@@ -90,7 +95,7 @@ def _results(futures: list[Future], stop: Path) -> list[Draws]:
         wait(futures)  # the file must be there until all have seen it
 
 
-_densities: dict[int, CompiledDensity] = {}  # of this worker, by the problem's bytes
+_models: dict[int, tuple[ModelFunctions, CompiledDensity]] = {}  # of this worker, by its bytes
 
 
 def _one_chain(
@@ -103,19 +108,22 @@ def _one_chain(
     settings: Settings,
     more: dict[str, Any],
     stop: Path,
-) -> Draws:
-    """Run one chain in a worker, whose density is compiled at the first call."""
+) -> tuple[Draws, list[Failures]]:
+    """Run one chain in a worker, whose density is compiled at the first call; count failures."""
     import pickle
 
     interrupts.obey(stop)
     key = hash(problem_bytes)
-    if key not in _densities:
-        _densities.clear()
+    if key not in _models:
+        _models.clear()
         functions = ModelFunctions(pickle.loads(problem_bytes))
-        _densities[key] = CompiledDensity(functions, "interpreted")
+        _models[key] = functions, CompiledDensity(functions, "interpreted")
+    functions, density = _models[key]
+    reset(functions.counts)
     run = getattr(_nuts, action)
-    return run(_densities[key], coordinates, np.asarray(chains) if action == "warm_up" else chains,
-               count, seeds, settings, **more)  # fmt: skip
+    drawn = run(density, coordinates, np.asarray(chains) if action == "warm_up" else chains,
+                count, seeds, settings, **more)  # fmt: skip
+    return drawn, functions.counts
 
 
 def _together(parts: list[Draws]) -> Draws:

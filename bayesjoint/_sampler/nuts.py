@@ -8,7 +8,8 @@ makes nutpie's metric the one that the warm-up had learnt, exactly; `tests/test_
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from nutpie import sample as nutpie_sample
 from threadpoolctl import threadpool_limits
 
 from bayesjoint._compiled.coordinates import Coordinates, pull_back
+from bayesjoint._compiled.density import MAP_FAILS
 from bayesjoint._sampler import interrupts
 
 LEAST_GRADIENT = 1e-12  # a coordinate with less has no metric of its own
@@ -94,12 +96,13 @@ def warm_up(
     density = _recentred(density, coordinates)
     models = [density.at(coordinates, coordinates.from_point(start)) for start in starts]
     options = {"tune": tune, "draws": 1, "save_warmup": True}
-    trees, seconds, complete = _run(models, seeds, settings, watch, [options] * len(models))
+    with _told(density):
+        trees, seconds, complete = _run(models, seeds, settings, watch, [options] * len(models))
     if not complete:
         raise KeyboardInterrupt("interrupted during the warm-up, before the first draw")
     chains = [_learnt(tree) for tree in trees]
     points = np.stack([chain.point for chain in chains])[:, None]
-    stats = joined([_stats(tree["warmup_sample_stats"], tune) for tree in trees])
+    stats = joined([_warm_up_stats(tree["warmup_sample_stats"], tune) for tree in trees])
     return Draws(points, stats, seconds, chains, True)
 
 
@@ -126,7 +129,8 @@ def advance(
             {"tune": 1, "draws": draws, "step_size_adapt_method": repr(float(chain.step)),
              "save_warmup": False}
         )  # fmt: skip
-    trees, seconds, complete = _run(models, seeds, settings, watch, options, peek)
+    with _told(density):
+        trees, seconds, complete = _run(models, seeds, settings, watch, options, peek)
     if len(trees) < len(chains):
         nothing = np.zeros((len(chains), 0, chains[0].point.size))
         return Draws(nothing, xr.Dataset(), seconds, list(chains), False)
@@ -139,6 +143,19 @@ def advance(
     ]
     stats = joined([_stats(tree["sample_stats"], count) for tree in trees])
     return Draws(stacked, stats, seconds, moved, complete)
+
+
+@contextmanager
+def _told(density: Any) -> Iterator[None]:
+    """Raise what stopped the sampler from inside as it was."""
+    fatal = getattr(density, "fatal", ())
+    if fatal:
+        fatal.clear()
+    try:
+        yield
+    finally:
+        if fatal:
+            raise fatal[0]
 
 
 def _recentred(density: Any, coordinates: Coordinates) -> Any:
@@ -248,6 +265,15 @@ def _stats(group: Any, count: int) -> xr.Dataset:
         if v not in DROPPED and set(stats[v].dims) <= {"chain", "draw"}
     ]  # fmt: skip
     return stats[kept].isel(draw=slice(0, count)).drop_vars(["chain", "draw"], errors="ignore")
+
+
+def _warm_up_stats(group: Any, count: int) -> xr.Dataset:
+    """Return statistics, and which divergences are steps to points where a map fails."""
+    stats, failed = _stats(group, count), np.zeros(count, dtype=bool)
+    if "divergence_message" in group:
+        messages = np.ravel(group["divergence_message"].values)[:count].astype(str)
+        failed[: messages.size] = np.char.find(messages, MAP_FAILS) >= 0
+    return stats.assign(map_fails=(("chain", "draw"), failed[None]))
 
 
 def joined(parts: list[xr.Dataset]) -> xr.Dataset:

@@ -12,7 +12,9 @@ from bayesjoint._compiled.densities import likelihoods, thinning
 from bayesjoint._compiled.density import CompiledDensity
 from bayesjoint._compiled.draws import DrawEvaluator
 from bayesjoint._compiled.functions import ModelFunctions
+from bayesjoint._compiled.latent_space import LatentSpace
 from bayesjoint._compiled.recentring import Given
+from bayesjoint._local.rechecks import recheck
 from bayesjoint._sampler import given as _given
 from bayesjoint._sampler import interrupts as _interrupts
 from bayesjoint._sampler import nuts as _nuts
@@ -74,6 +76,11 @@ class Run:
         self.evaluator = self.functions.once(DrawEvaluator)
         if self.coordinates.given is not None:
             self.settings = replace(self.settings, longest_step=RECENTRED_STEP)
+
+    @property
+    def density(self) -> Any:
+        """The density of what chains move in."""
+        return self.functions.density.given(self.coordinates.given)
 
     def points(self, rows: np.ndarray) -> np.ndarray:
         """Return the flat points of what chains move in, shape (chain, draw, n)."""
@@ -185,7 +192,8 @@ def begin(
             lengths_every=_mahalanobis.thinning(chains * draws),
         )  # fmt: skip
         white = run.random(STARTS).standard_normal((chains, functions.size))
-        return run, coordinates.points(white) + (tops - tops[0])[starts.of_chain]
+        places = coordinates.points(white) + (tops - tops[0])[starts.of_chain]
+        return run, _starts.possible(run.density, places, tops[starts.of_chain])
 
     run, places = around(None, starts.modes)
     recentring, seconds, recentred = functions.recentring, 0.0, False
@@ -194,6 +202,10 @@ def begin(
         if recentred:
             run, places = around(*_given.recentred(functions, recentring, starts.modes))
     _warm_up(run, places, tune, followed, careful)
+    ends = run.points(np.stack([[chain.point for chain in run.chains]]))[0]
+    space = functions.once(LatentSpace)
+    for point in ends[: _starts.LOOKED_AT]:
+        recheck(space, point, "at the end of the warm-up")
     run.facts |= {"sampling_time": run.facts["sampling_time"] + seconds, RECENTRED: int(recentred)}
     if len(starts.modes) > 1:
         told = starts.of_chain.tolist(), starts.weights.tolist()
@@ -254,8 +266,11 @@ def steps_of(warm: _nuts.Draws) -> float:
 
 
 def divergences_of(warm: _nuts.Draws) -> float:
-    """Return the share of divergences in the second half of a warm-up."""
-    diverging = warm.stats["diverging"]
+    """Return the share of divergences in the second half of a warm-up.
+
+    Without steps to points where a map fails: there no smaller step helps.
+    """
+    diverging = warm.stats["diverging"] & ~warm.stats["map_fails"]
     return float(diverging.isel(draw=slice(diverging.sizes["draw"] // 2, None)).mean())
 
 

@@ -1,12 +1,15 @@
 """Chains start at every mode that may hold a part of the posterior, so that none is missed."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from bayesjoint._compiled.functions import ModelFunctions
 from bayesjoint._local.curvature import curvature
 
+LOOKED_AT = 2  # chains at whose end of the warm-up derivatives are checked
+HALVINGS = 8  # of the way to the mode, from a start that is impossible
 NEGLIGIBLE = 10.0  # nats of weight below the heaviest mode, at which one gets no chain
 
 
@@ -43,6 +46,24 @@ def spread(functions: ModelFunctions, modes: np.ndarray, chains: int) -> Starts:
     weights = np.exp(logs[kept] - logs.max())
     weights /= weights.sum()
     return Starts(modes[kept], weights, np.repeat(np.arange(kept.size), shares(weights, chains)))
+
+
+def possible(density: Any, places: np.ndarray, modes: np.ndarray) -> np.ndarray:
+    """Return the places (chain, n), those that are impossible moved towards their modes."""
+    moved = places.copy()
+    for chain, mode in enumerate(modes):
+        for _ in range(HALVINGS):
+            if _is_possible(density, moved[chain]):
+                break
+            moved[chain] = mode + 0.5 * (moved[chain] - mode)
+        else:
+            moved[chain] = mode
+    return moved
+
+
+def _is_possible(density: Any, point: np.ndarray) -> bool:
+    value, gradient = density(point)
+    return bool(np.isfinite(value) and np.all(np.isfinite(gradient)))
 
 
 def _log_weight(functions: ModelFunctions, mode: np.ndarray) -> float:

@@ -53,6 +53,7 @@ RC: Any = {
     "savefig.facecolor": "white",
     "figure.dpi": RESOLUTION,
     "text.color": INK,
+    "text.parse_math": False,  # names and units of users are no formulas, whatever stands in them
 }
 
 
@@ -71,9 +72,26 @@ def styled[**P, R](draw: Callable[P, R]) -> Callable[P, R]:
         if "ipykernel" in sys.modules:
             matplotlib.pyplot.draw_if_interactive()  # a notebook learns how to show figures
         with matplotlib.rc_context(RC):
-            return draw(*args, **kwargs)
+            drawn = draw(*args, **kwargs)
+            _powers_of_ten(drawn)
+        return drawn
 
     return wrapper
+
+
+def _powers_of_ten(drawn: Any) -> None:
+    """Let matplotlib write the powers of ten of its own logarithmic axes as formulas."""
+    from matplotlib.ticker import LogFormatter
+
+    for ax in getattr(drawn, "axes", []):
+        for axis in (ax.xaxis, ax.yaxis):
+            for formatter, ticks in (
+                (axis.get_major_formatter(), axis.get_major_ticks),
+                (axis.get_minor_formatter(), axis.get_minor_ticks),
+            ):
+                if isinstance(formatter, LogFormatter):
+                    for tick in ticks():
+                        tick.label1.set_parse_math(True)
 
 
 def new_figure(height: float, width: float = WIDTH, apart: float = 0.02) -> Figure:

@@ -1,0 +1,1 @@
+"""What the command line is made of: options of problem(), messages, faults of model files."""

@@ -1,0 +1,152 @@
+"""What a user's map returns: plain numbers of one form, with the labels that came with them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesjoint import arrays
+
+WHAT = "its output"
+
+
+class MapFault(ValueError):
+    """A fault of a map that no other point mends."""
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """The form of a map's output.
+
+    Attributes
+    ----------
+    given : Given
+        The first output: its shape, labels and units are those of all.
+    positions : DataArray, Series or DataFrame, optional
+        Labelled as the output is, with the position of each number in the flat output; None where
+        it is not labelled.
+    """
+
+    given: arrays.Given
+    positions: Any = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the output."""
+        return self.given.values.shape
+
+    @property
+    def units(self) -> str | None:
+        """Units that the output states."""
+        return self.given.units
+
+    def order_of(self, name: str, data: xr.DataArray) -> np.ndarray | None:
+        """Return which number of the flat output belongs to each datum, in the shape of the data.
+
+        None where the output of the map, of that name, is not labelled.
+
+        Raises
+        ------
+        ValueError
+            When it has other dims, or lacks labels of the data.
+        """
+        if self.positions is None:
+            return None
+        axes = arrays.Axes.of(data)
+        order = arrays.aligned(f"map {name!r}", WHAT, self.positions, axes, broadcast=False)
+        return order.astype(int)
+
+    @property
+    def axes(self) -> arrays.Axes:
+        """Its own dims and labels, for another output to be brought into their order."""
+        given = self.given
+        dims = given.dims or tuple(f"axis {i}" for i in range(given.values.ndim))
+        return arrays.Axes(
+            "an earlier output", dims, given.labels, given.values.shape, given.label_units
+        )
+
+
+def read(name: str, returned: Any) -> tuple[np.ndarray, Output]:
+    """Return the numbers in what the map of that name returned, a new array, and their form.
+
+    Masked values are NaN.
+
+    Raises
+    ------
+    MapFault
+        When it holds no real numbers.
+    """
+    given = _given(name, returned)
+    positions = None
+    if isinstance(returned, xr.DataArray):
+        places = np.arange(returned.size, dtype=float).reshape(returned.shape)
+        positions = returned.copy(data=places).drop_attrs(deep=False)
+    elif isinstance(returned, pd.Series | pd.DataFrame):
+        places = np.arange(returned.size, dtype=float).reshape(returned.shape)
+        axes = {"columns": returned.columns} if returned.ndim == 2 else {}
+        positions = type(returned)(places, index=returned.index, **axes)  # type: ignore[arg-type]
+        if all(labels is None for labels in given.labels):
+            positions = None
+    return given.values, Output(given, positions)
+
+
+def _given(name: str, returned: Any) -> arrays.Given:
+    owner = f"map {name!r}"
+    if returned is None:
+        raise MapFault(f"{owner}: the function returned None; is a return missing?")
+    if hasattr(returned, "owner") and hasattr(returned, "type"):
+        raise MapFault(
+            f"{owner}: the function returned a tensor of PyTensor; make the map with "
+            "bj.pytensor_map"
+        )
+    try:
+        return arrays.read(owner, WHAT, returned, missing=True)
+    except ValueError as error:
+        told = str(error)
+        if not told.startswith(owner):  # NumPy's own
+            told = f"{owner}: {WHAT} is no array of numbers: {told}"
+        raise MapFault(told) from None
+
+
+def in_form(name: str, returned: Any, form: Output) -> np.ndarray:
+    """Return the numbers that a map returned, in the form of an earlier output of it.
+
+    Raises
+    ------
+    MapFault
+        When the shape, the dims or the labels are other ones.
+    """
+    given = _given(name, returned)
+    if given.values.shape == form.shape and _same_labels(given, form.given):
+        return given.values
+    if given.values.shape != form.shape and form.positions is None:
+        raise MapFault(
+            f"map {name!r}: the output has shape {given.values.shape} at one point, {form.shape} "
+            "at another; it must not depend on the values"
+        )
+    try:
+        return arrays.aligned(
+            f"map {name!r}", WHAT, returned, form.axes, units=form.units, missing=True, exact=True,
+            broadcast=False,
+        )  # fmt: skip
+    except ValueError as error:
+        raise MapFault(str(error)) from None
+
+
+def _same_labels(given: arrays.Given, before: arrays.Given) -> bool:
+    return (
+        given.dims == before.dims
+        and given.units == before.units
+        and all(
+            now is then or (now is not None and then is not None and now.equals(then))
+            for now, then in zip(given.labels, before.labels, strict=True)
+        )
+    )
+
+
+def sizes_agree(shape: Sequence[int], other: Sequence[int]) -> bool:
+    """Tell whether two shapes differ in axes of length one alone."""
+    return [n for n in shape if n != 1] == [n for n in other if n != 1]
