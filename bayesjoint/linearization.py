@@ -7,6 +7,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from bayesjoint import _names
 from bayesjoint._compiled.density import CompiledDensity, default_backend
 from bayesjoint._compiled.functions import ModelFunctions, compiled
 from bayesjoint._compiled.latent_space import LatentSpace
@@ -119,7 +120,12 @@ def linearize(
             raise ValueError(
                 "linearize: at= takes None, a mapping of names to values, or a sampled posterior"
             )
-    return xr.DataTree.from_dict({"linearization": dataset})
+    return tree_of(dataset)
+
+
+def tree_of(dataset: xr.Dataset) -> xr.DataTree:
+    """Return a tree with the group alone, the names of the user as they were given."""
+    return xr.DataTree.from_dict({"linearization": _names.released(dataset)})
 
 
 def default_starts(problem: JointProblem) -> int:
@@ -168,7 +174,7 @@ def _at_values(functions: ModelFunctions, values: Mapping, threshold: float) -> 
 def linearization_at_point(
     space: LatentSpace, point: np.ndarray, threshold: float = THRESHOLD
 ) -> xr.Dataset:
-    """Return the dataset of the group at a flat point."""
+    """Return the dataset of the group at a flat point; names of the user are marked."""
     functions = space.functions
     actions, scaling = LocalActions(functions, point), space.scaling(point)
     prior = coupled_prior(actions, scaling)
@@ -235,9 +241,9 @@ def _mixtures(space: LatentSpace, point: np.ndarray) -> xr.Dataset:
     found = xr.Dataset()
     for coupling in space.functions.problem.couplings:
         if isinstance(coupling, PropertyMixture):
-            numbers, unit = coupling.numbers(values), coupling.unit
-            axes = (unit, f"{coupling.name}_property", f"{coupling.name}_before")
-            found = found.assign_coords({**coupling.coords, axes[1]: list(coupling.latents)})
+            numbers, unit, fields = coupling.numbers(values), coupling.unit, coupling.latents
+            axes = (_names.user(unit), f"{coupling.name}_property", f"{coupling.name}_before")
+            found = found.assign_coords({axes[0]: coupling.coords[unit], axes[1]: list(fields)})
             found[f"{unit}_proportion"] = axes[:1], numbers.proportions
             found[f"{unit}_mean"] = axes[:2], numbers.means
             found[f"{unit}_sd"] = axes[:2], numbers.sds

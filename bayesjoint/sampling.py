@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _names
 from bayesjoint._compiled.density import CompiledDensity, default_backend
 from bayesjoint._compiled.functions import ModelFunctions, compiled
 from bayesjoint._compiled.latent_space import LatentSpace
@@ -308,7 +309,7 @@ def _static_groups(
         "prior_predictive": prior.posterior_predictive(rng),
         "observed_data": xr.Dataset(functions.problem.labelled_data),
         "constant_data": _constant_data(functions),
-        "linearization": linearization,
+        "linearization": _names.released(linearization),
     }
 
 

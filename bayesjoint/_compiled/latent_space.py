@@ -10,7 +10,7 @@ import pytensor.tensor as pt
 import xarray as xr
 from pytensor.gradient import pushforward
 
-from bayesjoint import arrays
+from bayesjoint import _names, arrays
 from bayesjoint._compiled.functions import ModelFunctions
 from bayesjoint._compiled.mixing import Mixing, mixing
 from bayesjoint._compiled.prior import prior_precision
@@ -315,7 +315,7 @@ class LatentSpace:
         }
 
     def physical_values(self, point: np.ndarray) -> xr.Dataset:
-        """Return the physical values at a point on their own dims, with units."""
+        """Return the physical values at a point on their own dims, with units; names marked."""
         arrays = {}
         for unknown, value in zip(self.unknowns, self.values(point), strict=True):
             latent = self.functions.problem.latent.get(unknown.name)
@@ -326,7 +326,7 @@ class LatentSpace:
             arrays[unknown.name] = xr.DataArray(
                 value, dims=dims, coords=coords, attrs={"units": unknown.units}
             )
-        return xr.Dataset(arrays)
+        return _names.marked(xr.Dataset(arrays))
 
 
 @dataclass(frozen=True, eq=False)
