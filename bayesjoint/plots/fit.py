@@ -97,8 +97,17 @@ def noise_sd(dt: xr.DataTree, name: str) -> np.ndarray | None:
     like = dt["observed_data"].to_dataset()[name]
     stated = np.asarray(stored[key].broadcast_like(like).transpose(*like.dims).values, float)
     posterior = _read.group(dt, "posterior")
-    factors = [posterior[k] for k in (f"{name}_sd", f"{name}_scale") if k in posterior]
+    factors = [posterior[k] for k in _scales(dt, name) if k in posterior]
     return stated.ravel() * float(np.prod([factor.median() for factor in factors]))
+
+
+def _scales(dt: xr.DataTree, name: str) -> list[str]:
+    """Return names of an unknown scale of the noise; a latent of such a name is none."""
+    names = [f"{name}_sd", f"{name}_scale"]
+    if not _read.has_groups(dt, "linearization"):
+        return names
+    hyper = _read.listed(_read.linearization(dt), "hyperparameters")
+    return [name for name in names if name in hyper]
 
 
 def _curves(
