@@ -349,8 +349,9 @@ def _constant_data(functions: ModelFunctions) -> xr.Dataset:
         if modality.noise.has_scale and modality.noise.correlation_factor is None:
             stated = functions.build.noise[name].stated
             units = modality.data.attrs.get("units", "")
-            arrays[f"{name}_noise_sd"] = (modality.data.dims, stated, {"units": units})
-    return xr.Dataset(arrays)
+            dims = [_names.user(dim) for dim in modality.data.dims]
+            arrays[_names.made(f"{name}_noise_sd")] = dims, stated, {"units": units}
+    return _names.released(xr.Dataset(arrays))
 
 
 def _warn(tree: xr.DataTree, draws: int) -> None:

@@ -185,14 +185,18 @@ def test_a_latent_with_the_name_of_an_unknown_noise():
     noise = bj.GaussianNoise(sd=bj.Prior(pm.HalfNormal, sigma=1.0))
     latents = [SLOPE, bj.Parameter("line_sd", STANDARD)]
     forward = bj.linear_map({"slope": np.ones((3, 1)), "line_sd": np.ones((3, 1))})
-    with pytest.raises(ValueError, match="'line_sd' is both the name of a latent and an unknown of"):
+    with pytest.raises(
+        ValueError, match="'line_sd' is both the name of a latent and an unknown of"
+    ):
         problem([modality(noise=noise, forward=forward)], latents=latents)
 
 
 def test_a_latent_with_the_name_of_an_unknown_of_a_field():
     unknown = bj.Prior(pm.HalfNormal, sigma=1.0)
     latents = [bj.Parameter("density_sd", STANDARD), field(sd=unknown)]
-    with pytest.raises(ValueError, match="'density_sd' is both the name of a latent and an unknown"):
+    with pytest.raises(
+        ValueError, match="'density_sd' is both the name of a latent and an unknown"
+    ):
         problem([], latents=latents)
 
 

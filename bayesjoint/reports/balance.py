@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint._kernels.powers import equal_powers
-from bayesjoint._names import labelled, made, with_marks
+from bayesjoint._names import free, labelled, made, with_marks
 from bayesjoint.reports import _contributions, _read
 from bayesjoint.reports._balance_words import NOBODY, balance_words
 from bayesjoint.reports.information import information
@@ -162,7 +162,7 @@ def _leader(alone: xr.DataArray) -> xr.DataArray:
     mean = alone.mean("point") if "point" in alone.dims else alone
     names = mean["modality"].values.astype(str)
     leading = mean.argmax("modality")
-    chosen = np.where(mean.max("modality") < LEAST, NOBODY, names[leading.values])
+    chosen = np.where(mean.max("modality") < LEAST, free(NOBODY, names), names[leading.values])
     return leading.copy(data=chosen)
 
 
