@@ -65,11 +65,20 @@ def restored(ds: xr.Dataset, users: Iterable[str] = ()) -> xr.Dataset:
     """
     renamed = ds.attrs.get("renamed", [])
     pairs = [text.split(": ") for text in ([renamed] if isinstance(renamed, str) else renamed)]
-    back = {given: own for own, given in pairs}
-    back |= {name: user(name) for name in (*users, *back.values()) if name not in back}
+    back: dict[str, str] = {}
+    for own, given in sorted(pairs, key=lambda pair: -len(pair[1])):
+        # Of two, the one nearer to the plain name was made of a user's.
+        back[given] = made(own) if own in back.values() else own
+    displaced = [own for own in back.values() if not own.startswith(MADE)]
+    back |= {name: user(name) for name in (*users, *displaced) if name not in back}
     restored = ds.rename({name: new for name, new in back.items() if name in _names(ds)})
     restored.attrs = {key: value for key, value in ds.attrs.items() if key != "renamed"}
     return restored
+
+
+def of_user(report: xr.Dataset, name: str) -> xr.DataArray:
+    """Return what is of a user, or made of that, in a report that was restored."""
+    return report[next((key for key in (made(name), user(name)) if key in report), name)]
 
 
 def labelled[**P, T: (xr.Dataset, xr.DataArray)](report: Callable[P, T]) -> Callable[P, T]:

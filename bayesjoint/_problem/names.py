@@ -96,6 +96,8 @@ def _check_name(owner: str, kind: str, name: Any) -> None:
         "dimension": f"rename it, as in data.rename({{{name!r}: 'station'}})",
         "coordinate": f"rename it, as in data.rename({{{name!r}: 'place'}}), or drop it",
     }[kind]
+    if kind == "dimension" and owner.startswith("latent"):
+        cure = "rename it in coords= or in the grid"
     what = f"{owner}: the {kind} {name!r}"
     if not isinstance(name, str):
         raise ValueError(f"{what} is a {type(name).__name__}, and names must be words; {cure}")

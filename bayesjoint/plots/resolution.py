@@ -126,7 +126,7 @@ def _bars(ax: Axes, values: dict[str, float], label: str) -> None:
 
 
 @styled
-def plot_point_spread(dt: xr.DataTree, latent: str, **coords: Any) -> Figure:
+def plot_point_spread(dt: xr.DataTree, latent: str, /, **coords: Any) -> Figure:
     """Draw how every latent responds to a unit change in one cell of one latent.
 
     Parameters

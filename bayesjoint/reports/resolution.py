@@ -161,7 +161,7 @@ def _ratio_of_units(ds: xr.Dataset, into: str, source: str) -> str:
 
 
 @labelled
-def point_spread(dt: xr.DataTree, latent: str, **coords: Any) -> xr.Dataset:
+def point_spread(dt: xr.DataTree, latent: str, /, **coords: Any) -> xr.Dataset:
     """Response of every latent to a unit change in one cell of one latent.
 
     Parameters
