@@ -70,7 +70,9 @@ def linearize(
         nats of information), ``largest_left_out``; ``spectrum_error`` (by rounding, of an
         eigenvalue relative to one more than it); ``local``, 0 where all is linear, Gaussian and
         of known scale (fields of known correlation included), so that the numbers are those of the
-        posterior, 1 where they hold near the point only.
+        posterior, 1 where they hold near the point only; ``renamed``, where a latent or a dim has
+        the name of a variable or dim of the group, which then has an underscore behind it, as in
+        ``"mode: mode_"``.  Reports do the same.
 
     Raises
     ------

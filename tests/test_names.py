@@ -15,6 +15,8 @@ from bayesjoint._problem import names as problem_names
 from bayesjoint.linearization import tree_of
 from bayesjoint.problem import build
 from bayesjoint.reports import _read
+from bayesjoint.reports.example import example_fields
+from bayesjoint.reports.example_units import example_units
 from tests.helpers import STANDARD
 
 # Beside each other a latent, a dim and a modality or another latent: see `walks`.
@@ -226,6 +228,56 @@ def test_figures_and_the_page_speak_of_names_as_they_are(awkward, tmp_path):
     ]
     bj.report(awkward, tmp_path / "page.html")
     assert "user:" not in (tmp_path / "page.html").read_text()
+
+
+def test_units_of_rock_beside_dims_of_such_names():
+    tree = example_units()
+    taken = {"depth": "unit", "x": "share", "velocity": "probability", "density": "entropy"}
+    linear = tree["linearization"].to_dataset().rename(taken)
+    linear = linear.assign_coords(rocks_property=["probability", "entropy"])
+    again = {
+        "posterior": tree["posterior"].to_dataset().rename(taken),
+        "linearization": linear.assign_attrs(latents=["probability", "entropy"]),
+    }
+    expected, found = bj.membership(tree), bj.membership(xr.DataTree.from_dict(again))
+    assert found["probability"].dims == ("unit_", "unit", "share")
+    assert set(found.attrs["renamed"]) == {"unit: unit_", "share: share_"}
+    np.testing.assert_array_equal(found["probability"], expected["probability"])
+    np.testing.assert_array_equal(found["share_"], expected["share"])
+    assert plots.plot_membership(xr.DataTree.from_dict(again)).axes
+
+
+def test_pairs_of_fields_whose_names_run_together():
+    tree = example_fields(alike=0.9)
+    old = [str(name) for name in tree["posterior"].data_vars][:2]
+    several = {}
+    for group in ("posterior", "prior"):
+        first, second = (tree[group][name] for name in old)
+        fields = {"a": first, "b_c": second, "a_b": second, "c": first}
+        several[group] = xr.Dataset({k: v.rename(k) for k, v in fields.items()})
+    report = bj.alignment(xr.DataTree.from_dict(several), pairs=[("a", "b_c"), ("a_b", "c")])
+    assert report["pair"].values.tolist() == ["a_b_c", "a_b_c_"]
+    np.testing.assert_allclose(report["a_b_c_angle"], report["a_b_c__angle"])
+
+
+def test_hold_reads_one_point_alone_whatever_a_dim_is_called():
+    with pytest.raises(ValueError, match="is no tree of this problem at one point"):
+        scale = bj.Prior(pm.HalfNormal, sigma=1.0)
+        point = bj.Parameter("vector", STANDARD, coords={"point": ["a", "b"]})
+        matrices = {"level": np.ones((2, 1)), "vector": np.eye(2)}
+        noisy = line().replace(
+            noise=bj.GaussianNoise(sd=1.0, scale=scale), forward=bj.linear_map(matrices)
+        )
+        problem = bj.JointProblem(latents=[LEVEL, point], modalities=[noisy])
+        rng, draws = np.random.default_rng(0), ("chain", "draw")
+        posterior = xr.Dataset(
+            {
+                "level": (draws, rng.normal(size=(1, 2))),
+                "vector": ((*draws, "point"), rng.normal(size=(1, 2, 2))),
+                "line_scale": (draws, np.full((1, 2), 0.5)),
+            }
+        )
+        problem.hold(bj.linearize(problem, at=xr.DataTree.from_dict({"posterior": posterior})))
 
 
 # ---- problems ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import xarray as xr
 from bayesjoint import arrays
 from bayesjoint._kernels.differences import cell_widths
 from bayesjoint._kernels.structure import Gradients, gradients_of, similarity
-from bayesjoint._names import plain
+from bayesjoint._names import free, plain
 from bayesjoint.reports import _read
 
 MOST = 1000  # draws, evenly spread
@@ -27,13 +27,9 @@ class Pair:
 
     first: str
     second: str
+    name: str  # of the pair, in variables
     grid: xr.DataArray  # one draw of the first, for its dims and coordinates
     inside: np.ndarray | None = None  # cells that count, all by default
-
-    @property
-    def name(self) -> str:
-        """Name of the pair in variables."""
-        return f"{self.first}_{self.second}"
 
     @property
     def axes(self) -> list[np.ndarray]:
@@ -90,7 +86,10 @@ def pairs_of(dt: xr.DataTree, chosen: Sequence[tuple[str, str]] | None) -> list[
         raise ValueError(
             f"alignment needs two fields on one grid; there are {', '.join(there) or 'none'}"
         )
-    return [Pair(a, b, fields[a]) for a, b in kept]
+    names: list[str] = []
+    for a, b in kept:  # ("a", "b_c") and ("a_b", "c") have one name
+        names.append(free(f"{a}_{b}", names))
+    return [Pair(a, b, name, fields[a]) for (a, b), name in zip(kept, names, strict=True)]
 
 
 def _field_names(dt: xr.DataTree, posterior: xr.Dataset) -> list[str]:
