@@ -303,14 +303,13 @@ class GaussianField(Replaceable):
 
     def pulled(self, build: ModelBuild, rows: Any) -> Any:
         """Return ``L^T`` times rows over cells as a graph in unknown sd and length scale."""
-        scales = build.values.get(f"{self.name}_length_scale")
-        length_scale = (
-            self._lengths(self.length_scale) if scales is None else [scales] * len(self.dims)
-        )
+        length = self.setting("length_scale", build.values)
+        known = not isinstance(self.length_scale, Prior)
+        length_scale = self._lengths(length) if known else [length] * len(self.dims)
         amplitude = self._amplitude(length_scale)
         vectors = [basis[1] for basis in self._bases]
         variance = _apply(self._basis_matrices(build, [v**2 for v in vectors]), amplitude**2)
-        sd = build.values.get(f"{self.name}_sd", self.sd)
+        sd = self.setting("sd", build.values)
         modes = (rows * (sd / pt.sqrt(variance)).ravel()).reshape((-1, *self.shape))
         for axis, matrix in enumerate(self._basis_matrices(build, vectors), start=1):
             modes = pt.moveaxis(pt.tensordot(modes, matrix, [[axis], [0]]), -1, axis)
@@ -352,8 +351,15 @@ class GaussianField(Replaceable):
         """Return the factor of the prior covariance, given values of unknown settings by name."""
         if self.precision is not None:
             return self._precision_factor
-        sd = values.get(f"{self.name}_sd", self.sd)
-        return self.matern_factor(sd, values.get(f"{self.name}_length_scale", self.length_scale))
+        return self.matern_factor(self.setting("sd", values), self.setting("length_scale", values))
+
+    def setting(self, key: str, values: Mapping[str, Any]) -> Any:
+        """Return sd, mean or length scale: the number that was given, or the value where unknown.
+
+        A latent of that name is another thing.
+        """
+        given = self.hyperparameters[key]
+        return values.get(f"{self.name}_{key}", given) if isinstance(given, Prior) else given
 
     def matern_factor(self, sd: Any, length_scale: Any) -> matern.MaternFactor:
         """Return the factor of the prior covariance at numbers for sd and length scale."""

@@ -7,6 +7,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from bayesjoint import _names
 from bayesjoint._compiled import failures as _failures
 from bayesjoint._compiled.density import CompiledDensity, default_backend
 from bayesjoint._compiled.functions import ModelFunctions, compiled
@@ -71,7 +72,9 @@ def linearize(
         nats of information), ``largest_left_out``; ``spectrum_error`` (by rounding, of an
         eigenvalue relative to one more than it); ``local``, 0 where all is linear, Gaussian and
         of known scale (fields of known correlation included), so that the numbers are those of the
-        posterior, 1 where they hold near the point only.
+        posterior, 1 where they hold near the point only; ``renamed``, where a latent or a dim has
+        the name of a variable or dim of the group, which then has an underscore behind it, as in
+        ``"mode: mode_"``.  Reports do the same.
 
     Raises
     ------
@@ -125,7 +128,12 @@ def linearize(
                 "linearize: at= takes None, a mapping of names to values, or a sampled posterior"
             )
         _failures.warn(functions.counts, 2)
-    return xr.DataTree.from_dict({"linearization": dataset})
+    return tree_of(dataset)
+
+
+def tree_of(dataset: xr.Dataset) -> xr.DataTree:
+    """Return a tree with the group alone, the names of the user as they were given."""
+    return xr.DataTree.from_dict({"linearization": _names.released(dataset)})
 
 
 def default_starts(problem: JointProblem) -> int:
@@ -175,7 +183,7 @@ def _at_values(functions: ModelFunctions, values: Mapping, threshold: float) -> 
 def linearization_at_point(
     space: LatentSpace, point: np.ndarray, threshold: float = THRESHOLD
 ) -> xr.Dataset:
-    """Return the dataset of the group at a flat point."""
+    """Return the dataset of the group at a flat point; names of the user are marked."""
     functions = space.functions
     outputs = functions.outputs(point)
     responses = {name: outputs[where] for name, where in functions.data_slices.items()}
@@ -245,9 +253,9 @@ def _mixtures(space: LatentSpace, point: np.ndarray) -> xr.Dataset:
     found = xr.Dataset()
     for coupling in space.functions.problem.couplings:
         if isinstance(coupling, PropertyMixture):
-            numbers, unit = coupling.numbers(values), coupling.unit
-            axes = (unit, f"{coupling.name}_property", f"{coupling.name}_before")
-            found = found.assign_coords({**coupling.coords, axes[1]: list(coupling.latents)})
+            numbers, unit, fields = coupling.numbers(values), coupling.unit, coupling.latents
+            axes = (_names.user(unit), f"{coupling.name}_property", f"{coupling.name}_before")
+            found = found.assign_coords({axes[0]: coupling.coords[unit], axes[1]: list(fields)})
             found[f"{unit}_proportion"] = axes[:1], numbers.proportions
             found[f"{unit}_mean"] = axes[:2], numbers.means
             found[f"{unit}_sd"] = axes[:2], numbers.sds

@@ -17,6 +17,7 @@ from bayesjoint._graph.build import ModelBuild
 from bayesjoint._graph.compile import in_turn
 from bayesjoint._problem import checks as _problem_checks
 from bayesjoint._problem import fitting as _fitting
+from bayesjoint._problem import names as _problem_names
 from bayesjoint._problem import observed as _observed
 from bayesjoint._problem import split as _split
 from bayesjoint._problem.pool import Pool
@@ -308,30 +309,11 @@ class JointProblem(Replaceable):
     def labelled_data(self) -> dict[str, xr.DataArray]:
         """The data of each modality; a coordinate is prefixed whose name another one takes.
 
-        That is a coordinate of several modalities, or one with the name of a dim.  A level of a
-        stacked dim is prefixed by that dim.
+        That is a coordinate of several modalities, or one with the name of a dim or a variable.  A
+        level of a stacked dim is prefixed by that dim.
         """
-        levels = {m.name: m.levels for m in self.modalities}
-        own = {
-            m.name: [str(c) for c in m.data.coords if c not in (*m.data.dims, *levels[m.name])]
-            for m in self.modalities
-        }
-        dims = {str(dim) for m in self.modalities for dim in m.data.dims}
-        dims |= {dim for latent in self.latents for dim in latent.grid_coords}
-        dims |= {dim for coupling in self.couplings for dim in getattr(coupling, "coords", {})}
-        stacked = {pair for pairs in levels.values() for pair in pairs.items()}
-        names = [name for coords in own.values() for name in coords] + [n for n, _ in stacked]
-
-        def taken(name: str) -> bool:
-            return names.count(name) > 1 or name in dims
-
-        return {
-            m.name: m.data.rename(
-                {c: f"{m.name}_{c}" for c in own[m.name] if taken(c)}
-                | {c: f"{dim}_{c}" for c, dim in levels[m.name].items() if taken(c)}
-            )
-            for m in self.modalities
-        }
+        renamed = _problem_names.of_coordinates(self)
+        return {m.name: m.data.rename(renamed[m.name]) for m in self.modalities}
 
 
 def _several(parts: Any) -> tuple:
@@ -369,7 +351,7 @@ def build_model(problem: JointProblem) -> pm.Model:
 @in_turn()
 def build(problem: JointProblem) -> ModelBuild:
     """Return the model with what the rest of the package needs to know of it."""
-    made = ModelBuild(pm.Model())
+    made = ModelBuild(pm.Model(), taken=frozenset(_problem_names.of_variables(problem)))
     problem = problem.observed
     with made.model:
         made.add_latents(problem.latents, problem.couplings)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _names
 from bayesjoint._compiled import failures as _failures
 from bayesjoint._compiled.density import CompiledDensity, default_backend
 from bayesjoint._compiled.draws import DrawTable
@@ -320,7 +321,7 @@ def _static_groups(
         "prior_predictive": prior.posterior_predictive(rng),
         "observed_data": xr.Dataset(functions.whole.labelled_data),
         "constant_data": _constant_data(functions),
-        "linearization": linearization,
+        "linearization": _names.released(linearization),
     }
 
 
@@ -369,8 +370,9 @@ def _constant_data(functions: ModelFunctions) -> xr.Dataset:
         if modality.noise.has_scale and modality.noise.correlation_factor is None:
             stated = modality.noise.stated(modality.data)
             units = modality.data.attrs.get("units", "")
-            arrays[f"{name}_noise_sd"] = (modality.data.dims, stated, {"units": units})
-    return xr.Dataset(arrays)
+            dims = [_names.user(dim) for dim in modality.data.dims]
+            arrays[_names.made(f"{name}_noise_sd")] = dims, stated, {"units": units}
+    return _names.released(xr.Dataset(arrays))
 
 
 def _warn(tree: xr.DataTree, draws: int, failed: int) -> None:

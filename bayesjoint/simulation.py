@@ -68,7 +68,7 @@ def simulate(
         table = _possible(functions, dict(truth or {}), rng)
         drawn = table.simulated(rng).isel(chain=0, draw=0, drop=True)
         values = table.prior().isel(chain=0, draw=0, drop=True)
-    responses = [name for name in values.data_vars if str(name).endswith("_response")]
+    responses = [f"{name}_response" for name in problem.modality]
     merged = xr.merge([drawn, values.drop_vars(responses)])
     return merged.assign_attrs(random_seed=-1 if random_seed is None else random_seed)
 

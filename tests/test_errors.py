@@ -111,11 +111,11 @@ def test_a_grid_axis_with_the_name_of_a_scalar():
         problem([], latents=[field(), depth])
 
 
-@pytest.mark.parametrize("name", ["chain", "draw", "mode"])
-def test_names_that_the_results_need(name):
-    with pytest.raises(ValueError, match=f"the name '{name}' is used by the reports; rename"):
+@pytest.mark.parametrize("name", ["chain", "draw", "__sample__"])
+def test_names_that_draws_need(name):
+    with pytest.raises(ValueError, match=f"modality 'line': the dimension '{name}' is needed by"):
         problem([modality(values=data([1.0, 2.0], name))])
-    with pytest.raises(ValueError, match=f"the name '{name}' is used by the reports; rename"):
+    with pytest.raises(ValueError, match=f"latent '{name}': the name '{name}' is needed by PyMC"):
         problem([], latents=[bj.Parameter(name, STANDARD)])
 
 
@@ -185,14 +185,18 @@ def test_a_latent_with_the_name_of_an_unknown_noise():
     noise = bj.GaussianNoise(sd=bj.Prior(pm.HalfNormal, sigma=1.0))
     latents = [SLOPE, bj.Parameter("line_sd", STANDARD)]
     forward = bj.linear_map({"slope": np.ones((3, 1)), "line_sd": np.ones((3, 1))})
-    with pytest.raises(ValueError, match="two unknowns are named 'line_sd'; rename the latent"):
+    with pytest.raises(
+        ValueError, match="'line_sd' is both the name of a latent and an unknown of"
+    ):
         problem([modality(noise=noise, forward=forward)], latents=latents)
 
 
 def test_a_latent_with_the_name_of_an_unknown_of_a_field():
     unknown = bj.Prior(pm.HalfNormal, sigma=1.0)
     latents = [bj.Parameter("density_sd", STANDARD), field(sd=unknown)]
-    with pytest.raises(ValueError, match="two unknowns are named 'density_sd'; rename the latent"):
+    with pytest.raises(
+        ValueError, match="'density_sd' is both the name of a latent and an unknown"
+    ):
         problem([], latents=latents)
 
 

@@ -10,6 +10,7 @@ from scipy.special import ndtr
 from bayesjoint._compiled.draws import DrawTable
 from bayesjoint._compiled.error_functions import Errors
 from bayesjoint._compiled.functions import ModelFunctions
+from bayesjoint._names import free
 
 MOST_OPERATIONS = 4e11  # on correlated log-likelihoods, about a minute
 
@@ -36,7 +37,7 @@ def likelihoods(table: DrawTable, step: int = 1, first: int = 0) -> dict[str, xr
         return {}
     functions, table = table.functions, table.part(draws)
     pointwise, below, joint = _densities(table)
-    joints = dict(zip([*functions.data_slices, "joint"], joint.T, strict=True))
+    joints = dict(zip([*functions.data_slices, joint_name(functions)], joint.T, strict=True))
     groups = {
         "log_likelihood": _by_modality(table, pointwise),
         "predictive_cdf": _by_modality(table, below.astype(np.float32)),
@@ -46,6 +47,11 @@ def likelihoods(table: DrawTable, step: int = 1, first: int = 0) -> dict[str, xr
         name: table.dataset(arrays).assign_coords(draw=first + draws).assign_attrs(thinned=step)
         for name, arrays in groups.items()
     }
+
+
+def joint_name(functions: ModelFunctions) -> str:
+    """Return what the likelihood of all data is called: ``joint``, or what is no modality."""
+    return free("joint", functions.data_slices)
 
 
 def _by_modality(table: DrawTable, values: np.ndarray) -> dict[str, xr.DataArray]:

@@ -229,9 +229,9 @@ class DrawTable:
         }
 
     def _white(self) -> dict[str, xr.DataArray]:
-        arrays = {}
+        arrays, others = {}, {u.variable for u in self.space.unknowns if not u.white}
         for name, shape in zip(self.functions.names, self.functions.shapes, strict=True):
-            if name.endswith("_white"):
+            if name not in others:
                 values = self.points[:, self.functions.slices[name]].reshape(-1, *shape)
                 arrays[name] = self.array(values, None, name, "")
         return arrays

@@ -44,13 +44,15 @@ class ModelFunctions(ErrorFunctions):
         """
         model = self.build.model
         prior = model.logp(vars=model.free_RVs)
-        potentials = [p for p in model.potentials if not _tempers(p)]
+        tempering = {f"{name}_tempering" for name in self.problem.modality}
+        potentials = [p for p in model.potentials if p.name not in tempering]
         for name, potential in zip(
             [p.name for p in potentials], model.replace_rvs_by_values(potentials), strict=True
         ):
             prior += self.coupling_factors.get(name, 1.0) * potential
         likelihood = self._log_likelihood()
-        likelihood += sum(model.replace_rvs_by_values([p for p in model.potentials if _tempers(p)]))
+        tempers = [p for p in model.potentials if p.name in tempering]
+        likelihood += sum(model.replace_rvs_by_values(tempers))
         weight = self.likelihood_weight
         # Data that are impossible at a point are so for the posterior alone: no 0 times infinity.
         total = prior + pt.switch(pt.gt(weight, 0.0), weight * likelihood, 0.0)
@@ -205,7 +207,3 @@ def compiled(problem: JointProblem) -> Iterator[ModelFunctions]:
 
 def _guarded(functions: ModelFunctions) -> Guarded:
     return Guarded(functions.log_density(), functions.failures)
-
-
-def _tempers(potential: Any) -> bool:
-    return potential.name.endswith("_tempering")

@@ -10,7 +10,7 @@ import pytensor.tensor as pt
 import xarray as xr
 from pytensor.gradient import pushforward
 
-from bayesjoint import arrays
+from bayesjoint import _names, arrays
 from bayesjoint._compiled.functions import ModelFunctions
 from bayesjoint._compiled.mixing import Mixing, mixing
 from bayesjoint._compiled.prior import prior_precision
@@ -21,6 +21,7 @@ from bayesjoint.couplings import CorrelatedFields, PropertyMixture
 from bayesjoint.latents import GaussianField
 
 NEWTON_STEPS = 100
+DRAWN = "__sample__"  # dim of draws: one that no latent has
 
 
 class LatentSpace:
@@ -280,16 +281,16 @@ class LatentSpace:
             raise ValueError(f"the posterior has no dim {lacking[0]!r}; give that of bj.sample")
         sizes = posterior.sizes["chain"], posterior.sizes["draw"]
         chosen = np.unique(np.linspace(0, np.prod(sizes) - 1, count).astype(int))
-        chain, draw = (xr.DataArray(i, dims="sample") for i in np.unravel_index(chosen, sizes))
+        chain, draw = (xr.DataArray(i, dims=DRAWN) for i in np.unravel_index(chosen, sizes))
         columns = {n: self._draws(posterior[n].isel(chain=chain, draw=draw)) for n in names}
         return [{name: column[i] for name, column in columns.items()} for i in range(len(chosen))]
 
     def _draws(self, draws: xr.DataArray) -> np.ndarray:
-        """Return draws of an unknown along ``sample``, in its own order and units behind that."""
+        """Return draws of an unknown along one dim, in its own order and units behind that."""
         index = self.names.index(str(draws.name))
-        own, count = self.axes(index), draws.sizes["sample"]
+        own, count = self.axes(index), draws.sizes[DRAWN]
         axes = arrays.Axes(
-            own.owner, ("sample", *own.dims), (None, *own.labels), (count, *own.sizes),
+            own.owner, (DRAWN, *own.dims), (None, *own.labels), (count, *own.sizes),
             (None, *own.label_units),
         )  # fmt: skip
         return arrays.aligned(
@@ -316,7 +317,7 @@ class LatentSpace:
         }
 
     def physical_values(self, point: np.ndarray) -> xr.Dataset:
-        """Return the physical values at a point on their own dims, with units."""
+        """Return the physical values at a point on their own dims, with units; names marked."""
         arrays = {}
         for unknown, value in zip(self.unknowns, self.values(point), strict=True):
             latent = self.functions.problem.latent.get(unknown.name)
@@ -327,7 +328,7 @@ class LatentSpace:
             arrays[unknown.name] = xr.DataArray(
                 value, dims=dims, coords=coords, attrs={"units": unknown.units}
             )
-        return xr.Dataset(arrays)
+        return _names.marked(xr.Dataset(arrays))
 
 
 def _places(functions: ModelFunctions) -> dict[str, Any]:

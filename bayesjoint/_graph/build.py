@@ -48,6 +48,7 @@ class ModelBuild:
     matrices: dict[str, np.ndarray] = field(default_factory=dict)  # data of the model
     observed: dict[str, Any] = field(default_factory=dict)  # shared data of the modalities
     shared: dict[str, Any] = field(default_factory=dict)  # tensors that several parts need
+    taken: frozenset[str] = frozenset()  # names that matrices leave to others
 
     def add_latents(self, latents: Sequence[Any], couplings: Sequence[Any]) -> None:
         """Add latents; those that shape the prior of others, through a coupling, come first."""
@@ -82,8 +83,6 @@ class ModelBuild:
         """Return ``value`` when it is a number, else add the unknown with that prior."""
         if not isinstance(value, Prior):
             return pt.as_tensor(np.asarray(value, dtype=float))
-        if name in self.values:
-            raise ValueError(f"two unknowns are named {name!r}; rename the latent of that name")
         shape = tuple(len(self.model.coords[d]) for d in dims) if dims else ()
         if value.is_white:
             _require_shape(name, value, shape)
@@ -154,16 +153,15 @@ class ModelBuild:
     def matrix(self, name: str, array: np.ndarray):
         """Return a constant matrix; a large one is data of the model, so that graphs stay cached.
 
-        Another matrix of the same name gets a number.
+        Another matrix of the same name gets a number, and so does one whose name is taken.
         """
         array = np.ascontiguousarray(array, dtype=float)
         if array.nbytes <= 50_000:
             return pt.constant(array)
         unused, count = name, 1
-        while unused in self.model.named_vars:
-            known = self.model[unused]
+        while unused in self.model.named_vars or unused in self.taken:
             if unused in self.matrices and np.array_equal(self.matrices[unused], array):
-                return known
+                return self.model[unused]
             count += 1
             unused = f"{name}_{count}"
         self.matrices[unused] = array

@@ -10,11 +10,11 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from bayesjoint import _validate
 from bayesjoint._graph.build import ModelBuild
 from bayesjoint._graph.compile import UNOPTIMISED, compiled_function, in_turn, random_draws
 from bayesjoint._graph.differences import spreads_of
 from bayesjoint._graph.outputs import MapFault, sizes_agree
+from bayesjoint._problem import names
 from bayesjoint.couplings._group import connected, digest, tabulated, upstream
 from bayesjoint.priors import Prior
 
@@ -23,17 +23,13 @@ if TYPE_CHECKING:
 
 CHECK_DRAWS = 3
 MOST_DRAWS = 20  # from the prior, where a map fails at some
-RESERVED = {
-    "chain", "draw", "mode", "unknown", "cell", "datum", "modality", "latent", "point",
-    "parameter", "direction", "into", "source", "scalar", "discrepancy",
-}  # fmt: skip
 
 _checked_maps: "weakref.WeakKeyDictionary[Any, tuple]" = weakref.WeakKeyDictionary()
 
 
 def check_references(problem: "JointProblem") -> None:
     """Raise unless names are unique and every map reads latents that there are."""
-    _check_names(problem)
+    names.check(problem)
     _check_reach(problem)
 
 
@@ -49,36 +45,6 @@ def check_parts(problem: "JointProblem") -> None:
         discrepancy.check_places(problem.observed.modality)
     _check_relations(problem)
     _check_responses(problem)
-
-
-def _check_names(problem: "JointProblem") -> None:
-    for kind, parts in (("latents", problem.latents), ("modalities", problem.modalities)):
-        for part in parts:
-            if not hasattr(part, "name"):
-                raise ValueError(f"JointProblem: {kind} must be made by bj classes, {part!r} given")
-    names = [part.name for part in (*problem.latents, *problem.modalities)]
-    _validate.require_unique("JointProblem", names)
-    _validate.require_unique("JointProblem: couplings", [c.name for c in problem.couplings])
-    discrepancies = [d.name for d in problem.discrepancies_given]
-    _validate.require_unique("JointProblem: discrepancies", discrepancies)
-    dims = {dim for part in problem.latents for dim in part.dims}
-    dims |= {dim for modality in problem.modalities for dim in modality.data.dims}
-    clash = sorted(dims & set(names))
-    if clash:
-        raise ValueError(
-            f"{clash[0]!r} is both a dimension and the name of a latent or modality; rename one "
-            "of them"
-        )
-    taken = sorted((dims | set(names)) & RESERVED)
-    if taken:
-        raise ValueError(
-            f"the name {taken[0]!r} is used by the reports; rename that dimension, latent or "
-            "modality"
-        )
-    if not problem.latents:
-        raise ValueError(
-            "JointProblem: there are no latents; give at least one GaussianField or Parameter"
-        )
 
 
 def _check_reach(problem: "JointProblem") -> None:
@@ -368,8 +334,6 @@ def _check_shapes(problem: "JointProblem", draws: list[dict[str, np.ndarray]]) -
     for modality in problem.modalities:
         with scratch.model:
             predict = _predictor(modality, scratch, inputs)
-            # Unknown scales must not clash with latents.
-            modality.noise.terms(scratch, modality.name, modality.data)
         # Counts need a positive expectation, so one draw is not enough.
         for draw in draws[:1] if modality.noise.has_scale else draws:
             _check_predicted(modality, predict(draw))

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import user
 from bayesjoint.priors import Prior
+from bayesjoint.reports import _read
 
 if TYPE_CHECKING:
     from bayesjoint.discrepancy import JointDiscrepancy
@@ -81,11 +83,13 @@ def sds_of(known: "JointDiscrepancy", names: Iterable[str]) -> np.ndarray:
 
 def at_one_point(tree: xr.DataTree, names: Sequence[str], owner: str) -> dict[str, np.ndarray]:
     """Return values from the linearization of a tree."""
-    found = tree["linearization"].to_dataset() if "linearization" in tree.children else xr.Dataset()
-    lacking = [name for name in names if name not in found or "point" in found[name].dims]
+    stored = _read.has_groups(tree, "linearization")
+    found = _read.linearization(tree) if stored else xr.Dataset()
+    there = {name: found[user(name)] for name in names if user(name) in found}
+    lacking = [name for name in names if name not in there or "point" in there[name].dims]
     if lacking:
         raise ValueError(
             f"{owner} is no tree of this problem at one point; give that of bj.linearize(problem) "
             f"or bj.sample(problem), or a mapping of names to values; it lacks {lacking}"
         )
-    return {name: found[name].values for name in names}
+    return {name: values.values for name, values in there.items()}

@@ -14,6 +14,7 @@ from bayesjoint._compiled.density import CompiledDensity, default_backend
 from bayesjoint._compiled.functions import ModelFunctions
 from bayesjoint._sampler.run import prior_points
 from bayesjoint.couplings._group import tabulated
+from bayesjoint.priors import Prior
 from bayesjoint.problem import JointProblem
 
 MIXING_DRAWS = 100  # of the coupled prior, of which the last is the draw
@@ -24,9 +25,13 @@ def normalised(problem: JointProblem, unknown: set[str]) -> tuple[str, ...]:
     """Return the unknown weights and length scales that a normaliser is for."""
     names: list[str] = []
     for coupling in problem.couplings:
-        if not coupling.shapes:
+        if coupling.shapes:
+            continue
+        if isinstance(coupling.weight, Prior):
             names += [f"{coupling.name}_weight"]
-            names += [f"{field}_length_scale" for field in tabulated(coupling)]
+        for field in tabulated(coupling):
+            if isinstance(problem.latent[field].length_scale, Prior):
+                names += [f"{field}_length_scale"]
     return tuple(name for name in dict.fromkeys(names) if name in unknown)
 
 

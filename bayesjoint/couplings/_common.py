@@ -194,7 +194,7 @@ def typical_sd(build: ModelBuild, field: Any):
     if shaped is not None and hasattr(shaped, "overall_sd"):
         return shaped.overall_sd(field.name)
     if field.precision is None:
-        return build.values.get(f"{field.name}_sd", field.sd)
+        return field.setting("sd", build.values)
     matrix = field.precision.toarray() if hasattr(field.precision, "toarray") else field.precision
     return float(np.sqrt(np.mean(np.diag(np.linalg.inv(matrix)))))
 
@@ -219,8 +219,7 @@ def add_potential(
     build.add_coupling(coupling.name, -factor * cost, pt.sqrt(factor) * residual)
     weight = factor if isinstance(coupling.weight, Prior) else coupling.weight
     lengths = {
-        name: build.values.get(f"{name}_length_scale", latents[name].length_scale)
-        for name in tabulated(coupling)
+        name: latents[name].setting("length_scale", build.values) for name in tabulated(coupling)
     }
     if any(isinstance(value, pt.TensorVariable) for value in (weight, *lengths.values())):
         coupling.normaliser.add_to_model(build, coupling.name, weight, lengths)

@@ -139,7 +139,12 @@ class CorrelatedFields(Replaceable):
 
     def unknowns(self) -> list[str]:
         """Return the names of its unknown settings."""
-        return [self.hyperparameter] if isinstance(self.correlation, Prior) else []
+        return list(self.priors())
+
+    def priors(self) -> dict[str, Prior]:
+        """Return the prior of its correlation, where that is unknown, by name."""
+        given = self.correlation
+        return {self.hyperparameter: given} if isinstance(given, Prior) else {}
 
     def restricted(self, kept: set[str]) -> "CorrelatedFields | None":
         """Return the coupling of the fields that are left."""
@@ -193,12 +198,10 @@ class CorrelatedFields(Replaceable):
 
     def mixing(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return C as numbers, given values of hyperparameters by name."""
-        correlation = values.get(self.hyperparameter, _plain(self.correlation))
+        correlation = self.correlation
+        if isinstance(correlation, Prior):
+            correlation = values.get(self.hyperparameter)
         return np.linalg.cholesky(_processes.correlation_matrix(correlation, len(self.names)))
-
-
-def _plain(correlation: Any) -> Any:
-    return None if isinstance(correlation, Prior) else correlation
 
 
 def _make(names: tuple[str, ...], correlation: Any) -> CorrelatedFields:

@@ -142,7 +142,11 @@ class PropertyMixture(Replaceable):
 
     def unknowns(self) -> list[str]:
         """Return the names of its unknown settings."""
-        return [key for key, value in self._settings.items() if isinstance(value, Prior)]
+        return list(self.priors())
+
+    def priors(self) -> dict[str, Prior]:
+        """Return the priors of its unknown settings, by name."""
+        return {key: value for key, value in self._settings.items() if isinstance(value, Prior)}
 
     @classmethod
     def from_bounds(
@@ -276,7 +280,7 @@ class PropertyMixture(Replaceable):
             return pt.as_tensor(np.asarray(value, dtype=float))
         if key not in build.values:
             build.add_coords(self.coords)
-            of_all = key.endswith("_correlation") and value.dist().ndim == 0
+            of_all = key == f"{self.name}_correlation" and value.dist().ndim == 0
             build.unknown(key, value, dims=None if of_all else (self.unit,), units=units)
         return build.values[key]
 
@@ -312,7 +316,10 @@ class PropertyMixture(Replaceable):
     def numbers(self, values: Mapping[str, Any]) -> GaussianMixture:
         """Return the mixture in numbers, given values of unknown settings by name."""
         size = len(self.labels)
-        given = {key: values.get(key, value) for key, value in self._settings.items()}
+        given = {
+            key: values.get(key, value) if isinstance(value, Prior) else value
+            for key, value in self._settings.items()
+        }
         moments = [
             np.stack(
                 [np.broadcast_to(given[f"{self.name}_{kind}_{n}"], size) for n in self.latents],

@@ -114,8 +114,12 @@ class PropertyRelation(Replaceable):
 
     def unknowns(self) -> list[str]:
         """Return the names of its unknown coefficients."""
-        unknown = [k for k, v in self.coefficients.items() if isinstance(v, Prior)]
-        return [f"{self.latent}_{key}" for key in unknown]
+        return list(self.priors())
+
+    def priors(self) -> dict[str, Prior]:
+        """Return the priors of its unknown coefficients, by name."""
+        given = self.coefficients.items()
+        return {f"{self.latent}_{key}": v for key, v in given if isinstance(v, Prior)}
 
     def restricted(self, kept: set[str]) -> "PropertyRelation | None":
         """Return the relation where its field is left; what it follows from must be left too."""
@@ -167,12 +171,10 @@ class PropertyRelation(Replaceable):
         return predicted
 
     def _coefficient(self, build: ModelBuild, key: str):
-        name = f"{self.latent}_{key}"
-        if name not in build.values:
-            value = build.unknown(name, self.coefficients[key])
-            if not isinstance(self.coefficients[key], Prior):
-                return value
-        return build.values[name]
+        name, given = f"{self.latent}_{key}", self.coefficients[key]
+        if isinstance(given, Prior) and name in build.values:
+            return build.values[name]
+        return build.unknown(name, given)
 
     def sources(self) -> list[str]:
         """Return the unknowns on which the prediction depends: latents, then coefficients."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import xarray as xr
 
+from bayesjoint._names import restored, with_marks
 from bayesjoint.plots._fields import one_point
 from bayesjoint.reports import (
     _read,
@@ -68,8 +69,8 @@ def contents_of(dt: xr.DataTree, separate: Mapping[str, xr.DataTree] | None) -> 
         tree=dt,
         linear=linear,
         summary=summary(dt),
-        resolution=one_point(resolution(dt)),
-        identifiability=one_point(identifiability(dt)),
+        resolution=one_point(with_marks(resolution)(dt)),
+        identifiability=one_point(restored(identifiability(dt))),
         information=one_point(information(dt)),
         predictive=predictive_check(dt) if checkable else None,
         compromise=compromise(dt, separate) if separate else None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from bayesjoint import plots
+from bayesjoint._names import plain
 from bayesjoint.page.contents import Contents, uncoupled
 from bayesjoint.plots._style import words
 from bayesjoint.plots.discrepancy import with_discrepancy
@@ -173,7 +174,7 @@ def _reach(page: Contents) -> Iterator[Picture]:
 
 def _spread(page: Contents, name: str) -> Picture:
     grid = _read.template(page.linear, name)
-    centre = {str(dim): grid[dim].values[grid.sizes[dim] // 2] for dim in grid.dims}
+    centre = {plain(dim): grid[dim].values[grid.sizes[dim] // 2] for dim in grid.dims}
     return _picture(
         plots.plot_point_spread(page.tree, name, **centre),
         f"Point spread of {words(name)}",

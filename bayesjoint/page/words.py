@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import user
 from bayesjoint.page.contents import Contents
 from bayesjoint.page.fitting import fit_of, headed
 from bayesjoint.page.numbers import counted, digits, listed, with_sd
@@ -156,7 +157,7 @@ def _not_separable(page: Contents) -> list[tuple[str, str]]:
 
 def _blurred(name: str, page: Contents) -> list[tuple[str, str]]:
     """Say where single cells of a field are not resolved."""
-    values = page.resolution[name].values
+    values = page.resolution[user(name)].values
     share = float(np.mean(values < UNRESOLVED))
     if share < 0.01:
         return []

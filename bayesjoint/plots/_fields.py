@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import plain
 from bayesjoint.plots._style import (
     MUTED,
     POSTERIOR,
@@ -31,7 +32,7 @@ def one_point[T: (xr.Dataset, xr.DataArray)](values: T) -> T:
 
 def points_down(values: xr.DataArray, dim: str) -> bool:
     """Whether an axis is drawn downwards: named depth, or stated so (CF convention)."""
-    return dim.startswith("depth") or str(values[dim].attrs.get("positive", "")) == "down"
+    return plain(dim).startswith("depth") or str(values[dim].attrs.get("positive", "")) == "down"
 
 
 def oriented(values: xr.DataArray) -> xr.DataArray:
@@ -42,7 +43,7 @@ def oriented(values: xr.DataArray) -> xr.DataArray:
             return values.transpose(dim, ...)
     for name in UPRIGHT:
         for dim in dims:
-            if dim.lower().startswith(name) and (len(name) > 1 or len(dim) == 1):
+            if plain(dim).lower().startswith(name) and (len(name) > 1 or len(plain(dim)) == 1):
                 return values.transpose(dim, ...)
     return values
 
@@ -99,7 +100,7 @@ def proportion(values: xr.DataArray) -> float:
 def _same_measure(values: xr.DataArray, first: str, second: str) -> bool:
     stated = [str(values[dim].attrs.get("units") or "") for dim in (first, second)]
     numeric = is_number(values[first]) and is_number(values[second])
-    return numeric and stated[0] == stated[1] and "time" not in (first, second)
+    return numeric and stated[0] == stated[1] and "time" not in (plain(first), plain(second))
 
 
 def draw_image(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesjoint import _names
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -110,7 +112,7 @@ def colours(names: Iterable[str]) -> dict[str, str]:
 
 def words(name: object) -> str:
     """Write a name as words."""
-    return str(name).replace("_", " ")
+    return _names.plain(name).replace("_", " ")
 
 
 def with_units(label: str, units: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import made, with_marks
 from bayesjoint.plots._fields import draw_image, draw_profile, flat_enough, note, proportion
 from bayesjoint.plots._style import (
     DIVERGING,
@@ -77,7 +78,7 @@ def plot_alignment(
     >>> from bayesjoint.reports.example import example_fields
     >>> figure = plot_alignment(example_fields())
     """
-    report = alignment(dt, reference)
+    report = with_marks(alignment)(dt, reference)
     rows = [report.isel(pair=i) for i in range(report.sizes["pair"])][:MOST_PAIRS]
     heights = [height for row in rows for height in (_height(row), 1.95)]
     fig = new_figure(sum(heights) + 0.3)
@@ -98,7 +99,7 @@ def _height(row: xr.Dataset) -> float:
 
 
 def _map(row: xr.Dataset, what: str) -> xr.DataArray:
-    return row[f"{row['pair'].item()}_{what}"]
+    return row[made(f"{row['pair'].item()}_{what}")]
 
 
 def _maps(strip, row: xr.Dataset) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import made, with_marks
 from bayesjoint.plots._fields import (
     draw_cells,
     draw_profile,
@@ -73,7 +74,7 @@ def plot_balance(dt: xr.DataTree) -> Figure:
     >>> from bayesjoint.reports.example import example_tree
     >>> figure = plot_balance(example_tree())
     """
-    ds, weighed = _read.linearization(dt), balance(dt)
+    ds, weighed = _read.linearization(dt), with_marks(balance)(dt)
     words_of = [name for name, values in weighed.items() if values.dtype.kind == "U"]
     report = one_point(weighed.drop_vars(words_of))
     names = _read.modalities(ds)
@@ -101,7 +102,7 @@ def plot_balance(dt: xr.DataTree) -> Figure:
 def _height(report: xr.Dataset, row: list[Any]) -> float:
     """Inches that a row of fields and scalars needs."""
     fields = [name for name in row if isinstance(name, str)]
-    images = [flat_enough(report[f"{name}_alone"].isel(modality=0))[0] for name in fields]
+    images = [flat_enough(report[made(f"{name}_alone")].isel(modality=0))[0] for name in fields]
     ratios = [proportion(image) for image in images if image.ndim == 2]
     tallest = max(ratios, default=0.0 if not fields else 0.45)
     scalars = max((len(panel) for panel in row if not isinstance(panel, str)), default=0)
@@ -163,10 +164,10 @@ def _rgb(colour: str) -> np.ndarray:
 
 
 def _field(ax: Axes, report: xr.Dataset, name: str, colour: dict[str, str]) -> None:
-    alone, where = flat_enough_of_all(report[f"{name}_alone"])
+    alone, where = flat_enough_of_all(report[made(f"{name}_alone")])
     title = f"{words(name)}: who tells most"
     if alone.ndim == 2:
-        conditional = report.get(f"{name}_conditional")
+        conditional = report.get(made(f"{name}_conditional"))
         for key, c in colour.items():
             draw_profile(ax, alone.sel(modality=key), "share of variance removed", colour=c)
             if conditional is not None:
@@ -204,11 +205,11 @@ def _scalars(ax: Axes, report: xr.Dataset, names: list[str], colour: dict[str, s
     for y, name in enumerate(names):
         for i, (key, c) in enumerate(colour.items()):
             at = y + (i - (len(colour) - 1) / 2) * apart
-            alone = float(report[f"{name}_alone"].sel(modality=key))
+            alone = float(report[made(f"{name}_alone")].sel(modality=key))
             ax.plot([0, alone], [at, at], color=c, lw=1.6, alpha=0.5)
             ax.plot(alone, at, "o", color=c, ms=5.5, clip_on=False, zorder=3)
-            if f"{name}_conditional" in report:
-                lost = float(report[f"{name}_conditional"].sel(modality=key))
+            if made(f"{name}_conditional") in report:
+                lost = float(report[made(f"{name}_conditional")].sel(modality=key))
                 style: Any = {"mec": c, "mfc": "white", "ms": 5.5, "clip_on": False, "zorder": 4}
                 ax.plot(lost, at, "o", **style)
     short_labels(ax, [words(name) for name in names], axis="y")

@@ -107,12 +107,16 @@ def _quantities(report: xr.Dataset, block: str) -> dict[str, float]:
     """Return the p-values of a block by name, without those that do not exist."""
     p_value = report["p_value"].sel(block=block)
     found = {QUANTITY_WORDS[name]: float(p_value.sel(quantity=name)) for name in QUANTITIES}
-    return {name: value for name, value in found.items() if np.isfinite(value) or block != "joint"}
+    joint = block == report["block"].values[-1]
+    return {name: value for name, value in found.items() if np.isfinite(value) or not joint}
 
 
 def _together(axes: Any, dt: xr.DataTree, blocks: dict[str, Residuals], report: xr.Dataset) -> None:
     """Draw what concerns all modalities, and of two of them the pair that stands out most."""
-    pairs, p_values = pairs_by_surprise(report), _quantities(report, "joint")
+    pairs, p_values = (
+        pairs_by_surprise(report),
+        _quantities(report, str(report["block"].values[-1])),
+    )
     if pairs:
         draw_correlations(axes[0], report, pairs)
         draw_pairs(axes[1], dt, blocks, pairs[0])

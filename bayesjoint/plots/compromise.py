@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import made, with_marks
 from bayesjoint.plots._fields import (
     draw_cells,
     draw_profile,
@@ -75,18 +76,19 @@ def plot_compromise(dt: xr.DataTree, separate: Mapping[str, xr.DataTree]) -> Fig
     >>> alone = {name: example_tree(modalities=[name]) for name in ("gravity", "arrivals")}
     >>> figure = plot_compromise(example_tree(), alone)
     """
-    report, ds = compromise(dt, separate), _read.linearization(dt)
+    report, ds = with_marks(compromise)(dt, separate), _read.linearization(dt)
     colour = colours(_read.modalities(ds))
-    held = [name for name in _read.latents(ds) if f"{name}_joint" in report]
-    fields = [name for name in held if report[f"{name}_joint"].ndim > 0][:MOST_FIELDS]
-    scalars = [k for k in held if report[f"{k}_joint"].ndim == 0 and f"{k}_averaged" in report]
+    held = [name for name in _read.latents(ds) if made(f"{name}_joint") in report]
+    fields = [name for name in held if report[made(f"{name}_joint")].ndim > 0][:MOST_FIELDS]
+    averaged = [name for name in held if made(f"{name}_averaged") in report]
+    scalars = [name for name in averaged if report[made(f"{name}_joint")].ndim == 0]
     models = {name: _models(report, name) for name in fields}
     heights = [1.5 + 0.4 * report.sizes["modality"]]
     heights += [_height(maps) for maps in models.values()]
     heights += [0.95 + 0.45 * len(scalars)] * bool(scalars)
     fig = new_figure(sum(heights) + 0.3)
     strips = iter(fig.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat)
-    shared = any(f"{name}_averaged" in report for name in held)
+    shared = bool(averaged)
     _misfits(next(strips), report, colour, shared)
     for name, maps in models.items():
         _draw_models(next(strips), report, name, maps, colour)
@@ -151,13 +153,13 @@ def _dumbbells(
 
 def _models(report: xr.Dataset, name: str) -> dict[str, xr.DataArray]:
     """Return the estimates of a field by the words over them."""
-    each = report[f"{name}_separate"]
+    each = report[made(f"{name}_separate")]
     held = [k for k in each["modality"].values if not each.sel(modality=k).isnull().all()]
     maps = {f"{words(k)} alone": each.sel(modality=k, drop=True) for k in held}
-    if f"{name}_averaged" in report:
-        maps["averaged"] = report[f"{name}_averaged"]
+    if made(f"{name}_averaged") in report:
+        maps["averaged"] = report[made(f"{name}_averaged")]
     kept = dict(list(maps.items())[-(MOST_MAPS - 1) :])
-    return kept | {"joint": report[f"{name}_joint"]}
+    return kept | {"joint": report[made(f"{name}_joint")]}
 
 
 def _height(maps: dict[str, xr.DataArray]) -> float:
@@ -171,10 +173,10 @@ def _height(maps: dict[str, xr.DataArray]) -> float:
 def _draw_models(
     strip, report: xr.Dataset, name: str, maps: dict[str, xr.DataArray], colour: dict[str, str]
 ) -> None:
-    if report[f"{name}_joint"].ndim == 1:
+    if report[made(f"{name}_joint")].ndim == 1:
         _draw_profiles(strip.subplots(), report, name, colour)
         return
-    units = str(report[f"{name}_joint"].attrs.get("units") or "")
+    units = str(report[made(f"{name}_joint")].attrs.get("units") or "")
     everything = np.concatenate([values.values.ravel() for values in maps.values()])
     factor, units = scaled_units(everything, units)
     limits = {"vmin": np.nanmin(everything) / factor, "vmax": np.nanmax(everything) / factor}
@@ -194,8 +196,8 @@ def _draw_models(
 
 
 def _draw_profiles(ax: Axes, report: xr.Dataset, name: str, colour: dict[str, str]) -> None:
-    each, sds = report[f"{name}_separate"], report[f"{name}_separate_sd"]
-    joint, sd = report[f"{name}_joint"], report[f"{name}_joint_sd"]
+    each, sds = report[made(f"{name}_separate")], report[made(f"{name}_separate_sd")]
+    joint, sd = report[made(f"{name}_joint")], report[made(f"{name}_joint_sd")]
     factor, units = scaled_units(joint.values, str(joint.attrs.get("units") or ""))
     label = with_units(words(name), units)
     for key in each["modality"].values:
@@ -204,8 +206,9 @@ def _draw_profiles(ax: Axes, report: xr.Dataset, name: str, colour: dict[str, st
         value, width = (part.sel(modality=key) / factor for part in (each, sds))
         shade_profile(ax, value - width, value + width, color=colour[str(key)], alpha=0.15)
         draw_profile(ax, value, label, colour=colour[str(key)], mfc="white")
-    if f"{name}_averaged" in report:
-        draw_profile(ax, report[f"{name}_averaged"] / factor, label, colour=AVERAGED, marker="D")
+    if made(f"{name}_averaged") in report:
+        average = report[made(f"{name}_averaged")] / factor
+        draw_profile(ax, average, label, colour=AVERAGED, marker="D")
     shade_profile(ax, (joint - sd) / factor, (joint + sd) / factor, color=INK, alpha=0.15)
     draw_profile(ax, joint / factor, label, colour=INK)
     ax.set_title(f"{words(name)}: estimates, and one sd")
@@ -217,16 +220,16 @@ def _scalars(
     """Draw shared scalars as distance from the joint estimate in prior sd."""
     for y, name in enumerate(names):
         scale = float(_read.prior_sd_of_cells(ds)[_read.cells_of(ds, name)[0]])
-        joint, each = float(report[f"{name}_joint"]), report[f"{name}_separate"]
-        sd = float(report[f"{name}_joint_sd"])
+        joint, each = float(report[made(f"{name}_joint")]), report[made(f"{name}_separate")]
+        sd = float(report[made(f"{name}_joint_sd")])
         ax.errorbar(0, y - 0.2, xerr=sd / scale, fmt="o", color=INK, ms=6, lw=1.2)
         held = [k for k in each["modality"].values if np.isfinite(each.sel(modality=k))]
         for i, key in enumerate(held):
             at, c = y + 0.12 + 0.16 * i, colour[str(key)]
             where = (float(each.sel(modality=key)) - joint) / scale
-            width = float(report[f"{name}_separate_sd"].sel(modality=key)) / scale
+            width = float(report[made(f"{name}_separate_sd")].sel(modality=key)) / scale
             ax.errorbar(where, at, xerr=width, fmt="o", mfc="white", mec=c, color=c, ms=6, lw=1.2)
-        averaged = (float(report[f"{name}_averaged"]) - joint) / scale
+        averaged = (float(report[made(f"{name}_averaged")]) - joint) / scale
         ax.plot(averaged, y - 0.04, "D", color=AVERAGED, ms=5.5)
     ax.axvline(0.0, color=MUTED, lw=0.8)
     short_labels(ax, [words(name) for name in names], axis="y")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import restored
 from bayesjoint.plots._style import (
     colours,
     new_figure,
@@ -69,6 +70,7 @@ def plot_leave_out(report: xr.Dataset) -> Figure:
     missing = [n for n in NEEDED if n not in report]
     if missing:
         raise ValueError(f"plot_leave_out: {missing} missing; give what bj.leave_out returns")
+    report = restored(report)
     measured, predicted = report["measured"], report["predicted"]
     if "modality" not in measured.dims:
         measured, predicted = (values.expand_dims("modality") for values in (measured, predicted))

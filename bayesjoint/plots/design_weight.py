@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import restored
 from bayesjoint.plots._fields import draw_image, draw_profile, flat_enough
 from bayesjoint.plots._style import (
     FAINT,
@@ -78,7 +79,7 @@ def plot_design_weight(design: xr.Dataset) -> Figure:
     axes = fig.subplots(1, 2 + mapped, width_ratios=[1.2, *[1.2] * mapped, 1.0])
     _search(axes[0], design)
     if mapped:
-        _map(axes[1], design["weight_map"])
+        _map(axes[1], restored(design)["weight_map"])
     _designs(axes[-1], design)
     return fig
 

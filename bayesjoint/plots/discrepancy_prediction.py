@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import restored
 from bayesjoint.plots._data import chart_of, coordinate_of, curves_of, observations
 from bayesjoint.plots._fields import draw_image, flat_enough, oriented
 from bayesjoint.plots._style import (
@@ -71,6 +72,7 @@ def plot_predicted_discrepancy(predicted: xr.Dataset, dt: xr.DataTree | None = N
     ... )
     >>> figure = plot_predicted_discrepancy(predicted)
     """
+    predicted = restored(predicted)
     names = [str(n).removesuffix(ENDING) for n in predicted if str(n).endswith(ENDING)]
     if not names:
         raise ValueError(

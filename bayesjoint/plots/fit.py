@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import plain, restored
 from bayesjoint.plots._data import Chart, Curve, chart_of, curves_of, logarithmic, observations
 from bayesjoint.plots._style import (
     DATA,
@@ -90,15 +91,26 @@ def noise_sd(dt: xr.DataTree, name: str) -> np.ndarray | None:
     """Noise sd of a modality, flat; an unknown factor at its posterior median; None without."""
     if not _read.has_groups(dt, "constant_data"):
         return None
-    stored = dt["constant_data"].to_dataset()
+    stored = restored(dt["constant_data"].to_dataset())
     key = f"{name}_noise_sd"
     if key not in stored:
         return None
     like = dt["observed_data"].to_dataset()[name]
-    stated = np.asarray(stored[key].broadcast_like(like).transpose(*like.dims).values, float)
+    dims = {dim: plain(dim) for dim in stored[key].dims}
+    known = stored[key].rename({dim: own for dim, own in dims.items() if dim != own})
+    stated = np.asarray(known.broadcast_like(like).transpose(*like.dims).values, float)
     posterior = _read.group(dt, "posterior")
-    factors = [posterior[k] for k in (f"{name}_sd", f"{name}_scale") if k in posterior]
+    factors = [posterior[k] for k in _scales(dt, name) if k in posterior]
     return stated.ravel() * float(np.prod([factor.median() for factor in factors]))
+
+
+def _scales(dt: xr.DataTree, name: str) -> list[str]:
+    """Return names of an unknown scale of the noise; a latent of such a name is none."""
+    names = [f"{name}_sd", f"{name}_scale"]
+    if not _read.has_groups(dt, "linearization"):
+        return names
+    hyper = _read.listed(_read.linearization(dt), "hyperparameters")
+    return [name for name in names if name in hyper]
 
 
 def _curves(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import with_marks
 from bayesjoint.plots._fields import one_point
 from bayesjoint.plots._style import (
     INK,
@@ -134,7 +135,7 @@ def plot_information(dt: xr.DataTree) -> Figure:
     >>> from bayesjoint.reports.example import example_tree
     >>> figure = plot_information(example_tree())
     """
-    report, dofs = one_point(information(dt)), one_point(resolution(dt))
+    report, dofs = one_point(information(dt)), one_point(with_marks(resolution)(dt))
     names = _read.modalities(_read.linearization(dt))
     colour = list(colours(names).values())
     fig = new_figure(1.5 + 0.55 * len(names))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import restored
 from bayesjoint.plots._style import (
     FAINT,
     INK,
@@ -58,7 +59,7 @@ def plot_leave_one_out(dt: xr.DataTree | xr.Dataset) -> Figure:
     >>> from bayesjoint.reports.example import example_tree
     >>> figure = plot_leave_one_out(example_tree())
     """
-    report = dt if isinstance(dt, xr.Dataset) else leave_one_out(dt)
+    report = restored(dt if isinstance(dt, xr.Dataset) else leave_one_out(dt))
     names = [str(name) for name in report["modality"].values]
     colour = colours(names)
     fig = new_figure(0.4 + 2.3 * len(names), apart=0.04)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import with_marks
 from bayesjoint.plots._fields import (
     draw_cells,
     draw_image,
@@ -58,7 +59,7 @@ def plot_membership(dt: xr.DataTree, mixture: str | None = None) -> Figure:
     >>> from bayesjoint.reports.example_units import example_units
     >>> figure = plot_membership(example_units())
     """
-    report = membership(dt, mixture)
+    report = with_marks(membership)(dt, mixture)
     if report["most_likely"].ndim == 1:
         return _profile(report)
     maps = [flat_enough(report["probability"].sel(unit=u)) for u in report["unit"].values]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import of_user, plain, restored
 from bayesjoint.plots._data import curves_of
 from bayesjoint.plots._style import (
     DATA,
@@ -65,16 +66,17 @@ def plot_leave_modality_out(report: xr.Dataset) -> Figure:
     ... )
     >>> figure = plot_leave_modality_out(report)
     """
+    report = restored(report)
     names = [str(name) for name in report["modality"].values]
     colour = colours(names)
     fig = new_figure(0.2 + 2.7 * len(names))
     for strip, name in zip(fig.subfigures(len(names), 1, squeeze=False).flat, names, strict=True):
         strip.suptitle(words(name), x=0.01, ha="left", fontsize=10, fontweight="bold")
         left, right = strip.subfigures(1, 2, width_ratios=(2, 1))
-        data = report[f"{name}_measured"]
+        data = of_user(report, f"{name}_measured")
         others = tuple(f"{other}_" for other in names if other != name)
-        data = data.drop_vars([c for c in data.coords if str(c).startswith(others)])
-        draw_predicted(left, data, report[f"{name}_predicted"], colour[name])
+        data = data.drop_vars([c for c in data.coords if plain(c).startswith(others)])
+        draw_predicted(left, data, of_user(report, f"{name}_predicted"), colour[name])
         _density(right.subplots(), report.sel(modality=name), colour[name])
     return fig
 

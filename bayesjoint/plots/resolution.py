@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import plain, user, with_marks
 from bayesjoint.plots._fields import (
     draw_image,
     draw_profile,
@@ -95,8 +96,8 @@ def plot_resolution(dt: xr.DataTree) -> Figure:
     >>> figure = plot_resolution(example_tree())
     """
     ds = _read.linearization(dt)
-    report = one_point(resolution(dt))
-    scalars, fields = split_by_shape({name: report[name] for name in _read.unknowns(ds)})
+    report = one_point(with_marks(resolution)(dt))
+    scalars, fields = split_by_shape({name: report[user(name)] for name in _read.unknowns(ds)})
     cut = {name: flat_enough(field) for name, field in fields.items()}
     fig, axes, bars = panels(len(fields), len(scalars), [field for field, _ in cut.values()])
     low = min([0.0, *(float(field.min()) for field in fields.values())])
@@ -125,7 +126,7 @@ def _bars(ax: Axes, values: dict[str, float], label: str) -> None:
 
 
 @styled
-def plot_point_spread(dt: xr.DataTree, latent: str, **coords: Any) -> Figure:
+def plot_point_spread(dt: xr.DataTree, latent: str, /, **coords: Any) -> Figure:
     """Draw how every latent responds to a unit change in one cell of one latent.
 
     Parameters
@@ -156,9 +157,9 @@ def plot_point_spread(dt: xr.DataTree, latent: str, **coords: Any) -> Figure:
     >>> from bayesjoint.reports.example import example_tree
     >>> figure = plot_point_spread(example_tree(), "density", depth=200.0, x=300.0)
     """
-    report = one_point(point_spread(dt, latent, **coords))
+    report = one_point(with_marks(point_spread)(dt, latent, **coords))
     ds = _read.linearization(dt)
-    kept = {name: report[name] for name in _read.latents(ds)}
+    kept = {name: report[user(name)] for name in _read.latents(ds)}
     _, fields = split_by_shape(kept)
     scalars = {name: _scaled(ds, report, name) for name in kept if name not in fields}
     cut = {name: _through(field, report, name) for name, field in fields.items()}
@@ -178,8 +179,8 @@ def _scaled(ds: xr.Dataset, report: xr.Dataset, name: str) -> float:
     sd = one_point(ds["prior_sd"])
     source = report.attrs["source"]
     grid = _read.on_grid(sd, ds, source)
-    chosen = {dim: report.attrs[f"chosen_{dim}"] for dim in grid.dims}
-    return float(report[name] * grid.sel(chosen) / sd[_read.cells_of(ds, name)[0]])
+    chosen = {dim: report.attrs[f"chosen_{plain(dim)}"] for dim in grid.dims}
+    return float(report[user(name)] * grid.sel(chosen) / sd[_read.cells_of(ds, name)[0]])
 
 
 def _through(field: xr.DataArray, report: xr.Dataset, name: str) -> tuple[xr.DataArray, str]:
@@ -187,7 +188,7 @@ def _through(field: xr.DataArray, report: xr.Dataset, name: str) -> tuple[xr.Dat
     if name != report.attrs["source"] or field.ndim < 3:
         return flat_enough(field)
     dims = [str(dim) for dim in field.dims[:-2]]
-    chosen = {dim: report.attrs[f"chosen_{dim}"] for dim in dims}
+    chosen = {dim: report.attrs[f"chosen_{plain(dim)}"] for dim in dims}
     where = ", ".join(f"{words(dim)} = {value:g}" for dim, value in chosen.items())
     return field.sel(chosen, drop=True), where
 
@@ -206,7 +207,7 @@ def _response(ax: Axes, field: xr.DataArray, title: str) -> None:
 def _mark(ax: Axes, field: xr.DataArray, report: xr.Dataset) -> None:
     dims = [str(dim) for dim in (oriented(field) if field.ndim == 2 else field).dims]
     where = [
-        positions(field, dim)[list(field[dim].values).index(report.attrs[f"chosen_{dim}"])]
+        positions(field, dim)[list(field[dim].values).index(report.attrs[f"chosen_{plain(dim)}"])]
         for dim in dims
     ]
     if field.ndim == 2:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import free, made
+
 NOBODY = "prior"  # leads where no modality tells enough
 LITTLE = 0.1  # share of the information that is little
 MUCH, RATIO = 0.5, 2.5  # share that is much, and over how many times the share of the data
@@ -142,15 +144,15 @@ def _scaling(report: xr.Dataset) -> str:
 
 def _leaders(report: xr.Dataset) -> list[str]:
     """Say of each field which modality leads in how many cells."""
-    found = []
+    found, nobody = [], free(NOBODY, report["modality"].values)
     for name in report["latent"].values:
-        values = report[f"{name}_leader"].values
+        values = report[made(f"{name}_leader")].values
         if values.size < 2:
             continue
         who, counts = np.unique(values, return_counts=True)
         order = np.argsort(-counts)
         told = [
-            f"{'the prior' if who[i] == NOBODY else who[i]} in {percent(counts[i] / values.size)}"
+            f"{'the prior' if who[i] == nobody else who[i]} in {percent(counts[i] / values.size)}"
             for i in order
         ]
         found.append(f"{name}: most is told by {_listed(told)} of the cells.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import made, user
 from bayesjoint.reports import _read
 
 AVERAGINGS = ("weighted", "plain")
@@ -42,20 +43,21 @@ def models(fits: Fits) -> dict[str, xr.DataArray]:
     for latent in _read.latents(fits.joint):
         if not (holders := fits.holders(latent)):
             continue
-        values = stack([fits.alone[k][latent] for k in holders], holders)
+        values = stack([fits.alone[k][user(latent)] for k in holders], holders)
         sds = stack(fits.sds(latent), holders)
-        found[f"{latent}_joint"] = fits.joint[latent]
-        found[f"{latent}_joint_sd"] = _read.on_grid(variance, fits.joint, latent) ** 0.5
-        found[f"{latent}_separate"] = values
-        found[f"{latent}_separate_sd"] = sds
+        estimates = {
+            "joint": fits.joint[user(latent)],
+            "joint_sd": _read.on_grid(variance, fits.joint, latent) ** 0.5,
+            "separate": values,
+            "separate_sd": sds,
+        }
         if len(holders) > 1:
             weights = 1.0 / sds**2
             average = (weights * values).sum("modality") / weights.sum("modality")
-            found[f"{latent}_averaged"] = average
-            found[f"{latent}_averaged_plain"] = values.mean("modality")
-        for name in found:
-            if name.startswith(f"{latent}_"):
-                found[name] = found[name].assign_attrs(units=_read.units(fits.joint, latent))
+            estimates |= {"averaged": average, "averaged_plain": values.mean("modality")}
+        units = _read.units(fits.joint, latent)
+        for kind, array in estimates.items():
+            found[made(f"{latent}_{kind}")] = array.assign_attrs(units=units)
     return found
 
 
@@ -69,7 +71,8 @@ def moved(fits: Fits) -> dict[str, xr.DataArray]:
     for latent in latents:
         prior_sd = _read.on_grid(_read.prior_sd_of_cells(ds), ds, latent)
         for k, sd in zip(fits.holders(latent), fits.sds(latent), strict=True):
-            gap, where = fits.alone[k][latent] - ds[latent], {"modality": k, "latent": latent}
+            gap = fits.alone[k][user(latent)] - ds[user(latent)]
+            where = {"modality": k, "latent": latent}
             distance.loc[where] = float(((gap / prior_sd) ** 2).mean()) ** 0.5
             shift.loc[where] = float(((gap / sd) ** 2).mean()) ** 0.5
     return {"distance_prior_sd": distance, "distance_own_sd": shift}
@@ -85,7 +88,7 @@ def of_fusion(fits: Fits) -> dict[str, xr.DataArray]:
         for latent in _read.latents(ds):
             if fits.holders(latent):
                 chosen = _fused(given, latent, averaging)
-                change = (chosen - ds[latent]).transpose(*_read.own_dims(ds, latent))
+                change = (chosen - ds[user(latent)]).transpose(*ds[user(latent)].dims)
                 gap[_read.cells_of(ds, latent)] = change.values.ravel()
         rows.append(misfits_after(ds, gap).sel(modality=list(fits.alone)))
     dim = xr.Variable("averaging", list(AVERAGINGS))
@@ -94,9 +97,9 @@ def of_fusion(fits: Fits) -> dict[str, xr.DataArray]:
 
 def _fused(given: dict[str, xr.DataArray], latent: str, averaging: str) -> xr.DataArray:
     """Return the average of the separate estimates, or the only one."""
-    if f"{latent}_averaged" not in given:
-        return given[f"{latent}_separate"].isel(modality=0, drop=True)
-    return given[f"{latent}_averaged{'_plain' if averaging == 'plain' else ''}"]
+    if made(f"{latent}_averaged") not in given:
+        return given[made(f"{latent}_separate")].isel(modality=0, drop=True)
+    return given[made(f"{latent}_averaged{'_plain' if averaging == 'plain' else ''}")]
 
 
 def misfits_after(ds: xr.Dataset, change: xr.DataArray) -> xr.DataArray:

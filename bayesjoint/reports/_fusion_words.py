@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import made
+
 PULLED = 2.0  # sd of a separate fit from which the joint fit contradicts it
 WORSE = 1.2  # ratio of misfits that is worth a word
 
@@ -39,7 +41,7 @@ def _pulled(report: xr.Dataset) -> list[str]:
 def _fusion(report: xr.Dataset) -> str:
     joint, count = float(report["chi2_joint"].sum()), int(report["n"].sum())
     averaged = float(report["chi2_averaged"].sel(averaging="weighted").sum())
-    if not any(f"{name}_averaged" in report for name in report["latent"].values):
+    if not any(made(f"{name}_averaged") in report for name in report["latent"].values):
         return "No two modalities reach one latent: there is nothing to average."
     start = (
         f"In all χ² = {joint:.1f} jointly for {count} data; averaging the separate models: "

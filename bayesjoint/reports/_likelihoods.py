@@ -23,8 +23,14 @@ class Explained:
 def explained(dt: xr.DataTree, owner: str) -> Explained:
     """Return what draws say, or without draws the Gaussian at the maximum a posteriori."""
     if sampled(dt):
-        return _of_draws(dt["log_likelihood_joint"].to_dataset()["joint"])
+        values = dt["log_likelihood_joint"].to_dataset()
+        return _of_draws(values[max((str(k) for k in values if _is_joint(str(k))), key=len)])
     return _of_gaussian(_read.linearization(dt), owner)
+
+
+def _is_joint(name: str) -> bool:
+    """Whether a name is that of all data: behind a modality of that name it has an underscore."""
+    return name.rstrip("_") == "joint"
 
 
 def sampled(dt: xr.DataTree) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint import arrays
+from bayesjoint._names import plain
 from bayesjoint.reports import _read
 
 DRAWS_NEEDED = (
@@ -102,8 +103,8 @@ def responses(
     for name, (_, own) in laid.items():
         if own.dims != template.dims or own.shape != template.shape:
             raise ValueError(
-                f"candidates of '{name}' lie on {own.dims} {own.shape}, of others on "
-                f"{template.dims} {template.shape}; give all the same dims"
+                f"candidates of '{name}' lie on {_plain_dims(own)} {own.shape}, of others on "
+                f"{_plain_dims(template)} {template.shape}; give all the same dims"
             )
     if complete(ds):
         share = _read.left(ds).values
@@ -119,6 +120,10 @@ def responses(
     slope = np.divide(crossed, spread, out=np.zeros_like(spread), where=spread > 0)
     apart = weights @ (prediction[:, None] - others * slope) ** 2
     return tuple(template.copy(data=v.reshape(template.shape)) for v in (crossed, spread, apart))  # type: ignore[return-value]
+
+
+def _plain_dims(values: xr.DataArray) -> tuple[str, ...]:
+    return tuple(map(plain, values.dims))
 
 
 def on_cells(ds: xr.Dataset, weights: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -152,7 +157,7 @@ def _require_latent(ds: xr.Dataset, name: str) -> None:
 def _weights(ds: xr.Dataset, name: str, values: Any) -> tuple[np.ndarray, xr.DataArray]:
     """Return weights (cell, further axes), and an array on the further dims."""
     _require_latent(ds, name)
-    own = _read.template(ds, name)
+    own = _read.as_given(_read.template(ds, name))
     axes, what = arrays.Axes.of(own, f"the latent '{name}'"), f"weights of '{name}'"
     if not isinstance(values, xr.DataArray):
         flat = arrays.aligned("data_worth", what, values, axes, broadcast=False)
@@ -166,7 +171,7 @@ def _weights(ds: xr.Dataset, name: str, values: Any) -> tuple[np.ndarray, xr.Dat
     flat = arrays.aligned(
         "data_worth", what, values, both.part([*axes.dims, *further]), exact=True, broadcast=False
     )
-    return _finite(what, flat).reshape(own.size, *template.shape), template
+    return _finite(what, flat).reshape(own.size, *template.shape), _read.of_user(template)
 
 
 def _finite(what: str, weights: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 Inside the group ``linearization`` every unknown lies on one flat axis (``unknown`` in white
 coordinates, ``cell`` in physical units). The helpers here find a latent on that axis and put flat
-numbers back onto the dims that the user gave the latent.
+numbers back onto the dims that the user gave the latent. Variables, dims and coordinates that bear
+names of the user are marked (see `bayesjoint._names`): reports take the marks off at their end.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+
+from bayesjoint import _names
+from bayesjoint._names import made, user
 
 UPPER = 1.6448536269514722  # standard normal quantile of 0.95
 
@@ -43,7 +47,30 @@ def group(dt: xr.DataTree, name: str) -> xr.Dataset:
 
 def linearization(dt: xr.DataTree) -> xr.Dataset:
     """Return the group ``linearization``, which every report but the predictive check reads."""
-    return group(dt, "linearization")
+    ds = group(dt, "linearization")
+    return _names.restored(ds, _names_of_user(ds))
+
+
+def _names_of_user(ds: xr.Dataset) -> set[str]:
+    """Return the names in a stored linearization that the user gave: latents, and their dims."""
+    names = {name for name in unknowns(ds) if name in ds.variables}
+    renamed = dict(text.split(": ") for text in listed(ds, "renamed"))
+    spectrum = ds.get(renamed.get("eigenvalues", "eigenvalues"))
+    own = ("point",) if spectrum is None else spectrum.dims
+    dims = {str(dim) for name in names for dim in ds[name].dims if dim not in own}
+    dims |= {f"{name}_unit" for name in listed(ds, "mixtures")}
+    lying = {str(k) for k, c in ds.coords.items() if c.dims and dims.issuperset(map(str, c.dims))}
+    return names | dims | lying
+
+
+def of_user(values: xr.DataArray) -> xr.DataArray:
+    """Mark the names of an array whose dims and coordinates are all of the user."""
+    return _names.marked(values)
+
+
+def as_given(values: xr.DataArray) -> xr.DataArray:
+    """Return such an array with the names that the user gave."""
+    return values.rename({k: _names.plain(k) for k in (*values.dims, *values.coords)})
 
 
 def require_stored(ds: xr.Dataset, *names: str) -> None:
@@ -108,18 +135,18 @@ def unknowns_of(ds: xr.Dataset, latent: str) -> np.ndarray:
 
 def own_dims(ds: xr.Dataset, latent: str) -> tuple[str, ...]:
     """Dims that the user gave the latent; none for a scalar."""
-    return tuple(str(dim) for dim in ds[latent].dims if dim != "point")
+    return tuple(_names.plain(dim) for dim in ds[user(latent)].dims if dim != "point")
 
 
 def template(ds: xr.Dataset, latent: str) -> xr.DataArray:
     """Return the latent at the first point, for its dims, coordinates and units."""
-    values = ds[latent]
+    values = ds[user(latent)]
     return values.isel(point=0, drop=True) if "point" in values.dims else values
 
 
 def units(ds: xr.Dataset, latent: str) -> str:
     """Units of a latent; an empty string when it has none or none were stated."""
-    return str(ds[latent].attrs.get("units") or "")
+    return str(ds[user(latent)].attrs.get("units") or "")
 
 
 def on_grid(values: xr.DataArray, ds: xr.Dataset, latent: str) -> xr.DataArray:
@@ -137,9 +164,11 @@ def shaped(
     grid = template(ds, latent)
     leading = [dim for dim in values.dims if dim != axis]
     flat = values.transpose(*leading, axis)
-    dims = [*leading, *(f"{dim}{suffix}" for dim in grid.dims)]
+    labels = [str(name) for name in {*grid.dims, *grid.coords}]
+    name_of = {k: made(f"{_names.plain(k)}{suffix}") if suffix else k for k in labels}
+    dims = [*leading, *(name_of[str(dim)] for dim in grid.dims)]
     of_latent = {
-        f"{name}{suffix}": ([f"{dim}{suffix}" for dim in coord.dims], coord.values, coord.attrs)
+        name_of[str(name)]: ([name_of[str(dim)] for dim in coord.dims], coord.values, coord.attrs)
         for name, coord in grid.coords.items()
     }
     kept = {
@@ -201,7 +230,8 @@ def value_of_cells(ds: xr.Dataset) -> xr.DataArray:
     """Physical values at the point (cell), the mean over points when there are several."""
     values = xr.DataArray(np.zeros(ds.sizes["cell"]), dims="cell")
     for name in unknowns(ds):
-        at_point = ds[name].mean("point") if "point" in ds[name].dims else ds[name]
+        there = ds[user(name)]
+        at_point = there.mean("point") if "point" in there.dims else there
         values[cells_of(ds, name)] = at_point.values.ravel()
     return values
 

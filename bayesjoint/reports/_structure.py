@@ -13,6 +13,7 @@ import xarray as xr
 from bayesjoint import arrays
 from bayesjoint._kernels.differences import cell_widths
 from bayesjoint._kernels.structure import Gradients, gradients_of, similarity
+from bayesjoint._names import free, plain
 from bayesjoint.reports import _read
 
 MOST = 1000  # draws, evenly spread
@@ -26,13 +27,9 @@ class Pair:
 
     first: str
     second: str
+    name: str  # of the pair, in variables
     grid: xr.DataArray  # one draw of the first, for its dims and coordinates
     inside: np.ndarray | None = None  # cells that count, all by default
-
-    @property
-    def name(self) -> str:
-        """Name of the pair in variables."""
-        return f"{self.first}_{self.second}"
 
     @property
     def axes(self) -> list[np.ndarray]:
@@ -58,7 +55,7 @@ def masked(pair: Pair, mask: xr.DataArray | np.ndarray | None) -> Pair:
     if mask is None:
         return pair
     owner = f"alignment: '{pair.first}' and '{pair.second}'"
-    axes = arrays.Axes.of(pair.grid, "their grid")
+    axes = arrays.Axes.of(_read.as_given(pair.grid), "their grid")
     inside = arrays.mask(owner, "mask", mask, axes)
     if not inside.any():
         raise ValueError(f"{owner}: the mask is False in all cells; pairs= names those it fits")
@@ -85,11 +82,14 @@ def pairs_of(dt: xr.DataTree, chosen: Sequence[tuple[str, str]] | None) -> list[
         kept = [(str(a), str(b)) for a, b in chosen]
         _require_pairs(kept, fields)
     if not kept:
-        there = [f"{name} ({', '.join(map(str, v.dims))})" for name, v in fields.items()]
+        there = [f"{name} ({', '.join(map(plain, v.dims))})" for name, v in fields.items()]
         raise ValueError(
             f"alignment needs two fields on one grid; there are {', '.join(there) or 'none'}"
         )
-    return [Pair(a, b, fields[a]) for a, b in kept]
+    names: list[str] = []
+    for a, b in kept:  # ("a", "b_c") and ("a_b", "c") have one name
+        names.append(free(f"{a}_{b}", names))
+    return [Pair(a, b, name, fields[a]) for (a, b), name in zip(kept, names, strict=True)]
 
 
 def _field_names(dt: xr.DataTree, posterior: xr.Dataset) -> list[str]:
@@ -103,7 +103,7 @@ def _field_names(dt: xr.DataTree, posterior: xr.Dataset) -> list[str]:
 
 
 def _one_draw(draws: xr.DataArray) -> xr.DataArray:
-    return draws.isel(chain=0, draw=0, drop=True)
+    return _read.of_user(draws.isel(chain=0, draw=0, drop=True))
 
 
 def _is_field(values: xr.DataArray) -> bool:
@@ -132,7 +132,7 @@ def _require_pairs(pairs: list[tuple[str, str]], fields: dict[str, xr.DataArray]
 
 def draws_of(group: xr.Dataset, pair: Pair, name: str) -> np.ndarray:
     """Return draws of one field, (draw, *grid), evenly thinned."""
-    values = group[name].transpose("chain", "draw", *pair.grid.dims).values
+    values = group[name].transpose("chain", "draw", *map(plain, pair.grid.dims)).values
     flat = values.reshape(-1, *values.shape[2:])
     return flat[:: -(-len(flat) // MOST)]
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import labelled, made
 from bayesjoint.reports import _read
 from bayesjoint.reports._alignment_words import alignment_words
 from bayesjoint.reports._structure import (
@@ -25,6 +26,7 @@ from bayesjoint.reports._structure import (
 PARTS = ("alignment", "flattening", "separation")
 
 
+@labelled
 def alignment(
     dt: xr.DataTree,
     reference: xr.DataTree | Mapping[str, xr.DataTree] | None = None,
@@ -131,7 +133,7 @@ def _of_pair(dt: xr.DataTree, pair: Pair, reference) -> xr.Dataset:
         report |= _per_draw(other, "reference_") | _drop(found, other, pair)
         report |= _narrowing(posterior, elsewhere, pair)
     maps = _maps(found, pair, squares)
-    maps[f"{pair.name}_correlation"] = cell_correlation(posterior)
+    maps[made(f"{pair.name}_correlation")] = cell_correlation(posterior)
     if pair.inside is not None:
         maps = {name: np.where(pair.inside, values, np.nan) for name, values in maps.items()}
     coords = {dim: pair.grid[dim] for dim in pair.grid.dims}
@@ -166,8 +168,8 @@ def _maps(found: Measured, pair: Pair, prior: tuple[float, float]) -> dict[str, 
         sine = np.full(sine.shape, np.nan)
     size = prior[0] * prior[1]
     return {
-        f"{pair.name}_angle": np.degrees(np.arcsin(np.sqrt(np.clip(sine, 0.0, 1.0)))),
-        f"{pair.name}_edges": np.sqrt(found.product / (size or 1.0)),
+        made(f"{pair.name}_angle"): np.degrees(np.arcsin(np.sqrt(np.clip(sine, 0.0, 1.0)))),
+        made(f"{pair.name}_edges"): np.sqrt(found.product / (size or 1.0)),
     }
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint._kernels.powers import equal_powers
+from bayesjoint._names import free, labelled, made, with_marks
 from bayesjoint.reports import _contributions, _read
 from bayesjoint.reports._balance_words import NOBODY, balance_words
 from bayesjoint.reports.information import information
@@ -18,6 +19,7 @@ DEPARTURE = (
 )
 
 
+@labelled
 def balance(dt: xr.DataTree, equalise: bool = False) -> xr.Dataset:
     """Weigh the modalities: sensitivity, degrees of freedom, information, and where each leads.
 
@@ -88,7 +90,7 @@ def balance(dt: xr.DataTree, equalise: bool = False) -> xr.Dataset:
     report = _weights(dt, ds).merge(_scales(ds))
     report = report.merge(_over_points(ds, _maps))
     for name in _read.unknowns(ds):
-        report[f"{name}_leader"] = _leader(report[f"{name}_alone"])
+        report[made(f"{name}_leader")] = _leader(report[made(f"{name}_alone")])
     attrs = {"report": "balance", **_read.settings(ds), "split": _read.split_note(ds)}
     attrs["noise_scales"] = _noise_scales(ds)
     if equalise:
@@ -106,7 +108,7 @@ def _weights(dt: xr.DataTree, ds: xr.Dataset) -> xr.Dataset:
     values = _read.eigenvalues(ds)
     growth = xr.where(values > 0, np.log1p(values) / values.where(values > 0, 1.0), 1.0)
     part = 0.5 * (ds["modality_information"] * growth).sum("mode")
-    told, resolved = information(dt), resolution(dt)
+    told, resolved = information(dt), with_marks(resolution)(dt)
     partial = resolved["partial_dofs"]
     report = xr.Dataset(
         {
@@ -150,8 +152,8 @@ def _maps(ds: xr.Dataset) -> xr.Dataset:
         labels = {"modality": _read.modalities(ds)}
         flat = xr.DataArray(values, dims=("modality", "cell"), coords=labels)
         for name in _read.unknowns(ds):
-            found[f"{name}_{key}"] = _read.on_grid(flat, ds, name)
-            found[f"{name}_{key}"].attrs = {"units": "1"}
+            found[made(f"{name}_{key}")] = _read.on_grid(flat, ds, name)
+            found[made(f"{name}_{key}")].attrs = {"units": "1"}
     return xr.Dataset(found)
 
 
@@ -160,7 +162,7 @@ def _leader(alone: xr.DataArray) -> xr.DataArray:
     mean = alone.mean("point") if "point" in alone.dims else alone
     names = mean["modality"].values.astype(str)
     leading = mean.argmax("modality")
-    chosen = np.where(mean.max("modality") < LEAST, NOBODY, names[leading.values])
+    chosen = np.where(mean.max("modality") < LEAST, free(NOBODY, names), names[leading.values])
     return leading.copy(data=chosen)
 
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 import xarray as xr
 
+from bayesjoint._names import labelled
 from bayesjoint.reports import _read
 from bayesjoint.reports._fusion import Fits, models, moved, of_fusion, stack
 from bayesjoint.reports._fusion_words import compromise_words
 
 
+@labelled
 def compromise(dt: xr.DataTree, separate: Mapping[str, xr.DataTree]) -> xr.Dataset:
     """Misfit of each modality in the joint fit beside its misfit when it is fitted by itself.
 

@@ -10,10 +10,12 @@ import xarray as xr
 
 from bayesjoint import arrays
 from bayesjoint._kernels.stacked import inverse_squares
+from bayesjoint._names import labelled
 from bayesjoint.reports import _read
 from bayesjoint.reports._prediction import Prediction, functional, responses
 
 
+@labelled
 def data_worth(
     dt: xr.DataTree,
     prediction: str | xr.DataArray | Mapping[str, Any],
@@ -163,7 +165,7 @@ def _of_candidates(
             "the name of the latent, as {name: DataArray}"
         )
     crossed, spread, apart = responses(dt, ds, target, candidates)
-    axes = arrays.Axes.of(crossed, "the candidates")
+    axes = arrays.Axes.of(_read.as_given(crossed), "the candidates")
     noise = arrays.aligned("data_worth", "candidate_sd", sd, axes, missing=True)
     if not np.all(np.isfinite(noise) & (noise > 0)):
         raise ValueError("candidate_sd must be positive")

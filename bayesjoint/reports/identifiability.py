@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import labelled, made, plain
 from bayesjoint.reports import _read
 from bayesjoint.reports._confounded import confounded, confounding_words
 from bayesjoint.reports._rows import Row, convergence, flat_draws, per_row, rows
@@ -14,6 +15,7 @@ INFORMED = 1.0  # eigenvalue from which the data say at least as much as the pri
 ROUND_OFF = 1e-12  # smallest eigenvalue of normalised sensitivities that is more than rounding
 
 
+@labelled
 def identifiability(dt: xr.DataTree) -> xr.Dataset:
     """For every parameter: how much the data narrowed it, and what it trades off with.
 
@@ -196,9 +198,9 @@ def _collinearity(ds: xr.Dataset, table: list[Row]) -> xr.DataArray:
 
 def _maps(ds: xr.Dataset, table: list[Row], cells: xr.DataArray) -> dict[str, xr.DataArray]:
     fields = [row.latent for row in table if not row.element]
-    maps = {f"{name}_contraction": _read.on_grid(cells, ds, name) for name in fields}
+    maps = {made(f"{name}_contraction"): _read.on_grid(cells, ds, name) for name in fields}
     for name, values in maps.items():
-        values.attrs = {"long_name": name.replace("_", " "), "units": "1"}
+        values.attrs = {"long_name": plain(name).replace("_", " "), "units": "1"}
     return maps
 
 

@@ -7,6 +7,7 @@ import scipy.special
 import scipy.stats
 import xarray as xr
 
+from bayesjoint._names import labelled, made
 from bayesjoint.reports import _read
 from bayesjoint.reports._smoothed import smoothed_weights
 
@@ -16,6 +17,7 @@ NOT_UNIFORM = 0.01  # p-value below which predictions are called miscalibrated
 MARGIN = 0.1  # of the sd of normal scores, or of their mean in sd, that is worth a word
 
 
+@labelled
 def leave_one_out(dt: xr.DataTree) -> xr.Dataset:
     """Predictive density and calibration of each datum given all others, modality by modality.
 
@@ -67,7 +69,7 @@ def leave_one_out(dt: xr.DataTree) -> xr.Dataset:
     names = _read.in_order(dt, [str(name) for name in densities.data_vars])
     powers = _powers(dt)
     single = {k: _of_modality(densities[k], below[k], powers.get(k, 1.0)) for k in names}
-    parts = {f"{k}_{name}": values for k, of in single.items() for name, values in of.items()}
+    parts = {made(f"{k}_{name}"): values for k, of in single.items() for name, values in of.items()}
     totals = [_totals(of) for of in single.values()]
     report = xr.Dataset(
         parts | {name: ("modality", [t[name] for t in totals]) for name in totals[0]},
@@ -103,10 +105,9 @@ def _of_modality(
         "elpd": scipy.special.logsumexp(log_weights + log_density, axis=1),
         "pareto_k": pareto_k,
     }
-    template = density.isel(chain=0, draw=0, drop=True).transpose(*dims)
+    template = _read.of_user(density.isel(chain=0, draw=0, drop=True).transpose(*dims))
     return {
-        name: xr.DataArray(values.reshape(template.shape), template.coords, dims)
-        for name, values in found.items()
+        name: template.copy(data=values.reshape(template.shape)) for name, values in found.items()
     }
 
 

@@ -9,11 +9,13 @@ import xarray as xr
 
 from bayesjoint._kernels.differences import cell_widths
 from bayesjoint._kernels.mixture import GaussianMixture, correlation_factors
+from bayesjoint._names import labelled, user
 from bayesjoint.reports import _read
 
 MOST = 1000  # draws, evenly spread
 
 
+@labelled
 def membership(dt: xr.DataTree, mixture: str | None = None) -> xr.Dataset:
     """Return the probability that each cell belongs to each unit of a `bj.PropertyMixture`.
 
@@ -65,7 +67,7 @@ def membership(dt: xr.DataTree, mixture: str | None = None) -> xr.Dataset:
     sampled = _read.has_groups(dt, "posterior")
     draws = _of_posterior(dt, ds, name, fields) if sampled else _of_points(ds, name, fields)
     grid = _read.template(ds, fields[0])
-    units = [str(label) for label in ds[f"{name}_unit"].values]
+    units = [str(label) for label in ds[user(f"{name}_unit")].values]
     mean = np.mean([m.responsibilities(x) for m, x in draws.pairs()], axis=0).T
     probability = xr.DataArray(
         mean.reshape(len(units), *grid.shape), {"unit": units, **grid.coords}, ("unit", *grid.dims)
@@ -130,7 +132,7 @@ def _stored(ds: xr.Dataset, name: str, what: str) -> np.ndarray:
 
 def _of_points(ds: xr.Dataset, name: str, fields: list[str]) -> Draws:
     count = ds.sizes.get("point", 1)
-    values = [ds[f].values.reshape(count, -1) for f in fields]
+    values = [ds[user(f)].values.reshape(count, -1) for f in fields]
     parameters = [_stored(ds, name, what) for what in ("proportion", "mean", "sd", "factor")]
     return Draws(np.stack(values, axis=-1), *parameters)
 
@@ -144,7 +146,7 @@ def _of_posterior(dt: xr.DataTree, ds: xr.Dataset, name: str, fields: list[str])
         values = group[variable].transpose("chain", "draw", ...).values
         return values.reshape(total, *values.shape[2:])[::step]
 
-    values = np.stack([drawn(f).reshape(-1, ds[f].size) for f in fields], axis=-1)
+    values = np.stack([drawn(f).reshape(-1, ds[user(f)].size) for f in fields], axis=-1)
     count = len(values)
     known = {
         what: np.repeat(_stored(ds, name, what)[:1], count, axis=0)
@@ -165,6 +167,6 @@ def _of_posterior(dt: xr.DataTree, ds: xr.Dataset, name: str, fields: list[str])
 
 def _prior(dt: xr.DataTree, ds: xr.Dataset, name: str) -> np.ndarray:
     key = f"{name}_proportions"
-    if key in ds and _read.has_groups(dt, "prior"):
-        return _read.group(dt, "prior")[key].mean(("chain", "draw")).values
+    if _read.has_groups(dt, "prior") and key in (drawn := _read.group(dt, "prior")):
+        return drawn[key].mean(("chain", "draw")).values
     return _stored(ds, name, "proportion").mean(axis=0)

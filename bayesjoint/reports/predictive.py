@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import free
 from bayesjoint.reports import _read
 from bayesjoint.reports._shared_residuals import Residuals, p_value, shared_residuals
 
@@ -92,7 +93,7 @@ def predictive_check(dt: xr.DataTree) -> xr.Dataset:
         name: (_quantities(_rows(r, r.observed)), _quantities(_rows(r, r.replicated)))
         for name, r in blocks.items()
     }
-    values["joint"] = _joint(list(blocks.values()))
+    values[free("joint", blocks)] = _joint(list(blocks.values()))
     report = _compared(values)
     stored = _read.has_groups(dt, "mahalanobis")
     if stored:
@@ -214,9 +215,10 @@ def _judged(observed: np.ndarray, replicated: np.ndarray) -> dict[str, np.ndarra
 def _with_mahalanobis(report: xr.Dataset, lengths: xr.Dataset) -> xr.Dataset:
     """Return the report with the stored chi2, under the covariance of all errors of a block."""
     report = report.copy(deep=True)
-    for block in map(str, report["block"].values):
-        alone = {} if block == "joint" else {"modality": block, "modality_other": block}
-        suffix = "_joint" if block == "joint" else ""
+    *single, joint = map(str, report["block"].values)
+    for block in (*single, joint):
+        alone = {} if block == joint else {"modality": block, "modality_other": block}
+        suffix = "_joint" if block == joint else ""
         sides = (lengths[f"{side}{suffix}"].sel(alone) for side in ("observed", "replicated"))
         numbers = _judged(*(side.transpose("chain", "draw").values.ravel() for side in sides))
         for name, value in numbers.items():

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint._names import labelled, made, plain, user, with_marks
 from bayesjoint.reports import _read
 
 
+@labelled
 def resolution(dt: xr.DataTree) -> xr.Dataset:
     """Resolution of every latent, and how many degrees of freedom the data determine.
 
@@ -60,9 +62,9 @@ def resolution(dt: xr.DataTree) -> xr.Dataset:
     ds = _read.linearization(dt)
     share = _read.shrinkage(ds)
     diagonal = (ds["physical_vectors"] * share * ds["physical_duals"]).sum("mode")
-    report = {name: _read.on_grid(diagonal, ds, name) for name in _read.unknowns(ds)}
+    report = {user(name): _read.on_grid(diagonal, ds, name) for name in _read.unknowns(ds)}
     for name, values in report.items():
-        values.attrs = {"long_name": f"resolution of {name}", "units": "1"}
+        values.attrs = {"long_name": f"resolution of {plain(name)}", "units": "1"}
     report["dofs"] = share.sum("mode").assign_attrs(long_name="degrees of freedom for signal")
     report["dofs_latent"] = _dofs_of_latents(ds, share)
     report["partial_dofs"] = _partial_dofs(ds)
@@ -89,6 +91,7 @@ def _dofs_of_latents(ds: xr.Dataset, share: xr.DataArray) -> xr.DataArray:
     return joined.assign_attrs(long_name="degrees of freedom of each latent")
 
 
+@labelled
 def resolution_matrix(dt: xr.DataTree, *, into: str, source: str) -> xr.DataArray:
     """One block of the resolution matrix: how a change of one latent shows up in another.
 
@@ -157,7 +160,8 @@ def _ratio_of_units(ds: xr.Dataset, into: str, source: str) -> str:
     return f"{above} per {below}"
 
 
-def point_spread(dt: xr.DataTree, latent: str, **coords: Any) -> xr.Dataset:
+@labelled
+def point_spread(dt: xr.DataTree, latent: str, /, **coords: Any) -> xr.Dataset:
     """Response of every latent to a unit change in one cell of one latent.
 
     Parameters
@@ -199,8 +203,8 @@ def point_spread(dt: xr.DataTree, latent: str, **coords: Any) -> xr.Dataset:
     _read.require_known(ds, [latent])
     position = _nearest_cell(_read.template(ds, latent), latent, coords)
     responses = {
-        name: resolution_matrix(dt, into=name, source=latent).isel(
-            {f"{dim}_source": index for dim, index in position.items()}, drop=True
+        user(name): with_marks(resolution_matrix)(dt, into=name, source=latent).isel(
+            {made(f"{dim}_source"): index for dim, index in position.items()}, drop=True
         )
         for name in _read.unknowns(ds)
     }
@@ -211,11 +215,12 @@ def point_spread(dt: xr.DataTree, latent: str, **coords: Any) -> xr.Dataset:
 
 
 def _nearest_cell(grid: xr.DataArray, latent: str, coords: dict[str, Any]) -> dict[str, int]:
-    if set(coords) != set(grid.dims):
-        needed = ", ".join(map(str, grid.dims)) or "none, it is a scalar"
+    dims = [plain(dim) for dim in grid.dims]
+    if set(coords) != set(dims):
+        needed = ", ".join(dims) or "none, it is a scalar"
         given = ", ".join(coords) or "none"
         raise ValueError(f"a cell of '{latent}' has the coordinates: {needed}; given: {given}")
-    return {dim: _nearest_index(grid[dim].values, dim, value) for dim, value in coords.items()}
+    return {k: _nearest_index(grid[user(k)].values, k, value) for k, value in coords.items()}
 
 
 def _nearest_index(values: np.ndarray, dim: str, wanted: Any) -> int:
@@ -228,7 +233,7 @@ def _nearest_index(values: np.ndarray, dim: str, wanted: Any) -> int:
 
 
 def _chosen(grid: xr.DataArray, latent: str, position: dict[str, int]) -> dict[str, Any]:
-    values = {dim: grid[dim].values[position[dim]] for dim in map(str, grid.dims)}
+    values = {dim: grid[user(dim)].values[position[dim]] for dim in map(plain, grid.dims)}
     words = ", ".join(f"{dim} = {_number(value)}" for dim, value in values.items())
     chosen = {
         f"chosen_{dim}": getattr(value, "item", lambda v=value: v)()

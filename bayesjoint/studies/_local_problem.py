@@ -15,6 +15,7 @@ from bayesjoint._local import mode as _mode
 from bayesjoint._local.actions import LocalActions
 from bayesjoint._local.coupled_prior import coupled_prior
 from bayesjoint._local.curvature import DENSE_LIMIT
+from bayesjoint._names import user
 from bayesjoint.latents import GaussianField
 from bayesjoint.linearization import default_starts, is_gaussian
 from bayesjoint.problem import JointProblem
@@ -115,7 +116,7 @@ class LocalProblem:
         for unknown in space.unknowns:
             if unknown.of_errors:
                 continue
-            name, units = unknown.name, str(ds[unknown.name].attrs.get("units") or "")
+            name, units = unknown.name, str(ds[user(unknown.name)].attrs.get("units") or "")
             where = position[np.arange(space.size)[space.unknown_slices[name]]]
             matrix = factors[name].times(np.eye(where.size))
             own = [row for row in listed if row.latent == name]

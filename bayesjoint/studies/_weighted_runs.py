@@ -8,7 +8,13 @@ import xarray as xr
 
 from bayesjoint._compiled.functions import ModelFunctions
 from bayesjoint._compiled.latent_space import LatentSpace
-from bayesjoint.linearization import default_starts, linearization_at_mode, linearization_at_point
+from bayesjoint._names import with_marks
+from bayesjoint.linearization import (
+    default_starts,
+    linearization_at_mode,
+    linearization_at_point,
+    tree_of,
+)
 from bayesjoint.problem import JointProblem
 from bayesjoint.reports import _read, leakage, resolution
 from bayesjoint.studies._weight_map import Local, local_at
@@ -39,13 +45,14 @@ class Runs:
         else:
             dataset, point = linearization_at_point(self.space, self.point), self.point
             dataset = dataset.assign_attrs(at="values", converged=1)
-        return xr.DataTree.from_dict({"linearization": dataset}), point
+        return tree_of(dataset), point
 
     def row(self, weight: float) -> xr.Dataset:
         """Return what a sweep shows of one weight."""
         tree, point = self.tree(weight)
-        ds, factors = tree["linearization"].to_dataset(), self.space.factors(point)
-        seen, variance, names = resolution(tree), _read.variance_of_cells(ds), _read.latents(ds)
+        ds, factors = _read.linearization(tree), self.space.factors(point)
+        seen, variance = with_marks(resolution)(tree), _read.variance_of_cells(ds)
+        names = _read.latents(ds)
         relative = [variance.values[self.space.cell_slices[n]] / factors[n].variance for n in names]
         size = xr.DataArray([r.size for r in relative], {"latent": names}, "latent")
         return xr.Dataset(

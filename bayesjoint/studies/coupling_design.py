@@ -8,6 +8,7 @@ import xarray as xr
 
 from bayesjoint._graph.compile import threads_for
 from bayesjoint._local.curvature import DENSE_LIMIT
+from bayesjoint._names import labelled, marked
 from bayesjoint.problem import JointProblem
 from bayesjoint.studies._weight_map import Local, Weighted, shaped_weights
 from bayesjoint.studies._weighted_runs import Runs, largest_weight
@@ -88,6 +89,7 @@ def coupling_sweep(
     )
 
 
+@labelled
 def design_weight(
     problem: JointProblem,
     *,
@@ -188,7 +190,8 @@ def design_weight(
     report = _compared(designs, into, source).assign(ladder_leakage=ladder, weight=weight)
     if shaped:
         grid = problem.latent[runs.coupling.latents[0]].grid
-        report["weight_map"] = xr.DataArray(weights.reshape(grid.shape), grid.centres, grid.dims)
+        weight_map = xr.DataArray(weights.reshape(grid.shape), grid.centres, grid.dims)
+        report["weight_map"] = marked(weight_map)
     return report.assign_attrs(
         report="design_weight", coupling=runs.coupling.name, into=into, source=source,
         bound=leakage, up_to=top, at="map" if at is None else "values",

@@ -11,6 +11,7 @@ from bayesjoint._compiled.functions import ModelFunctions, compiled
 from bayesjoint._compiled.latent_space import LatentSpace
 from bayesjoint._graph.compile import threads_for
 from bayesjoint._kernels.prediction import region_probability
+from bayesjoint._names import labelled, marked, user
 from bayesjoint.problem import JointProblem
 from bayesjoint.reports._smoothed import smoothed_weights
 
@@ -19,6 +20,7 @@ PREDICTED_DRAWS = 4_000
 NOTHING = (np.zeros((PREDICTED_DRAWS, 0)), np.nan, np.nan)  # of a group without data
 
 
+@labelled
 def leave_out(
     problem: JointProblem,
     posterior: xr.DataTree,
@@ -118,7 +120,7 @@ def leave_out(
         _predict(found[i], power, rng) if i in found else NOTHING for i, power in enumerate(powers)
     ]
     one = measured.isel(modality=0, drop=True)
-    return _labelled(measured if len(names) > 1 else one, dim, parts)
+    return _labelled(measured if len(names) > 1 else one, user(dim), parts)
 
 
 def _gaps(
@@ -191,15 +193,15 @@ def _measured(problem: JointProblem, names: Sequence[str], dim: str) -> xr.DataA
     if len(alike) > 1:
         raise ValueError(f"leave_out: {', '.join(names)} differ in dims, shape or power: {alike}")
     values = np.stack([m.data.values for m in chosen])
-    shared = {k: c for k, c in chosen[0].data.coords.items() if len(names) == 1 or k == dim}
-    attrs = chosen[0].data.attrs
+    data = marked(chosen[0].data)
+    shared = {k: c for k, c in data.coords.items() if len(names) == 1 or k == user(dim)}
     coords = {"modality": list(names), **shared}
-    return xr.DataArray(values, coords, ("modality", *chosen[0].data.dims), attrs=attrs)
+    return xr.DataArray(values, coords, ("modality", *data.dims), attrs=data.attrs)
 
 
 def _by_position(measured: xr.DataArray, dim: str, refitted: Mapping[Any, Any]) -> dict[int, Any]:
     """Return the refits by position along the dim."""
-    labels = measured[dim].values.tolist()
+    labels = measured[user(dim)].values.tolist()
     unknown = [label for label in refitted if label not in labels]
     if unknown:
         raise ValueError(f"leave_out: no {dim} is labelled {unknown}; there are {labels}")

@@ -13,6 +13,7 @@ from bayesjoint._compiled.latent_space import LatentSpace
 from bayesjoint._errors import processes as _processes
 from bayesjoint._errors.processes import Process
 from bayesjoint._graph.compile import threads_for
+from bayesjoint._names import labelled, made, marked
 from bayesjoint._problem.settled import named, sds_of, settled
 from bayesjoint.discrepancy import JointDiscrepancy
 from bayesjoint.problem import JointProblem
@@ -20,6 +21,7 @@ from bayesjoint.problem import JointProblem
 OWNER = "predict_discrepancy"
 
 
+@labelled
 def predict_discrepancy(
     problem: JointProblem,
     posterior: xr.DataTree,
@@ -98,15 +100,15 @@ def predict_discrepancy(
     with compiled(problem) as functions, threads_for(functions.size + functions.rank):
         drawn = _draws(functions, posterior, given, new, draws, rng)
     names = given.touches(problem.modality)
-    variables = {}
+    variables, labels = {}, marked(places)
     for name, part in zip(names, np.split(drawn, len(names), axis=1), strict=True):
         units = problem.modality[name].data.attrs.get("units")
         values = part.reshape(len(drawn), *places.shape)
         attrs = {"units": units} if units else {}
-        variables[f"{name}_discrepancy"] = ("sample", *places.dims), values, attrs
+        variables[made(f"{name}_discrepancy")] = ("sample", *labels.dims), values, attrs
     seed = -1 if random_seed is None else random_seed
     attrs = {"report": OWNER, "discrepancy": given.name, "random_seed": seed}
-    return xr.Dataset(variables, places.coords, attrs)
+    return xr.Dataset(variables, labels.coords, attrs)
 
 
 def _template(at: Any) -> xr.DataArray:

@@ -8,6 +8,7 @@ import xarray as xr
 
 from bayesjoint._compiled.functions import compiled
 from bayesjoint._graph.compile import threads_for
+from bayesjoint._names import labelled, made, marked
 from bayesjoint.problem import JointProblem
 from bayesjoint.reports import identifiability
 from bayesjoint.reports._smoothed import FEWEST, smoothed_weights
@@ -19,6 +20,7 @@ OWNER = "leave_modality_out"
 UNSEEN = 1e-6  # contraction below which a parameter is as its prior
 
 
+@labelled
 def leave_modality_out(
     problem: JointProblem,
     modality: str | Sequence[str] | None = None,
@@ -261,17 +263,15 @@ def _labelled(problem: JointProblem, names: list[str], parts: list[dict]) -> xr.
     """Return predictions on the dims of the data, and numbers along the modalities."""
     variables: dict[str, Any] = {}
     for name, part in zip(names, parts, strict=True):
-        data = problem.labelled_data[name]
-        predicted, pit = (
-            _on_image(part[key], problem.modality[name].places, data)
-            for key in ("predicted", "pit")
-        )
+        data = marked(problem.labelled_data[name])
+        places = problem.modality[name].places
+        predicted, pit = (_on_image(part[key], places, data) for key in ("predicted", "pit"))
         dims = ("sample", *data.dims)
-        variables[f"{name}_predicted"] = xr.DataArray(
+        variables[made(f"{name}_predicted")] = xr.DataArray(
             predicted, data.coords, dims, attrs=data.attrs
         )
-        variables[f"{name}_measured"] = data
-        variables[f"{name}_pit"] = xr.DataArray(pit, data.coords, data.dims)
+        variables[made(f"{name}_measured")] = data
+        variables[made(f"{name}_pit")] = xr.DataArray(pit, data.coords, data.dims)
     for key in parts[0]:
         if key not in ("predicted", "pit"):
             values = np.array([part[key] for part in parts])
