@@ -62,7 +62,7 @@ def test_complex_noise_may_be_correlated_and_not_circular():
     covariance = np.block([[(c + p).real, (p - c).imag], [(c + p).imag, (c - p).real]]) / 2.0
     parts = np.concatenate([errors.real, errors.imag])
     np.testing.assert_allclose(covariance, parts @ parts.T / 400_000, rtol=1e-9, atol=1e-9)
-    real = bj.real_and_imaginary(data).stack(datum=("part", "f")).reset_index("datum", drop=True)
+    real = bj.real_and_imaginary(data).stack(both=("part", "f")).reset_index("both", drop=True)
     forward = bj.linear_map(bj.real_and_imaginary(matrix), "th")
     modality = bj.Modality("m", real, forward, bj.CorrelatedNoise(covariance=covariance))
     found = posterior(bj.JointProblem(latents=[VECTOR], modalities=[modality]))

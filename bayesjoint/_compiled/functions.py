@@ -14,7 +14,7 @@ from pytensor.graph.replace import graph_replace
 from bayesjoint._compiled.error_functions import ErrorFunctions
 from bayesjoint._compiled.recentring import Recentring, recentring_of
 from bayesjoint._graph.compile import INTERPRETED, compiled_function, in_turn, over_rows
-from bayesjoint.problem import JointProblem
+from bayesjoint.problem import JointProblem, require_problem
 
 # PyMC's rewrite: a parameter out of bounds, as a scale that underflows, is -inf and no error.
 IMPOSSIBLE = "local_check_parameter_to_ninf_switch"
@@ -184,6 +184,7 @@ class ModelFunctions(ErrorFunctions):
 @contextmanager
 def compiled(problem: JointProblem) -> Iterator[ModelFunctions]:
     """Lend the functions of a problem; what was compiled for it with other data is not again."""
+    require_problem(problem)
     idle = problem.pool.idle
     try:
         functions = idle.pop()

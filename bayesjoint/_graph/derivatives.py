@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
@@ -184,7 +185,7 @@ def check(
     touched = dict.fromkeys(latents, False)
     for values in draws:
         values = [np.asarray(v, dtype=float) for v in values]
-        output = np.asarray(function(values), dtype=float)
+        output = _real(name, "its output", function(values))
         if not np.all(np.isfinite(output)):
             raise ValueError(
                 f"map {name!r}: {np.sum(~np.isfinite(output))} of {output.size} outputs are not "
@@ -192,7 +193,7 @@ def check(
             )
         cotangent = np.asarray(rng.standard_normal(output.shape))
         pulled = [
-            np.asarray(p, dtype=float) for p in _as_list(vjp(values, cotangent), len(latents))
+            _real(name, "its derivative", p) for p in _as_list(vjp(values, cotangent), len(latents))
         ]
         for index, latent in enumerate(latents):
             touched[latent] |= bool(np.any(pulled[index] != 0))
@@ -312,3 +313,16 @@ def _worst_entry(case: _Case, function, vjp) -> ValueError:
         f"{start}the worst entry is datum {row}, element {column}: {given[row, column]:.6g} "
         f"given, {expected[row, column]:.6g} by finite difference"
     )
+
+
+def _real(name: str, what: str, value: Any) -> np.ndarray:
+    """Return numbers as they are; what is none, or complex, raises."""
+    array = np.asarray(value)
+    if array.dtype.kind == "c":
+        raise ValueError(
+            f"map {name!r}: {what} is complex, whose imaginary part would be lost; return both "
+            "parts, as with bj.real_and_imaginary(...)"
+        )
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"map {name!r}: {what} holds {array.dtype}, {value!r}; return numbers")
+    return np.asarray(array, dtype=float)

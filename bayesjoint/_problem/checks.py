@@ -49,6 +49,13 @@ def _check_names(problem: "JointProblem") -> None:
         for part in parts:
             if not hasattr(part, "name"):
                 raise ValueError(f"JointProblem: {kind} must be made by bj classes, {part!r} given")
+    for kind, parts, method in (
+        ("couplings", problem.couplings, "sources_of"),
+        ("discrepancy", problem.discrepancies_given, "touches"),
+    ):
+        for part in parts:
+            if not hasattr(part, method):
+                raise ValueError(f"JointProblem: {kind} must be made by bj classes, {part!r} given")
     names = [part.name for part in (*problem.latents, *problem.modalities)]
     _validate.require_unique("JointProblem", names)
     _validate.require_unique("JointProblem: couplings", [c.name for c in problem.couplings])
