@@ -1,6 +1,7 @@
 """Checks of what users give, with errors that name the object, the fact and the cure."""
 
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,14 @@ def require_scalar(owner: str, setting: str, value: Any) -> None:
     """Raise unless ``value`` is one number (priors pass)."""
     if value is not None and not isinstance(value, Prior):
         number(owner, setting, value, _units.stated(value))
+
+
+def require_whole(owner: str, setting: str, value: Any) -> None:
+    """Raise unless ``value`` is a whole number of one or more."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(
+            f"{owner}: {setting} must be a whole number of one or more, {value!r} given"
+        )
 
 
 def require_observed(owner: str, values: Any, dims: tuple[str, ...], missing: str) -> None:

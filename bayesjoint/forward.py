@@ -243,7 +243,17 @@ class PytensorMap(ForwardMap):
 
     def apply(self, build: ModelBuild, *values):
         """Return the function of the latents' tensors."""
-        return pt.as_tensor(self.function(*values))
+        return self._tensor(*values)
+
+    def _tensor(self, *values: Any) -> Any:
+        output = self.function(*values)
+        try:
+            return pt.as_tensor(output)
+        except (NotImplementedError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"map {self.name!r}: it returns a {type(output).__name__}, which is no tensor; "
+                "let it return one, as pt.stack([...]) makes of several"
+            ) from error
 
     def evaluated(self, values: list[np.ndarray]) -> np.ndarray:
         """Return the flat output at values of the latents."""
@@ -271,7 +281,7 @@ class PytensorMap(ForwardMap):
         inputs = [
             pt.tensor(name, shape=shape) for name, shape in zip(self.latents, shapes, strict=True)
         ]
-        output = pt.as_tensor(self.function(*inputs)).ravel()
+        output = self._tensor(*inputs).ravel()
         cotangent = pt.vector("cotangent")
         pulled = pullback(
             output, inputs, cotangent, disconnected_inputs="ignore", return_disconnected="zero"

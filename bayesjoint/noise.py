@@ -200,7 +200,7 @@ class StudentTNoise(Noise):
         if isinstance(self.nu, Prior):
             raise ValueError("StudentTNoise: nu must be a number; give the scale a prior instead")
         _validate.require_positive("StudentTNoise", "nu", self.nu)
-        _validate.require_scalar("StudentTNoise", "nu", self.nu)
+        object.__setattr__(self, "nu", _validate.number("StudentTNoise", "nu", self.nu, "1"))
 
     @property
     def scale_information(self) -> float:  # type: ignore[override]

@@ -348,9 +348,16 @@ def build_model(problem: JointProblem) -> pm.Model:
     return build(problem).model
 
 
+def require_problem(problem: Any) -> None:
+    """Raise unless it is a problem, as where several are given or a posterior is."""
+    if not isinstance(problem, JointProblem):
+        raise TypeError(f"a bj.JointProblem is needed, {type(problem).__name__} given")
+
+
 @in_turn()
 def build(problem: JointProblem) -> ModelBuild:
     """Return the model with what the rest of the package needs to know of it."""
+    require_problem(problem)
     made = ModelBuild(pm.Model(), taken=frozenset(_problem_names.of_variables(problem)))
     problem = problem.observed
     with made.model:

@@ -28,7 +28,7 @@ from bayesjoint.linearization import (
     discrepancy_forms,
     linearization_at_mode,
 )
-from bayesjoint.problem import JointProblem
+from bayesjoint.problem import JointProblem, require_problem
 from bayesjoint.reports import diagnose
 
 PRIOR_DRAWS = 500
@@ -172,6 +172,7 @@ def sample(
     >>> tree["posterior/slope"].sizes["draw"]
     200
     """
+    require_problem(problem)
     _check_settings(
         draws=draws, tune=tune, chains=chains, prior_draws=prior_draws, checkpoint=checkpoint or 1
     )

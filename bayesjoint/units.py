@@ -50,6 +50,8 @@ def stated(value: Any) -> str | None:
     attrs = getattr(value, "attrs", None)
     if isinstance(attrs, dict) and (text := attrs.get("units")) is not None:
         return spelled(text)
+    if isinstance(value, np.ndarray):  # whose ``data`` is a buffer
+        return None
     return of_quantity(getattr(value, "data", value)) or of_quantity(value)
 
 

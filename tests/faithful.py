@@ -22,7 +22,8 @@ def unknown(name: str = "th", sd: float = 1.0, mean: float = 0.0, **settings: An
 
 def letters(values: Any = (1.0, 2.0, 4.0), **attrs: Any) -> xr.DataArray:
     """Return three data labelled a, b and c."""
-    return xr.DataArray(np.asarray(values), {"s": list("abc")}, "s", attrs=attrs)
+    values = values if hasattr(values, "units") else np.asarray(values)
+    return xr.DataArray(values, {"s": list("abc")}, "s", attrs=attrs)
 
 
 def problem(data: xr.DataArray, noise: Any = None, matrix: Any = None, **settings: Any) -> Any:

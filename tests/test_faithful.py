@@ -7,7 +7,7 @@ import xarray as xr
 from scipy import sparse
 
 import bayesjoint as bj
-from tests.faithful import closed_form, letters, posterior, problem, refused, require, unknown
+from tests.faithful import RTOL, closed_form, letters, posterior, problem, refused, require, unknown
 
 DATA = np.array([1.0, 2.0, 4.0])
 GAIN = DATA[:, None]
@@ -495,3 +495,62 @@ def test_symmetry_is_measured_by_the_entries(scale):
     skew[0, 1] *= 1.5
     refused(lambda: bj.CorrelatedNoise(covariance=skew), "not symmetric")
     refused(lambda: bj.GaussianField("th", LINE, precision=skew), "not symmetric")
+
+
+# ---- reports -----------------------------------------------------------------------------------
+
+
+def test_candidates_and_their_sds_go_by_labels():
+    tree = bj.linearize(problem(letters(), bj.GaussianNoise(sd=1.0), MATRIX, latents=[VECTOR]))
+    rows = xr.DataArray(
+        [[1.0, 0.0], [0.5, 1.0], [2.0, 3.0]],
+        {"candidate": LABELS, "channel": CHANNELS}, ("candidate", "channel"),
+    )  # fmt: skip
+    sd = pd.Series(SD, LABELS).rename_axis("candidate").to_xarray()
+    weights = xr.DataArray([1.0, -2.0], {"channel": CHANNELS}, "channel", "th")
+    settings = {"candidates": {"th": rows}, "candidate_sd": sd}
+    plain = bj.data_worth(tree, weights, **settings)["sd_with_candidate"]
+    precision = np.eye(2) + MATRIX.T @ MATRIX
+    for label, sensitivity, noise in zip(LABELS, rows.values, SD, strict=True):
+        left = np.linalg.inv(precision + np.outer(sensitivity, sensitivity) / noise**2)
+        expected = np.sqrt(weights.values @ left @ weights.values)
+        np.testing.assert_allclose(plain.sel(candidate=label), expected, rtol=RTOL)
+    settings = {"candidates": {"th": rows[::-1, ::-1].T}, "candidate_sd": sd[ORDER]}
+    turned = bj.data_worth(tree, weights[::-1], **settings)["sd_with_candidate"]
+    xr.testing.assert_allclose(turned.sel(candidate=plain["candidate"]), plain, rtol=1e-12)
+    for changed in (
+        {"candidate_sd": sd.assign_coords(candidate=list("abd"))},
+        {"candidate_sd": sd[:2]},
+        {"candidate_sd": SD[:2]},
+        {"candidate_sd": 1j},
+        {"candidates": {"th": rows.assign_coords(channel=["u", "w"])}},
+        {"candidates": {"th": rows[:, :1]}},
+        {"candidates": rows},
+    ):
+        refused(lambda s=settings | changed: bj.data_worth(tree, weights, **s))
+
+
+def test_candidates_without_labels_are_kept():
+    tree = bj.linearize(problem(letters(), bj.GaussianNoise(sd=1.0), MATRIX, latents=[VECTOR]))
+    bare = xr.DataArray(np.ones((4, 2)), dims=("candidate", "channel"))
+    report = bj.data_worth(tree, bare[0].rename("th"), candidates={"th": bare}, candidate_sd=1.0)
+    assert report["sd_with_candidate"].sizes == {"candidate": 4}
+
+
+def test_masks_of_alignment_go_by_their_places():
+    rng = np.random.default_rng(4)
+    coords = {"north": NORTHING + np.arange(4.0), "east": np.arange(3.0)}
+    groups = {
+        group: xr.Dataset(
+            {n: (("chain", "draw", *coords), rng.normal(size=(1, 20, 4, 3))) for n in ("u", "v")},
+            coords,
+        )
+        for group in ("posterior", "prior")
+    }
+    tree = xr.DataTree.from_dict(groups)
+    whole = xr.DataArray(np.arange(12).reshape(4, 3) > 2, coords, ("north", "east"))
+    bare = bj.alignment(tree, mask=whole.values)
+    xr.testing.assert_identical(bj.alignment(tree, mask=whole[::-1].T), bare)
+    shifted = whole.assign_coords(north=whole["north"] + 4.0)
+    refused(lambda: bj.alignment(tree, mask=shifted), "mask")
+    refused(lambda: bj.alignment(tree, mask=whole * 1.0), "mask")

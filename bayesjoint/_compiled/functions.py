@@ -16,7 +16,7 @@ from bayesjoint._compiled.failures import DENSITY, Guarded, of_maps
 from bayesjoint._compiled.recentring import Recentring, recentring_of
 from bayesjoint._graph.compile import INTERPRETED, compiled_function, in_turn, over_rows
 from bayesjoint._graph.simulators import Failures
-from bayesjoint.problem import JointProblem
+from bayesjoint.problem import JointProblem, require_problem
 
 # PyMC's rewrite: a parameter out of bounds, as a scale that underflows, is -inf and no error.
 IMPOSSIBLE = "local_check_parameter_to_ninf_switch"
@@ -194,6 +194,7 @@ class ModelFunctions(ErrorFunctions):
 @contextmanager
 def compiled(problem: JointProblem) -> Iterator[ModelFunctions]:
     """Lend the functions of a problem; what was compiled for it with other data is not again."""
+    require_problem(problem)
     idle = problem.pool.idle
     try:
         functions = idle.pop()

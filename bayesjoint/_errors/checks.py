@@ -107,6 +107,8 @@ def _check_coordinates(given: "JointDiscrepancy") -> None:
         raise ValueError(
             f"{given.owner}: length_scale and grid need on=, the coordinates they refer to"
         )
+    if given.rank is not None:
+        _validate.require_whole(given.owner, "rank", given.rank)
     if given.rank is not None and given.on is None:
         raise ValueError(f"{given.owner}: rank counts modes in coordinates; give on=, or leave it")
     if given.rank is not None and given.grid is None and not _is_known(given):

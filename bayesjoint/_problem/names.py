@@ -68,6 +68,13 @@ def _check_parts(problem: "JointProblem") -> None:
         for part in parts:
             if not hasattr(part, "name"):
                 raise ValueError(f"JointProblem: {kind} must be made by bj classes, {part!r} given")
+    for kind, parts, method in (
+        ("couplings", problem.couplings, "sources_of"),
+        ("discrepancy", problem.discrepancies_given, "touches"),
+    ):
+        for part in parts:
+            if not hasattr(part, method):
+                raise ValueError(f"JointProblem: {kind} must be made by bj classes, {part!r} given")
     parts = (*problem.latents, *problem.modalities)
     _validate.require_unique("JointProblem", [part.name for part in parts])
     _validate.require_unique("JointProblem: couplings", [c.name for c in problem.couplings])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bayesjoint.arrays.coordinates import Frame, bare_coordinate, coordinate, frame_of
 from bayesjoint.arrays.keeping import keep, keep_settings
-from bayesjoint.arrays.labels import SAME_PLACE, matched
+from bayesjoint.arrays.labels import SAME_PLACE, matched, plain
 from bayesjoint.arrays.matrices import columns_of, matrix, matrix_sides, rows_of, sparse_matrix
 from bayesjoint.arrays.observed import data, observations, real_and_imaginary
 from bayesjoint.arrays.places import Axes, aligned, mask, positions
@@ -42,6 +42,7 @@ __all__ = [
     "matrix_sides",
     "number",
     "observations",
+    "plain",
     "positions",
     "read",
     "real_and_imaginary",

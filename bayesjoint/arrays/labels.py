@@ -55,3 +55,10 @@ def _matched(labels: pd.Index, wanted: pd.Index) -> np.ndarray:
 def shown(label: Any) -> str:
     """Return a label as messages show it."""
     return repr(label.item() if isinstance(label, np.generic) else label)
+
+
+def plain(label: Any) -> str:
+    """Return a label as tables and titles show it."""
+    if isinstance(label, np.timedelta64):  # a number for NumPy
+        return str(pd.Timedelta(label))
+    return f"{label:g}" if isinstance(label, (int, float, np.number)) else str(label)

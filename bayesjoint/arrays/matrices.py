@@ -71,16 +71,20 @@ def matrix_sides(
     """Return which dimensions of an array are its rows and which its columns.
 
     Named dims decide where they are those of the rows or the columns, else the order does: as many
-    dimensions as the rows have, where the rest are the columns', or one of each.
+    dimensions as the rows have, where the rest are the columns', or one of each.  Where rows and
+    columns have a dim in common, it is one of the rows if it comes first.
     """
     count, dims = given.values.ndim, given.dims
-    for axes, is_rows in ((columns, False), (rows, True)):
-        if dims is None or axes is None or not axes.dims or not set(axes.dims) <= set(dims):
-            continue
-        own = [dims.index(dim) for dim in axes.dims]
-        rest = [i for i in range(count) if i not in own]
-        if rest:
-            return (own, rest) if is_rows else (rest, own)
+    named = [
+        (own, rest) if is_rows else (rest, own)
+        for axes, is_rows in ((columns, False), (rows, True))
+        if dims is not None and axes is not None and axes.dims and set(axes.dims) <= set(dims)
+        for own in [[dims.index(dim) for dim in axes.dims]]
+        if (rest := [i for i in range(count) if i not in own])
+    ]
+    if named:
+        in_front = [sides for sides in named if max(sides[0]) < min(sides[1])]
+        return (in_front or named)[0]
     if count == 2:
         return [0], [1]
     first = len(rows.dims) if rows is not None else count - len(columns.dims if columns else (0,))

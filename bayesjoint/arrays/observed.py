@@ -113,11 +113,37 @@ def real_and_imaginary(values: Any) -> Any:
     >>> bj.real_and_imaginary(np.array([[1j], [2.0]])).tolist()
     [[0.0], [2.0], [1.0], [0.0]]
     """
+    owner = "real_and_imaginary"
     if isinstance(values, xr.DataArray):
+        bare, units = unwrapped(values.data), _units.stated(values)
+        _require_numbers(owner, bare)
+        values = values.copy(data=bare).assign_attrs({"units": units} if units else {})
         parts = [values.copy(data=part) for part in (values.data.real, values.data.imag)]
         dim = pd.Index(["real", "imaginary"], name="part")
         return xr.concat(parts, dim, combine_attrs="identical").astype(float)
+    if isinstance(values, (pd.Series, pd.DataFrame)):
+        return real_and_imaginary(xr.DataArray(values))
     if sparse.issparse(values):
         return sparse.csr_array(sparse.vstack([values.real, values.imag]))
-    array = np.asarray(values)
+    if _units.of_quantity(values) is not None:
+        raise ValueError(
+            f"{owner}: {type(values).__name__} given; give a DataArray of it, which keeps its units"
+        )
+    array = unwrapped(values)
+    _require_numbers(owner, array)
+    array = np.atleast_1d(array)
     return np.concatenate([array.real, array.imag]).astype(float)
+
+
+def _require_numbers(owner: str, array: Any) -> None:
+    """Raise unless an array holds numbers, complex or not, none of them masked."""
+    try:
+        kind = np.asarray(array).dtype
+    except ValueError as error:
+        raise ValueError(f"{owner}: {type(array).__name__} given: {error}") from None
+    if kind.kind not in "cfiub":
+        raise ValueError(
+            f"{owner}: {type(array).__name__} of {kind} given; give an array of complex numbers"
+        )
+    if np.ma.is_masked(array):
+        raise ValueError(f"{owner}: the array is masked in places; fill them with NaN")

@@ -108,7 +108,10 @@ def _taken_apart(subject: str, value: Any) -> tuple:
     if sparse.issparse(value):
         value = value.toarray()
     raw = unwrapped(value)
-    count = np.ndim(raw)
+    try:
+        count = np.ndim(raw)
+    except ValueError as error:
+        raise ValueError(f"{subject} is no array of numbers: {error}") from None
     return None, (None,) * count, (None,) * count, raw
 
 

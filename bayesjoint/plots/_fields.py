@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import arrays
 from bayesjoint._names import plain
 from bayesjoint.plots._style import (
     MUTED,
@@ -54,13 +55,9 @@ def flat_enough(values: xr.DataArray) -> tuple[xr.DataArray, str]:
     while values.ndim > 2:
         dim = str(values.dims[0])
         middle = values.sizes[dim] // 2
-        cuts.append(f"{words(dim)} = {_label(values[dim].values[middle])}")
+        cuts.append(f"{words(dim)} = {arrays.plain(values[dim].values[middle])}")
         values = values.isel({dim: middle}, drop=True)
     return values, ", ".join(cuts)
-
-
-def _label(value: object) -> str:
-    return f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value)
 
 
 def is_number(coordinate: xr.DataArray) -> bool:

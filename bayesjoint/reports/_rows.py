@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import xarray as xr
 
+from bayesjoint import arrays
 from bayesjoint.reports import _read
 
 LARGEST_LISTED = 50  # elements of a latent that are still listed one by one
@@ -45,13 +46,14 @@ def rows_of(ds: xr.Dataset, latent: str, largest: int) -> list[Row]:
         return [Row(latent, latent, cells, element=False)]
     labels = product(*(grid[dim].values for dim in grid.dims))
     return [
-        Row(f"{latent}[{', '.join(map(_text, where))}]", latent, cells[i : i + 1], element=True)
+        Row(
+            f"{latent}[{', '.join(map(arrays.plain, where))}]",
+            latent,
+            cells[i : i + 1],
+            element=True,
+        )
         for i, where in enumerate(labels)
     ]
-
-
-def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value)
 
 
 def per_row(values: xr.DataArray, table: list[Row], reduce: str = "mean") -> xr.DataArray:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import arrays
 from bayesjoint._names import labelled, made, plain, user, with_marks
 from bayesjoint.reports import _read
 
@@ -234,13 +235,9 @@ def _nearest_index(values: np.ndarray, dim: str, wanted: Any) -> int:
 
 def _chosen(grid: xr.DataArray, latent: str, position: dict[str, int]) -> dict[str, Any]:
     values = {dim: grid[user(dim)].values[position[dim]] for dim in map(plain, grid.dims)}
-    words = ", ".join(f"{dim} = {_number(value)}" for dim, value in values.items())
+    words = ", ".join(f"{dim} = {arrays.plain(value)}" for dim, value in values.items())
     chosen = {
         f"chosen_{dim}": getattr(value, "item", lambda v=value: v)()
         for dim, value in values.items()
     }
     return {"cell": f"{latent} at {words}" if words else latent} | chosen
-
-
-def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value)
