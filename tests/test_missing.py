@@ -327,7 +327,7 @@ def test_faults_are_told_with_their_cure():
 def test_names_of_the_observed_data_are_theirs():
     first = problems({"a": GAUSSIAN})[0]
     other = bj.Parameter("a_observed", bj.Prior(pm.Normal, mu=0.0, sigma=1.0))
-    message = "the name 'a_observed' is that of the observed data of 'a'"
+    message = "'a_observed' is both the name of a latent and the dimension of the observed data"
     with pytest.raises(ValueError, match=message):
         first.replace(latents=[*first.latents, other])
 
