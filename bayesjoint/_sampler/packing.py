@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from xarray.indexes import PandasMultiIndex
 
 from bayesjoint._sampler.plain import NotPlain, from_json, to_json
 
@@ -64,7 +65,7 @@ def unpacked(variables: dict[str, xr.Variable], attrs: dict[str, Any]) -> xr.Dat
     coords = {name: arrays.pop(name) for name in [*note["coords"], *levels]}
     result = xr.Dataset(arrays, coords, _unpacked_attrs(attrs, note))
     for levels in note.get("stacked", {}).values():
-        result = result.set_xindex(levels, xr.indexes.PandasMultiIndex)
+        result = result.set_xindex(levels, PandasMultiIndex)
     return result
 
 
@@ -99,7 +100,7 @@ def _multi_indices(dataset: xr.Dataset) -> dict[str, list[str]]:
     """Return the levels of each dim that has several, in their order."""
     found: dict[str, list[str]] = {}
     for index, variables in dataset.xindexes.group_by_index():
-        if isinstance(index, xr.indexes.PandasMultiIndex):
+        if isinstance(index, PandasMultiIndex):
             found[str(index.dim)] = [str(name) for name in variables if name != index.dim]
     return found
 

@@ -170,7 +170,8 @@ def _create(group: zarr.Group, name: str, values: xr.Variable, chunks: tuple[int
 
 def _put(path: Path, node: str, values: xr.Variable, axis: int, first: int) -> None:
     """Write values of an array from an entry on; whatever lay there and beyond it goes."""
-    array = zarr.open_array(path, path=node, mode="r+", config={"write_empty_chunks": True})
+    with zarr.config.set({"array.write_empty_chunks": True}):  # one that is missing is damage
+        array = zarr.open_array(path, path=node, mode="r+")
     stop = first + values.shape[axis]
     array.resize(tuple(stop if i == axis else n for i, n in enumerate(array.shape)))
     array[(slice(None),) * axis + (slice(first, stop),)] = values.values
