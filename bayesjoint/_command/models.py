@@ -64,8 +64,8 @@ def _no_exit(path: Path, when: str) -> Iterator[None]:
         yield
     except SystemExit as error:
         raise UserError(
-            f"the model file {path} called sys.exit({error.code!r}) {when}; raise an error instead, "
-            'and keep what runs it under if __name__ == "__main__"'
+            f"the model file {path} called sys.exit({error.code!r}) {when}; raise an error "
+            'instead, and keep what runs it under if __name__ == "__main__"'
         ) from error
 
 
