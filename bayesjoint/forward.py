@@ -372,6 +372,10 @@ class NumpyMap(ForwardMap):
             )
 
 
+def _without_derivative(*arguments: Any) -> Any:
+    raise TypeError("a simulator that is still being made has no derivative")
+
+
 def _shapes(values: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
     return tuple(np.shape(value) for value in values)
 
@@ -566,7 +570,7 @@ def numpy_map(
     'square'
     """
     names, label = _names(function, latents, name)
-    simulator = Simulator(label, names, function, jvp, vjp)
+    simulator = Simulator(label, names, function, _without_derivative, _without_derivative)
     differences = None
     if finite_differences is not False:
         steps = _differences.steps_given(label, names, finite_differences)
@@ -574,12 +578,13 @@ def numpy_map(
     jacobian = differences or jacobian
     if jacobian is not None:
         actions = JacobianActions(jacobian, label, names)
-        simulator.jvp, simulator.vjp = actions.jvp, actions.vjp
-    if simulator.jvp is None or simulator.vjp is None:
+        jvp, vjp = actions.jvp, actions.vjp
+    if jvp is None or vjp is None:
         raise ValueError(
             f"map {label!r}: a derivative is needed; give jacobian=, or jvp= and vjp=, or ask for "
             "finite_differences=True"
         )
+    simulator.jvp, simulator.vjp = jvp, vjp
     return NumpyMap(
         names,
         label,

@@ -338,7 +338,7 @@ def test_ctrl_c_during_a_check_ends_in_one_line(monkeypatch, capsys, model):
     assert capsys.readouterr().err == "error: interrupted\n"
 
 
-def partial(problem, draws, store, resume, **settings):
+def partial(problem, draws, store, resume, overwrite, **settings):
     """Stand in for a run that Ctrl-C ends at a tenth of its draws."""
     tree = interpreted(problem, draws=draws // 10, store=store, progress=False, **settings)
     warnings.warn("interrupted: some draws", UserWarning, stacklevel=1)

@@ -176,9 +176,8 @@ class CentralDifferences:
         value, steps = values[index], self._steps(values, index).ravel()
         columns = []
         for element, step in enumerate(steps):
-            move = np.zeros(value.size)
-            move[element] = step
-            move = move.reshape(value.shape)
+            move = np.zeros(value.shape)
+            move.flat[element] = step
             ahead, behind = (
                 np.ravel(
                     self.function(

@@ -87,7 +87,7 @@ def read(name: str, returned: Any) -> tuple[np.ndarray, Output]:
     elif isinstance(returned, pd.Series | pd.DataFrame):
         places = np.arange(returned.size, dtype=float).reshape(returned.shape)
         axes = {"columns": returned.columns} if returned.ndim == 2 else {}
-        positions = type(returned)(places, index=returned.index, **axes)  # type: ignore[arg-type]
+        positions = type(returned)(places, index=returned.index, **axes)
         if all(labels is None for labels in given.labels):
             positions = None
     return given.values, Output(given, positions)

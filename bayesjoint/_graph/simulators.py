@@ -114,8 +114,8 @@ class Simulator:
     name: str
     latents: tuple[str, ...]
     function: Callable
-    jvp: Callable | None
-    vjp: Callable | None
+    jvp: Callable[..., Any]
+    vjp: Callable[..., Any]
     forms: dict[tuple, Output] = field(default_factory=dict)
     failures: Failures = field(init=False)
 
@@ -184,7 +184,7 @@ class Simulator:
         """Return the Jacobian times tangents, flat; NaN where the black box fails."""
 
         def act() -> list[np.ndarray]:
-            return [np.array(self.jvp(_copies(values), tangents), dtype=float).ravel()]
+            return [np.asarray(self.jvp(_copies(values), tangents)).astype(float).ravel()]
 
         pushed = self._guarded(values, act, tangents)
         return self._nothing(values) if pushed is None else pushed[0]
@@ -196,7 +196,7 @@ class Simulator:
         def act() -> list[np.ndarray]:
             pulled = as_list(self.vjp(_copies(values), cotangent), len(values))
             return [
-                np.array(part, dtype=float).reshape(shape)
+                np.asarray(part).astype(float).reshape(shape)
                 for part, shape in zip(pulled, shapes, strict=True)
             ]
 

@@ -94,6 +94,7 @@ def _powers_of_ten(drawn: Any) -> None:
                 if isinstance(formatter, LogFormatter):
                     for tick in ticks():
                         tick.label1.set_parse_math(True)
+                        tick.label2.set_parse_math(True)
 
 
 def new_figure(height: float, width: float = WIDTH, apart: float = 0.02) -> Figure:

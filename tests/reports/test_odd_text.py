@@ -60,7 +60,7 @@ def test_powers_of_ten_stay_formulas():
     figure = logarithmic()
     figure.canvas.draw()
     (ax,) = figure.axes
-    powers = [t.label1 for t in ax.yaxis.get_major_ticks() if "mathdefault" in t.label1.get_text()]
+    powers = [label for label in ax.get_yticklabels() if "mathdefault" in label.get_text()]
     assert powers and all(label.get_parse_math() for label in powers)
 
 
