@@ -24,8 +24,8 @@ def leave_one_out(dt: xr.DataTree) -> xr.Dataset:
     Parameters
     ----------
     dt : xarray.DataTree
-        From ``bj.sample`` (groups ``log_likelihood`` and ``predictive_cdf``, which are conditional
-        on all other data where errors are correlated).
+        From ``bj.sample`` (groups ``log_likelihood`` and ``predictive_cdf``; where errors are
+        correlated ``log_likelihood_conditional``, of each datum given all others).
 
     Returns
     -------
@@ -65,8 +65,8 @@ def leave_one_out(dt: xr.DataTree) -> xr.Dataset:
     >>> report["gravity_pit"].dims
     ('station',)
     """
-    densities, below = (_read.group(dt, name) for name in ("log_likelihood", "predictive_cdf"))
-    names = _read.in_order(dt, [str(name) for name in densities.data_vars])
+    densities, below = _densities(dt), _read.group(dt, "predictive_cdf")
+    names = _read.in_order(dt, [str(name) for name in below.data_vars])
     powers = _powers(dt)
     single = {k: _of_modality(densities[k], below[k], powers.get(k, 1.0)) for k in names}
     parts = {made(f"{k}_{name}"): values for k, of in single.items() for name, values in of.items()}
@@ -77,10 +77,19 @@ def leave_one_out(dt: xr.DataTree) -> xr.Dataset:
     )
     report.attrs = {
         "report": OWNER,
-        "draws": densities.sizes["chain"] * densities.sizes["draw"],
+        "draws": below.sizes["chain"] * below.sizes["draw"],
         "tempered": [f"{k}: power {power:.4g}" for k, power in powers.items() if power != 1.0],
     }
     return report.assign_attrs(words=[_words(report.sel(modality=name)) for name in names])
+
+
+def _densities(dt: xr.DataTree) -> dict[str, xr.DataArray]:
+    """Return the log-density of each datum given all others, by modality."""
+    found = {str(k): v for k, v in _read.group(dt, "log_likelihood").data_vars.items()}
+    if _read.has_groups(dt, "log_likelihood_conditional"):
+        given = dt["log_likelihood_conditional"].to_dataset()
+        found |= {str(k): v for k, v in given.data_vars.items()}
+    return found
 
 
 def _powers(dt: xr.DataTree) -> dict[str, float]:
