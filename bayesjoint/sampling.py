@@ -100,11 +100,11 @@ def sample(
     DataTree
         Groups posterior, sample_stats, posterior_predictive, prior, prior_predictive,
         log_likelihood, predictive_cdf, log_likelihood_joint, log_prior, observed_data,
-        constant_data and linearization; mahalanobis where errors are correlated.  Where data are
-        missing, responses and replicated data are there too, a discrepancy is NaN (see
-        `predict_discrepancy`), and so are replicated data whose noise sd is NaN, or whose
-        discrepancy has too many places.  Attributes of
-        the posterior group: ``sampling_time`` (s, warm-up included, compilation not),
+        constant_data and linearization; mahalanobis and log_likelihood_conditional where errors
+        are correlated.  Where data are missing, responses and replicated data are there too, a
+        discrepancy is NaN (see `predict_discrepancy`), and so are replicated data whose noise sd is
+        NaN, or whose discrepancy has too many places.  Attributes of the posterior group:
+        ``sampling_time`` (s, warm-up included, compilation not),
         ``tuning_steps``, ``refreshes`` of the spectrum, ``recentred`` (whether fields were, see
         Notes), and the judgement of `diagnose`: ``verdict``, ``diagnostics`` (a paragraph), and its
         numbers.  Where a map is a black box also ``evaluations`` and ``failed_evaluations``, the
@@ -149,6 +149,12 @@ def sample(
     diverges, such fields are recentred: chains move in ``x`` of ``z = m(h) + T(h) x``, with m and
     ``T T^T`` the mean and covariance of z given h by the linearised data, and the volume in the
     density; a gradient then costs as the cube of the number of directions that the data inform.
+
+    The variables of ``log_likelihood`` are independent factors and add up to the log-likelihood, as
+    power-scaling (``az.psense``) needs it: each datum where errors are independent, one variable
+    ``joint(a, b)`` of modalities whose errors are correlated, so that ``az.loo`` leaves all of
+    these out at once.  ``log_likelihood_conditional`` has each of their data given all others, for
+    `leave_one_out`.  ``docs/arviz.md`` tells what each function of ArviZ computes of them.
 
     Where the search finds several modes, chains start at each that holds more than e^-10 of the
     heaviest by Laplace's approximation, in proportion to what they hold, and the spectrum is
