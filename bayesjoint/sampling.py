@@ -30,6 +30,8 @@ from bayesjoint.linearization import (
 )
 from bayesjoint.problem import JointProblem, require_problem
 from bayesjoint.reports import diagnose
+from bayesjoint.reports._impossible import divergence_words
+from bayesjoint.reports.diagnostics import LARGE_R_HAT
 
 PRIOR_DRAWS = 500
 CHECKPOINTS = 20  # of a run that is stored
@@ -130,8 +132,9 @@ def sample(
     Warns
     -----
     UserWarning
-        When there were divergences, a map failed at some points (see `numpy_map`), an interrupt
-        left fewer draws, or a process was killed while it wrote the store.
+        When there were divergences, chains do not agree (r-hat above 1.05), a map failed at some
+        points (see `numpy_map`), an interrupt left fewer draws, or a process was killed while it
+        wrote the store.
 
     Notes
     -----
@@ -383,25 +386,32 @@ def _constant_data(functions: ModelFunctions) -> xr.Dataset:
 
 
 def _warn(tree: xr.DataTree, draws: int, failed: int) -> None:
-    """Warn of an interrupt, and of divergences, which mean that draws cannot be trusted."""
+    """Warn of an interrupt, and of divergences or chains apart: draws that cannot be trusted."""
     stats: Any = tree["sample_stats"]
     if (made := stats.sizes["draw"]) < draws:
         warnings.warn(
             f"interrupted: {made} of {draws} draws of each chain were made and are kept; with a "
             "store, resume=True goes on",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     divergences = int(stats["diverging"].sum())
     if divergences:
         cure = (
-            "steps to points where a map fails are among them; mend the map, or narrow the priors, "
-            "before anything else"
+            f"{divergences} divergences: steps to points where a map fails are among them; mend the "
+            "map, or narrow the priors, before anything else"
             if failed
-            else "raise target_accept towards 0.99, or give more informative priors where a scale "
-            "may go to zero"
+            else divergence_words(tree, divergences)
         )
-        warnings.warn(f"{divergences} divergences: {cure}", UserWarning, stacklevel=3)
+        warnings.warn(cure, UserWarning, stacklevel=4)
+    judged = tree["posterior"].attrs
+    if judged["r_hat"] > LARGE_R_HAT:
+        warnings.warn(
+            f"the chains do not agree, r-hat {judged['r_hat']:.2f}: do not use these draws. "
+            f"{judged['diagnostics']}",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _check_settings(**settings: int) -> None:

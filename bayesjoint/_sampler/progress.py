@@ -52,6 +52,7 @@ class Followed:
         self._ess: list[float] = [np.nan] * chains
         self._began, self._said = time.monotonic(), 0.0
         self._first = self._base
+        self._whole = False  # whether all draws have been taken
         bars = show and (self.console.is_terminal or self.console.is_jupyter)
         self._lines = show and not bars
         self._bars = Progress(*COLUMNS, console=self.console, disable=not bars)
@@ -84,6 +85,7 @@ class Followed:
         self._past = [int(p + d) for p, d in zip(self._past, divergences, strict=True)]
         for state in self._state:
             state[:2] = [self._base, 0]
+        self._whole = self._base >= self.total
         self.peek(points)
         self._monitored.append(_some_coordinates(points))
 
@@ -117,6 +119,8 @@ class Followed:
         """Print a line for every tenth of the run."""
         done = min(state[0] for state in self._state)
         share = done / self.total
+        if share == 1.0 and not self._whole:
+            return  # the last line waits for what all draws say
         if share < self._said + LINE_EVERY and not (share == 1.0 > self._said):
             return
         self._said = share

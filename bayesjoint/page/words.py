@@ -11,11 +11,12 @@ import xarray as xr
 from bayesjoint._names import user
 from bayesjoint.page.contents import Contents
 from bayesjoint.page.fitting import fit_of, headed
-from bayesjoint.page.numbers import counted, digits, listed, with_sd
+from bayesjoint.page.numbers import counted, digits, listed, of_data, with_sd
 from bayesjoint.page.trust import convergence
 from bayesjoint.plots._fields import one_point
 from bayesjoint.plots._style import words
 from bayesjoint.reports import _read
+from bayesjoint.reports._numbers import percent
 
 TOLD = 2.0  # errors of a contraction that it must exceed to be told
 KNOWN, PARTLY = 0.9, 0.5  # contraction from which a parameter is told, or partly told, by data
@@ -55,9 +56,10 @@ def opening(page: Contents) -> str:
     nats = float(page.information["eig"])
     names = listed([words(name) for name in page.modalities])
     rest = "; the prior decides the rest" if size - dofs > 0.5 else ""
+    verb, they = ("determines", "It is") if data == 1 else ("determine", "They are")
     return (
-        f"The {data} data of {names} determine {dofs:.1f} of {size} degrees of freedom{rest}. "
-        f"They are worth {nats:.1f} nats of information ({nats / math.log(2):.0f} bits)."
+        f"The {of_data(data)} of {names} {verb} {dofs:.1f} of {size} degrees of freedom{rest}. "
+        f"{they} worth {nats:.1f} nats of information ({nats / math.log(2):.0f} bits)."
     )
 
 
@@ -103,19 +105,19 @@ def _mainly_from(row: xr.Dataset, page: Contents) -> list[str]:
     order = np.argsort(-share)
     names = [words(name) for name in row["modality"].values[order]]
     if share[order[0]] >= MOSTLY:
-        return [f"{100 * share[order[0]]:.0f} % of it from {names[0]}"]
+        return [f"{percent(share[order[0]])} of it from {names[0]}"]
     return [f"from {names[0]} and {names[1]} together"]
 
 
 def _field(name: str, page: Contents) -> tuple[str, str]:
     dofs = float(page.resolution["dofs_latent"].sel(latent=name))
     values = _contraction_of(name, page)
-    half = 100 * float(np.mean(values >= PARTLY))
-    where = "all cells" if half == 100 else f"{half:.0f} % of the cells"
+    half = float(np.mean(values >= PARTLY))
+    where = "all cells" if half == 1.0 else f"{percent(half)} of the cells"
     return (
         f"{words(name)}: {dofs:.1f} degrees of freedom",
-        f"for {counted(values.size, 'cell')}; {100 * values.mean():.0f} % of the prior variance is "
-        f"gone on average, and at least half of it in {where}",
+        f"for {counted(values.size, 'cell')}; {percent(float(values.mean()))} of the prior "
+        f"variance is gone on average, and at least half of it in {where}",
     )
 
 
@@ -163,7 +165,7 @@ def _blurred(name: str, page: Contents) -> list[tuple[str, str]]:
         return []
     return [
         (
-            f"{words(name)}: {100 * share:.0f} % of the cells are not resolved one by one",
+            f"{words(name)}: {percent(share)} of the cells are not resolved one by one",
             f"resolution below {UNRESOLVED}: there only averages over several cells are known",
         )
     ]
@@ -173,7 +175,7 @@ def _weak(row: xr.Dataset, text: str) -> tuple[str, str]:
     contraction = float(row["contraction"])
     if contraction <= TOLD * float(row.get("contraction_error", 0.0)):
         return _estimate(row), "no narrower than the prior"
-    return _estimate(row), f"{text} ({100 * contraction:.0f} % of its variance gone)"
+    return _estimate(row), f"{text} ({percent(contraction)} of its variance gone)"
 
 
 def _trade_offs(rows: xr.Dataset, names: list[str], scalar: np.ndarray) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ import xarray as xr
 
 from bayesjoint._names import labelled, made
 from bayesjoint.reports import _read
+from bayesjoint.reports._numbers import data, short
 from bayesjoint.reports._smoothed import smoothed_weights
 
 OWNER = "leave_one_out"
@@ -150,7 +151,7 @@ def _words(row: xr.Dataset) -> str:
         text = f"{name}: a single datum says nothing of its predictions"
     if not count:
         return f"{text}."
-    which = "1 datum moves" if count == 1 else f"{count} data move"
+    which = f"{data(count)} {'moves' if count == 1 else 'move'}"
     return f"{text}; {which} the posterior too far for importance sampling."
 
 
@@ -158,9 +159,9 @@ def _how(row: xr.Dataset) -> str:
     mean, sd = float(row["normal_mean"]), float(row["normal_sd"])
     found = []
     if sd > 1 + MARGIN:
-        found.append(f"intervals are too narrow, by a factor of about {sd:.2g}")
+        found.append(f"intervals are too narrow, by a factor of about {short(sd)}")
     elif sd < 1 - MARGIN:
-        found.append(f"intervals are too wide, by a factor of about {1 / max(sd, 1e-3):.2g}")
+        found.append(f"intervals are too wide, by a factor of about {short(1 / max(sd, 1e-3))}")
     if abs(mean) > MARGIN * sd:
         found.append(f"data are {'larger' if mean > 0 else 'smaller'} than predicted")
     return "; ".join(found) or "the shape of their distribution differs"
