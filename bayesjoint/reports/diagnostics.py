@@ -33,8 +33,8 @@ class Judged:
     cells : ndarray of int, shape (quantity,)
         Its position in that, flat.
     scores : Dataset
-        ``r_hat``, ``ess_bulk``, ``ess_tail`` (quantity), ``ess_tail_chain`` (chain, quantity); NaN
-        from fewer than four draws, and the first of a single chain.
+        ``r_hat``, ``r_hat_tail``, ``ess_bulk``, ``ess_tail`` (quantity); NaN from fewer than four
+        draws, and the first of a single chain.
     """
 
     draws: xr.DataArray
@@ -62,8 +62,8 @@ def diagnose(dt: xr.DataTree) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        Scalars: largest ``r_hat``, smallest ``ess_bulk`` and ``ess_tail``, smallest
-        ``ess_tail_chain`` of one chain by itself, ``divergences``, smallest ``ebfmi`` of a chain,
+        Scalars: largest ``r_hat``, and ``r_hat_tail`` of indicators of the tails, smallest
+        ``ess_bulk`` and ``ess_tail``, ``divergences``, smallest ``ebfmi`` of a chain,
         share ``saturated`` of trees at full depth, ``steps_per_draw``,
         ``gradients_per_effective_draw``. Attrs: ``verdict`` (good, fair, bad), ``text`` (one
         paragraph: what is wrong and what to do), ``worst`` (the parameter with the largest r-hat),
@@ -79,9 +79,10 @@ def diagnose(dt: xr.DataTree) -> xr.Dataset:
     -----
     Rank-normalised split r-hat, folded too, bulk and tail effective sample size: Vehtari et al.
     (2021), doi 10.1214/20-BA1221. Energy: Betancourt (2016), arXiv 1604.00695. Good is a verdict
-    where r-hat is at most 1.01, there are 400 effective draws in the bulk and in both tails, and a
-    quarter of an even part of them in the tails of each chain. No criterion that reads draws can
-    see a tail where no chain has been.
+    where r-hat is at most 1.01, there are 400 effective draws in the bulk and in both tails, and
+    the split r-hat of the indicators of draws below the 1, 2, 5, 10, 90, 95, 98 and 99 % quantiles
+    of all draws is at most 1.02 (Moins et al. 2022, arXiv 2205.06694). No criterion that reads
+    draws can see a tail where no chain has been.
 
     Examples
     --------
@@ -98,7 +99,8 @@ def report_on(dt: xr.DataTree, quantities: Judged) -> xr.Dataset:
     """Return the report of `diagnose` on quantities that are scored already."""
     scores, draws = quantities.scores, quantities.draws
     found = {"r_hat": float(scores["r_hat"].max())}
-    found |= {n: float(scores[n].min()) for n in ("ess_bulk", "ess_tail", "ess_tail_chain")}
+    found |= {n: float(scores[n].min()) for n in ("ess_bulk", "ess_tail")}
+    found["r_hat_tail"] = float(scores["r_hat_tail"].max())
     worst = str(quantities.names[quantities.worst]) if np.isfinite(found["r_hat"]) else ""
     found |= of_steps(dt)
     count = draws.sizes["chain"] * draws.sizes["draw"]
@@ -109,7 +111,7 @@ def report_on(dt: xr.DataTree, quantities: Judged) -> xr.Dataset:
     if found["gradients_per_effective_draw"] > MANY_GRADIENTS and len(groups) == 1:
         faults.append(_dear(found, right=not faults))
     faults += of_modes
-    sound = _are_sound(dt, found) and not _tails.are_poor(found, draws.sizes["chain"])
+    sound = _are_sound(dt, found) and not _tails.are_poor(found)
     verdict = verdict_of(found["r_hat"], found["ess_bulk"], sound)
     ends = at_ends(dt)
     attrs = {
@@ -140,26 +142,20 @@ def judged(dt: xr.DataTree) -> Judged:
 def _scores(draws: xr.DataArray) -> xr.Dataset:
     """Return r-hat and effective sample sizes of each quantity."""
     names = ("r_hat", "ess_bulk", "ess_tail")
-    dims = ("chain", "quantity")
     if draws.sizes["draw"] < 4:
-        unknown = np.full([draws.sizes[dim] for dim in dims], np.nan)
-        few = xr.Dataset({name: ("quantity", unknown[0]) for name in names})
-        return few.assign(ess_tail_chain=(dims, unknown))
+        unknown = np.full(draws.sizes["quantity"], np.nan)
+        return xr.Dataset({name: ("quantity", unknown) for name in (*names, "r_hat_tail")})
     each = xr.Dataset({"draws": draws})
     found = [arviz_stats.rhat(each), *(arviz_stats.ess(each, method=m) for m in ("bulk", "tail"))]
     scores = xr.Dataset({name: ds["draws"] for name, ds in zip(names, found, strict=True)})
-    return scores.assign(ess_tail_chain=(dims, _tails.in_chains(draws)))
+    return scores.assign(r_hat_tail=("quantity", _tails.r_hat(draws)))
 
 
 def _of_tails(quantities: Judged, found: dict[str, float]) -> list[str]:
-    scores = quantities.scores
-    each = scores["ess_tail_chain"].values
-    if not np.isfinite(each).any():
-        return []
-    poor = np.nan_to_num(scores["ess_tail"].values, nan=np.inf)
-    chain, place = np.unravel_index(np.argmin(np.nan_to_num(each, nan=np.inf)), each.shape)
-    quantity = int(np.argmin(poor)) if found["ess_tail"] < ENOUGH else int(place)
-    return _tails.words(found, str(quantities.names[quantity]), int(chain), each.shape[0])
+    ess, r_hat = (quantities.scores[name].values for name in ("ess_tail", "r_hat_tail"))
+    differ = found["r_hat_tail"] > _tails.LARGEST
+    worst = np.argmax(np.nan_to_num(r_hat)) if differ else np.argmin(np.nan_to_num(ess, nan=np.inf))
+    return _tails.words(found, str(quantities.names[int(worst)]))
 
 
 def of_steps(dt: xr.DataTree) -> dict[str, float]:

@@ -45,24 +45,24 @@ def before(report):
 
 
 def test_runs_that_lack_part_of_a_tail_are_found_out():
-    """Of 60 runs of two chains: those of low sd that r-hat and the bulk would call good."""
+    """Of 60 runs of two chains: those of low sd that r-hat and the bulk alone would call good."""
     random = np.random.default_rng(SEED)
-    runs = [run(2, 1000, 100, random) for _ in range(RUNS)]
-    reports = [judged(values) for values in runs]
-    missed = [
-        (values, report)
-        for values, report in zip(runs, reports, strict=True)
-        if values.std() < 0.85 and before(report) and np.any(values < NECK)
-    ]
-    found = [report for _, report in missed if report.attrs["verdict"] != "good"]
+    runs = [run(2, 1000, 300, random) for _ in range(RUNS)]
+    low = [v for v in runs if v.std() < 0.85 and np.any(v < NECK)]
+    missed = [report for report in map(judged, low) if before(report)]
+    found = [report for report in missed if report.attrs["verdict"] != "good"]
     assert len(missed) >= 3
-    assert len(found) >= 0.6 * len(missed)  # measured in 150 runs: 6 of 8
-    assert all("A tail of v has only" in report.attrs["text"] for report in found)
+    assert len(found) >= 0.5 * len(missed)
+    assert all("A tail of v " in report.attrs["text"] for report in found)
 
 
-@pytest.mark.parametrize(("chains", "draws"), [(2, 1000), (4, 1000), (4, 250)])
+@pytest.mark.parametrize(("chains", "draws"), [(2, 1000), (4, 1000), (4, 500)])
 def test_independent_draws_are_good(chains, draws):
-    """Of 100 quantities; measured in 40 runs of 200: no false alarm but in 4 of 250 draws."""
+    """Of 100 quantities: a tail is called poor in less than 1 of 1,000 runs.
+
+    The r-hat of a tail of h halves of n independent draws exceeds 1.02 where chi-squared with h - 1
+    exceeds 0.04 n (h - 1): 60 for 2 chains of 1,000, 70 for 4 of 500.
+    """
     random = np.random.default_rng(SEED)
     dims = ("chain", "draw", "x")
     values = random.standard_normal((chains, draws, 100))
@@ -70,21 +70,19 @@ def test_independent_draws_are_good(chains, draws):
     assert report.attrs["verdict"] == "good", report.attrs["text"]
 
 
-def test_one_chain_that_stays_in_a_tail_is_named():
-    """All chains together have enough draws in both tails, chain 2 has not."""
+def test_a_tail_that_one_half_of_a_chain_saw_is_named():
+    """All draws together are normal; the lowest 1.5 % were drawn in one visit of chain 2."""
     random = np.random.default_rng(SEED)
-    values = random.standard_normal((4, 2000))
-    level = np.sort(values[2])  # its lowest draws one after another, once
-    low = level[:110]
-    rest = random.permutation(level[110:])
-    values[2] = np.concatenate([rest[:900], low, rest[900:]])
+    level = np.sort(random.standard_normal(4000))
+    body = random.permutation(level[60:])
+    values = np.stack([*body[:3000].reshape(3, 1000), np.concatenate([level[:60], body[3000:]])])
     report = judged(values)
-    assert float(report["ess_tail"]) > 400 and float(report["ess_bulk"]) > 400
-    assert float(report["ess_tail_chain"]) < 25
-    assert report.attrs["verdict"] == "fair" and "in chain 2" in report.attrs["text"]
+    assert report["r_hat"] < 1.01 and report["ess_bulk"] > 400
+    assert report.attrs["verdict"] == "fair"
+    assert "A tail of v is not visited alike by all chains" in report.attrs["text"]
 
 
 def test_few_draws_have_no_tails():
     report = judged(np.random.default_rng(SEED).standard_normal((2, 3)))
-    assert np.isnan(float(report["ess_tail_chain"]))
+    assert np.isnan(float(report["r_hat_tail"]))
     assert "tail of" not in report.attrs["text"]
