@@ -16,12 +16,14 @@ from bayesjoint.page.trust import convergence
 from bayesjoint.plots._fields import one_point
 from bayesjoint.plots._style import words
 from bayesjoint.reports import _read
-from bayesjoint.reports._numbers import percent
+from bayesjoint.reports._numbers import percent, short
 
 TOLD = 2.0  # errors of a contraction that it must exceed to be told
 KNOWN, PARTLY = 0.9, 0.5  # contraction from which a parameter is told, or partly told, by data
 MOST_LISTED = 10
-MOSTLY = 0.6  # share of a parameter's information that makes one data set its main source
+NEEDED = 1.05  # times the sd without a data set from which that is needed
+ALONE = 0.5  # share of the contraction from which a data set would tell a parameter alone
+NOTHING = 0.01  # contraction by one data set alone that is none
 UNRESOLVED = 0.2  # diagonal of the resolution matrix
 TRADE_OFF = 0.8  # correlation that is reported
 
@@ -98,15 +100,27 @@ def _known(row: xr.Dataset, page: Contents) -> tuple[str, str]:
 
 
 def _mainly_from(row: xr.Dataset, page: Contents) -> list[str]:
-    if len(page.modalities) < 2:
+    """Say which data sets it needs, and which would tell it alone but add nothing."""
+    if len(page.modalities) < 2 or not row["contraction_by_modality"].notnull().all():
         return []
-    credit = np.clip(row["contraction_by_modality"].values, 0, None)
-    share = credit / max(float(credit.sum()), 1e-12)
-    order = np.argsort(-share)
-    names = [words(name) for name in row["modality"].values[order]]
-    if share[order[0]] >= MOSTLY:
-        return [f"{percent(share[order[0]])} of it from {names[0]}"]
-    return [f"from {names[0]} and {names[1]} together"]
+    told = max(float(row["contraction_linearised"]), 0.0)
+    lost = np.clip(row["contraction_by_modality"].values, 0.0, None)
+    alone = row["contraction_alone"].values
+    wider = np.sqrt(1.0 + lost / max(1.0 - told, np.finfo(float).tiny))
+    names = [words(name) for name in row["modality"].values]
+    needed = [i for i in np.argsort(-wider) if wider[i] >= NEEDED]
+    spare = [i for i in np.argsort(-alone) if wider[i] < NEEDED and alone[i] >= ALONE * told]
+    found = []
+    if needed:
+        each = [f"without {names[i]} {short(float(wider[i]))} times as wide" for i in needed]
+        found.append(", ".join(each))
+        found += [f"{names[i]} alone tells nothing of it" for i in needed if alone[i] < NOTHING]
+    if spare:
+        which = listed([names[i] for i in spare])
+        every = "" if len(spare) == 1 else " each"
+        verb, adds = ("tells", "adds") if len(spare) == 1 else ("tell", "add")
+        found.append(f"{which}{every} {verb} of it alone, but {adds} nothing to the others")
+    return ["; ".join(found)] if found else []
 
 
 def _field(name: str, page: Contents) -> tuple[str, str]:
