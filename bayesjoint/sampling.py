@@ -24,6 +24,7 @@ from bayesjoint._sampler.interrupts import deferred
 from bayesjoint._sampler.joint_draw import joint_points
 from bayesjoint._sampler.progress import Followed
 from bayesjoint.linearization import (
+    at_other_modes,
     default_starts,
     discrepancy_forms,
     linearization_at_mode,
@@ -208,13 +209,13 @@ def sample(
                 with Followed(progress, *shown) as followed:
                     begun = None
                     if run is None:
-                        linearization, modes = _modes(functions)
+                        linearizations, modes = _modes(functions)
                         run = _run.begin(
                             functions, modes, settings, random_seed=random_seed, chains=chains,
                             tune=tune, draws=draws, keep_white=keep_white, followed=followed,
                             careful=target_accept is None,
                         )  # fmt: skip
-                        begun = _static_groups(run, prior_draws, linearization), run.sampler()
+                        begun = _static_groups(run, prior_draws, linearizations), run.sampler()
                     with deferred():
                         if begun:
                             output.begin(*begun)
@@ -305,22 +306,24 @@ def _in_words(judged: xr.Dataset) -> dict[str, Any]:
     return {"verdict": judged.attrs["verdict"], "diagnostics": judged.attrs["text"], **numbers}
 
 
-def _modes(functions: ModelFunctions) -> tuple[xr.Dataset, np.ndarray]:
-    """Return the linearization at the mode, and all modes of the density that is sampled."""
+def _modes(functions: ModelFunctions) -> tuple[dict[str, xr.Dataset], np.ndarray]:
+    """Return linearizations at the mode and others as high, and all modes that are sampled."""
     problem = functions.whole
     integrated = _with_discrepancy_integrated_out(problem)
     if integrated is problem:
         linearization, mode = linearization_at_mode(functions, default_starts(problem))
-        return linearization, mode.points
+        return {"linearization": linearization, **at_other_modes(functions, mode)}, mode.points
     with compiled(integrated) as reference:
         linearization, mode = linearization_at_mode(reference, default_starts(problem))
+        others = at_other_modes(reference, mode)
         full = [_with_discrepancy(functions, reference, point) for point in mode.points]
     forms = discrepancy_forms(functions.once(LatentSpace), full[0])  # of what is sampled
-    return linearization.assign_attrs(discrepancy_forms=forms), np.stack(full)
+    found = {"linearization": linearization, **others}
+    return {k: v.assign_attrs(discrepancy_forms=forms) for k, v in found.items()}, np.stack(full)
 
 
 def _static_groups(
-    run: _run.Run, prior_draws: int, linearization: xr.Dataset
+    run: _run.Run, prior_draws: int, linearizations: dict[str, xr.Dataset]
 ) -> dict[str, xr.Dataset]:
     """Return the groups that do not grow with the draws."""
     functions, rng = run.functions, run.random(_run.PRIOR)
@@ -331,7 +334,7 @@ def _static_groups(
         "prior_predictive": prior.posterior_predictive(rng),
         "observed_data": xr.Dataset(functions.whole.labelled_data),
         "constant_data": _constant_data(functions),
-        "linearization": _names.released(linearization),
+        **{name: _names.released(dataset) for name, dataset in linearizations.items()},
     }
 
 

@@ -92,11 +92,12 @@ class Followed:
     def peek(self, points: np.ndarray) -> None:
         """Take the draws so far (chain, draw, n) of a part that is still running."""
         followed = np.concatenate([*self._monitored, _some_coordinates(points)], axis=1)
-        for chain in range(len(self._state)):
-            if followed.shape[1] >= 4:
+        if followed.shape[1] >= 4:
+            for chain in range(len(self._state)):
                 ess = array_stats.ess(followed[chain : chain + 1], 0, 1)
                 known = ess[np.isfinite(ess)]  # none of a chain that has not moved
                 self._ess[chain] = float(known.min()) if known.size else np.nan
+        for chain in range(len(self._state)):  # a line tells of all chains
             self._show(chain)
 
     def warmed_up(self) -> None:

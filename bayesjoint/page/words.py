@@ -22,7 +22,7 @@ TOLD = 2.0  # errors of a contraction that it must exceed to be told
 KNOWN, PARTLY = 0.9, 0.5  # contraction from which a parameter is told, or partly told, by data
 MOST_LISTED = 10
 NEEDED = 1.05  # times the sd without a data set from which that is needed
-ALONE = 0.5  # share of the contraction from which a data set would tell a parameter alone
+ALONE = 0.1  # share of the contraction that one data set would give, from which it is told
 NOTHING = 0.01  # contraction by one data set alone that is none
 UNRESOLVED = 0.2  # diagonal of the resolution matrix
 TRADE_OFF = 0.8  # correlation that is reported
@@ -114,12 +114,12 @@ def _mainly_from(row: xr.Dataset, page: Contents) -> list[str]:
     if needed:
         each = [f"without {names[i]} {short(float(wider[i]))} times as wide" for i in needed]
         found.append(", ".join(each))
-        found += [f"{names[i]} alone tells nothing of it" for i in needed if alone[i] < NOTHING]
+        silent = [f"{names[i]} alone" for i in needed if alone[i] < NOTHING]
+        verb = "tells" if len(silent) == 1 else "tell"
+        found += [f"{listed(silent)} {verb} nothing of it"] if silent else []
     if spare:
-        which = listed([names[i] for i in spare])
-        every = "" if len(spare) == 1 else " each"
-        verb, adds = ("tells", "adds") if len(spare) == 1 else ("tell", "add")
-        found.append(f"{which}{every} {verb} of it alone, but {adds} nothing to the others")
+        each = [f"{names[i]} alone would take {percent(float(alone[i]))}" for i in spare]
+        found.append(f"{listed(each)} of its prior variance, but hardly anything beside the others")
     return ["; ".join(found)] if found else []
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint._names import labelled, made, plain
-from bayesjoint.reports import _contributions, _read
+from bayesjoint.reports import _contributions, _maxima, _read
 from bayesjoint.reports._confounded import confounded, confounding_words
 from bayesjoint.reports._rows import Row, convergence, flat_draws, per_row, rows
 from bayesjoint.reports._weak import weak_directions
@@ -110,7 +110,19 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
     report = report.merge(weak_directions(ds, table, draws if sampled else None, prior))
     report = report.merge(confounded(ds, table)).assign(_maps(ds, table, cells))
     separable = int(not np.isinf(report["collinearity"]).any())
-    return report.assign_attrs(_attrs(ds, table, compared, report), separable=separable)
+    report = report.assign_attrs(_attrs(ds, table, compared, report), separable=separable)
+    return report.assign_attrs(words=[*report.attrs["words"], *_of_maxima(dt)])
+
+
+def _of_maxima(dt: xr.DataTree) -> list[str]:
+    """Say that there are other maxima, at one of which linearised numbers hold."""
+    lower = _read.listed(_read.linearization(dt), "lower_modes")
+    if not lower:
+        return []
+    as_high = len(_maxima.maxima(dt)) - 1
+    count = f"{1 + len(lower)} maxima"
+    height = f", {1 + as_high} of about the same height" if as_high else ", one far higher"
+    return [f"The posterior has {count}{height}: linearised numbers hold near one of them."]
 
 
 def _known_variance(ds: xr.Dataset) -> xr.DataArray:
