@@ -357,21 +357,29 @@ def test_the_last_line_of_progress_tells_the_effective_size_of_all_draws(capsys)
 
 
 def test_looks_at_running_chains_go_on_though_the_first_is_dear(monkeypatch):
-    """The first look compiles; it must not set the pause of those to come."""
+    """The first look compiles, 30 s; of the ten seconds after it each has a look."""
+    from types import SimpleNamespace
+
     from bayesjoint._sampler import nuts
 
-    costs, pauses = iter([30.0, 0.01, 0.01, 0.01]), []
-    monkeypatch.setattr(nuts, "_peek", lambda *given: next(costs))
+    clock, looks = [0.0], []
+
+    def peek(*given):
+        looks.append(clock[0])
+        clock[0] += 0.01 if len(looks) > 1 else 30.0
+        return 0.01 if len(looks) > 1 else 30.0
 
     class Sampler:
         def wait(self, timeout):
-            pauses.append(timeout)
-            if len(pauses) < 5:
+            clock[0] += timeout
+            if clock[0] < 42.0:
                 raise TimeoutError
             return "tree"
 
+    monkeypatch.setattr(nuts, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(nuts, "_peek", peek)
     assert nuts._wait([Sampler()], lambda points: None) == (["tree"], True)
-    assert pauses == [nuts.POLL] * 5
+    assert sum(look > 30.0 for look in looks) >= 8
 
 
 def test_the_factory_has_no_words_too_many():
