@@ -32,6 +32,7 @@ from bayesjoint.problem import JointProblem
 
 THRESHOLD = 0.1
 DRAWS = 20
+AS_HIGH = 2.3  # nats that another maximum may be lower: a tenth of the density
 LINEAR = (LinearMap, SilentMap)
 
 
@@ -65,8 +66,10 @@ def linearize(
     Returns
     -------
     DataTree
-        One group, ``linearization``: the pairs of ``H v = lambda (I + Gamma) v``, and what
-        resolution, leakage, information and identifiability follow from.  Every report accepts it.
+        A group ``linearization``, and ``linearization_1`` and on at other maxima that are lower by
+        less than 2.3 nats, which `compromise` and `tension` then compare with: the pairs of ``H v =
+        lambda (I + Gamma) v``, and what resolution, leakage, information and identifiability follow
+        from.  Every report accepts it.
         Attributes: ``rank`` (pairs kept), ``method``, ``truncation_bound`` (the sum of the
         eigenvalues left out, which bounds the degrees of freedom that are missing, and twice the
         nats of information), ``largest_left_out``; ``spectrum_error`` (by rounding, of an
@@ -108,13 +111,15 @@ def linearize(
     >>> float(tree["linearization/eigenvalues"][0])
     4.0
     """
+    others: dict[str, xr.Dataset] = {}
     with compiled(problem) as functions, threads_for(functions.size + functions.rank):
         _failures.reset(functions.counts)
         if at is None:
             starts = default_starts(problem) if starts is None else starts
             if (backend or ("interpreted" if starts == 1 else default_backend(problem))) == "numba":
                 functions.density = functions.once(CompiledDensity, "numba")
-            dataset = linearization_at_mode(functions, starts, threshold)[0]
+            dataset, mode = linearization_at_mode(functions, starts, threshold)
+            others = at_other_modes(functions, mode, threshold)
         elif isinstance(at, xr.DataTree):
             if "posterior" not in at.children:
                 raise ValueError(
@@ -128,12 +133,13 @@ def linearize(
                 "linearize: at= takes None, a mapping of names to values, or a sampled posterior"
             )
         _failures.warn(functions.counts, 2)
-    return tree_of(dataset)
+    return tree_of(dataset, others)
 
 
-def tree_of(dataset: xr.Dataset) -> xr.DataTree:
-    """Return a tree with the group alone, the names of the user as they were given."""
-    return xr.DataTree.from_dict({"linearization": _names.released(dataset)})
+def tree_of(dataset: xr.Dataset, others: Mapping[str, xr.Dataset] | None = None) -> xr.DataTree:
+    """Return a tree with the group, and those at other maxima; names of the user as given."""
+    groups = {"linearization": dataset, **(others or {})}
+    return xr.DataTree.from_dict({name: _names.released(ds) for name, ds in groups.items()})
 
 
 def default_starts(problem: JointProblem) -> int:
@@ -152,6 +158,21 @@ def linearization_at_mode(
     dataset = linearization_at_point(functions.once(LatentSpace), mode.point, threshold)
     found = {"converged": int(mode.converged), "lower_modes": list(mode.lower_modes)}
     return dataset.assign_attrs(at="map", starts=starts, **found), mode
+
+
+def at_other_modes(
+    functions: ModelFunctions, mode: _mode.Mode, threshold: float = THRESHOLD
+) -> dict[str, xr.Dataset]:
+    """Return groups at maxima of about the same height, by name; none where there is one."""
+    space, heights = functions.once(LatentSpace), (mode.log_density, *mode.lower_modes)
+    found = {}
+    for number in range(1, len(heights)):
+        if heights[number] > mode.log_density - AS_HIGH:
+            dataset = linearization_at_point(space, mode.points[number], threshold)
+            rest = [h for i, h in enumerate(heights) if i != number]
+            attrs = {"at": "map", "converged": 1, "lower_modes": rest}
+            found[f"linearization_{number}"] = dataset.assign_attrs(attrs)
+    return found
 
 
 def _at_draws(functions: ModelFunctions, posterior: xr.Dataset, threshold: float) -> xr.Dataset:

@@ -24,12 +24,15 @@ from bayesjoint._sampler.interrupts import deferred
 from bayesjoint._sampler.joint_draw import joint_points
 from bayesjoint._sampler.progress import Followed
 from bayesjoint.linearization import (
+    at_other_modes,
     default_starts,
     discrepancy_forms,
     linearization_at_mode,
 )
 from bayesjoint.problem import JointProblem, require_problem
 from bayesjoint.reports import diagnose
+from bayesjoint.reports._impossible import divergence_words
+from bayesjoint.reports.diagnostics import LARGE_R_HAT
 
 PRIOR_DRAWS = 500
 CHECKPOINTS = 20  # of a run that is stored
@@ -100,11 +103,11 @@ def sample(
     DataTree
         Groups posterior, sample_stats, posterior_predictive, prior, prior_predictive,
         log_likelihood, predictive_cdf, log_likelihood_joint, log_prior, observed_data,
-        constant_data and linearization; mahalanobis where errors are correlated.  Where data are
-        missing, responses and replicated data are there too, a discrepancy is NaN (see
-        `predict_discrepancy`), and so are replicated data whose noise sd is NaN, or whose
-        discrepancy has too many places.  Attributes of
-        the posterior group: ``sampling_time`` (s, warm-up included, compilation not),
+        constant_data and linearization; mahalanobis and log_likelihood_conditional where errors
+        are correlated.  Where data are missing, responses and replicated data are there too, a
+        discrepancy is NaN (see `predict_discrepancy`), and so are replicated data whose noise sd is
+        NaN, or whose discrepancy has too many places.  Attributes of the posterior group:
+        ``sampling_time`` (s, warm-up included, compilation not),
         ``tuning_steps``, ``refreshes`` of the spectrum, ``recentred`` (whether fields were, see
         Notes), and the judgement of `diagnose`: ``verdict``, ``diagnostics`` (a paragraph), and its
         numbers.  Where a map is a black box also ``evaluations`` and ``failed_evaluations``, the
@@ -130,8 +133,9 @@ def sample(
     Warns
     -----
     UserWarning
-        When there were divergences, a map failed at some points (see `numpy_map`), an interrupt
-        left fewer draws, or a process was killed while it wrote the store.
+        When there were divergences, chains do not agree (r-hat above 1.05), a map failed at some
+        points (see `numpy_map`), an interrupt left fewer draws, or a process was killed while it
+        wrote the store.
 
     Notes
     -----
@@ -149,6 +153,12 @@ def sample(
     diverges, such fields are recentred: chains move in ``x`` of ``z = m(h) + T(h) x``, with m and
     ``T T^T`` the mean and covariance of z given h by the linearised data, and the volume in the
     density; a gradient then costs as the cube of the number of directions that the data inform.
+
+    The variables of ``log_likelihood`` are independent factors and add up to the log-likelihood, as
+    power-scaling (``az.psense``) needs it: each datum where errors are independent, one variable
+    ``joint(a, b)`` of modalities whose errors are correlated, so that ``az.loo`` leaves all of
+    these out at once.  ``log_likelihood_conditional`` has each of their data given all others, for
+    `leave_one_out`.  ``docs/arviz.md`` tells what each function of ArviZ computes of them.
 
     Where the search finds several modes, chains start at each that holds more than e^-10 of the
     heaviest by Laplace's approximation, in proportion to what they hold, and the spectrum is
@@ -199,13 +209,13 @@ def sample(
                 with Followed(progress, *shown) as followed:
                     begun = None
                     if run is None:
-                        linearization, modes = _modes(functions)
+                        linearizations, modes = _modes(functions)
                         run = _run.begin(
                             functions, modes, settings, random_seed=random_seed, chains=chains,
                             tune=tune, draws=draws, keep_white=keep_white, followed=followed,
                             careful=target_accept is None,
                         )  # fmt: skip
-                        begun = _static_groups(run, prior_draws, linearization), run.sampler()
+                        begun = _static_groups(run, prior_draws, linearizations), run.sampler()
                     with deferred():
                         if begun:
                             output.begin(*begun)
@@ -296,22 +306,24 @@ def _in_words(judged: xr.Dataset) -> dict[str, Any]:
     return {"verdict": judged.attrs["verdict"], "diagnostics": judged.attrs["text"], **numbers}
 
 
-def _modes(functions: ModelFunctions) -> tuple[xr.Dataset, np.ndarray]:
-    """Return the linearization at the mode, and all modes of the density that is sampled."""
+def _modes(functions: ModelFunctions) -> tuple[dict[str, xr.Dataset], np.ndarray]:
+    """Return linearizations at the mode and others as high, and all modes that are sampled."""
     problem = functions.whole
     integrated = _with_discrepancy_integrated_out(problem)
     if integrated is problem:
         linearization, mode = linearization_at_mode(functions, default_starts(problem))
-        return linearization, mode.points
+        return {"linearization": linearization, **at_other_modes(functions, mode)}, mode.points
     with compiled(integrated) as reference:
         linearization, mode = linearization_at_mode(reference, default_starts(problem))
+        others = at_other_modes(reference, mode)
         full = [_with_discrepancy(functions, reference, point) for point in mode.points]
     forms = discrepancy_forms(functions.once(LatentSpace), full[0])  # of what is sampled
-    return linearization.assign_attrs(discrepancy_forms=forms), np.stack(full)
+    found = {"linearization": linearization, **others}
+    return {k: v.assign_attrs(discrepancy_forms=forms) for k, v in found.items()}, np.stack(full)
 
 
 def _static_groups(
-    run: _run.Run, prior_draws: int, linearization: xr.Dataset
+    run: _run.Run, prior_draws: int, linearizations: dict[str, xr.Dataset]
 ) -> dict[str, xr.Dataset]:
     """Return the groups that do not grow with the draws."""
     functions, rng = run.functions, run.random(_run.PRIOR)
@@ -322,7 +334,7 @@ def _static_groups(
         "prior_predictive": prior.posterior_predictive(rng),
         "observed_data": xr.Dataset(functions.whole.labelled_data),
         "constant_data": _constant_data(functions),
-        "linearization": _names.released(linearization),
+        **{name: _names.released(dataset) for name, dataset in linearizations.items()},
     }
 
 
@@ -377,25 +389,32 @@ def _constant_data(functions: ModelFunctions) -> xr.Dataset:
 
 
 def _warn(tree: xr.DataTree, draws: int, failed: int) -> None:
-    """Warn of an interrupt, and of divergences, which mean that draws cannot be trusted."""
+    """Warn of an interrupt, and of divergences or chains apart: draws that cannot be trusted."""
     stats: Any = tree["sample_stats"]
     if (made := stats.sizes["draw"]) < draws:
         warnings.warn(
             f"interrupted: {made} of {draws} draws of each chain were made and are kept; with a "
             "store, resume=True goes on",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     divergences = int(stats["diverging"].sum())
     if divergences:
         cure = (
-            "steps to points where a map fails are among them; mend the map, or narrow the priors, "
-            "before anything else"
+            f"{divergences} divergences: steps to points where a map fails are among them; mend the "
+            "map, or narrow the priors, before anything else"
             if failed
-            else "raise target_accept towards 0.99, or give more informative priors where a scale "
-            "may go to zero"
+            else divergence_words(tree, divergences)
         )
-        warnings.warn(f"{divergences} divergences: {cure}", UserWarning, stacklevel=3)
+        warnings.warn(cure, UserWarning, stacklevel=4)
+    judged = tree["posterior"].attrs
+    if judged["r_hat"] > LARGE_R_HAT:
+        warnings.warn(
+            f"the chains do not agree, r-hat {judged['r_hat']:.2f}: do not use these draws. "
+            f"{judged['diagnostics']}",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _check_settings(**settings: int) -> None:

@@ -62,11 +62,13 @@ def test_discrepancy_of_gaussian_data_is_integrated_out_beside_counts():
     pointwise, below, joint = brute_force(problem, AT, np.full(12, AT["level"]))
     counts = stats.poisson.logpmf(problem.modality["counts"].data, AT["rate"])
     for name, where in {"old": slice(0, 6), "new": slice(6, 12)}.items():
-        same(found["log_likelihood"][name], pointwise[where])
+        same(found["log_likelihood_conditional"][name], pointwise[where])
         np.testing.assert_allclose(  # stored in single precision
             found["predictive_cdf"][name].values.ravel(), below[where], atol=1e-6
         )
+    assert list(found["log_likelihood"]) == ["counts", "joint(old, new)"]
     same(found["log_likelihood"]["counts"], counts)
+    same(found["log_likelihood"]["joint(old, new)"], joint[0])
     together = found["log_likelihood_joint"]
     for name, value in zip(("joint", "old", "new"), joint, strict=True):
         same(together[name], value + (counts.sum() if name == "joint" else 0.0))
@@ -124,6 +126,8 @@ def test_sampled_discrepancy_stays_sampled_beside_counts():
     found, noise = likelihoods(table), covariance(problem, values["old_scale"][0], False)
     same(found["log_likelihood_joint"]["new"],
          stats.multivariate_normal.logpdf(both(problem)[6:], mean[6:], noise[6:, 6:]))  # fmt: skip
+    assert list(found["log_likelihood_conditional"]) == ["new"]  # its noise is correlated
+    same(found["log_likelihood"]["joint(new)"], found["log_likelihood_joint"]["new"].values)
     same(found["log_likelihood"]["old"],
          stats.norm.logpdf(both(problem)[:6], mean[:6], np.sqrt(np.diag(noise)[:6])))  # fmt: skip
     assert np.isnan(log_likelihood_at(functions, point))

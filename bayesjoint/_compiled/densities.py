@@ -1,4 +1,4 @@
-"""Likelihoods of draws, discrepancy integrated out: pointwise for leave-one-out, and joint."""
+"""Likelihoods of draws, discrepancy integrated out: factors of it, conditional ones, and joint."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,7 @@ import xarray as xr
 from scipy.special import ndtr
 
 from bayesjoint._compiled.draws import DrawTable
+from bayesjoint._compiled.error_blocks import Blocks, blocks_of
 from bayesjoint._compiled.error_functions import Errors
 from bayesjoint._compiled.functions import ModelFunctions
 from bayesjoint._names import free
@@ -18,8 +19,10 @@ MOST_OPERATIONS = 4e11  # on correlated log-likelihoods, about a minute
 def likelihoods(table: DrawTable, step: int = 1, first: int = 0) -> dict[str, xr.Dataset]:
     """Return groups of likelihoods of the draws of a table; none where no draw is taken.
 
-    ``log_likelihood`` and ``predictive_cdf``: log-density of each datum, and probability of one no
-    larger, conditional on all other data where errors are correlated; for leave-one-out only.
+    ``log_likelihood``: independent factors, whose sum is the log-likelihood: of each datum where
+    its error is independent, else of all data with errors in common as one, ``joint(a, b)``.
+    ``log_likelihood_conditional``: of each of those data given all others, for leave-one-out only.
+    ``predictive_cdf``: probability of a datum no larger, conditional likewise.
     ``log_likelihood_joint``: of each modality and of all.  A sampled discrepancy under noise that
     is not Gaussian is kept as sampled.
 
@@ -36,22 +39,35 @@ def likelihoods(table: DrawTable, step: int = 1, first: int = 0) -> dict[str, xr
     if draws.size == 0:
         return {}
     functions, table = table.functions, table.part(draws)
-    pointwise, below, joint = _densities(table)
+    normal, others = _by_noise(functions)
+    blocks = blocks_of(functions, normal, integrated=bool(others))
+    pointwise, below, joint, factors = _densities(table, blocks)
     joints = dict(zip([*functions.data_slices, joint_name(functions)], joint.T, strict=True))
+    conditional = _by_modality(table, pointwise)
+    names = list(functions.data_slices)
+    tied = {names[index] for block in blocks.correlated for index in block}
     groups = {
-        "log_likelihood": _by_modality(table, pointwise),
+        "log_likelihood": {name: conditional.pop(name) for name in names if name not in tied}
+        | {_joint_name(names, block): table.array(v, ()) for block, v in factors.items()},
+        "log_likelihood_conditional": conditional,
         "predictive_cdf": _by_modality(table, below.astype(np.float32)),
         "log_likelihood_joint": {n: table.array(values, ()) for n, values in joints.items()},
     }
     return {
         name: table.dataset(arrays).assign_coords(draw=first + draws).assign_attrs(thinned=step)
         for name, arrays in groups.items()
+        if arrays
     }
 
 
 def joint_name(functions: ModelFunctions) -> str:
     """Return what the likelihood of all data is called: ``joint``, or what is no modality."""
     return free("joint", functions.data_slices)
+
+
+def _joint_name(names: list[str], block: tuple[int, ...]) -> str:
+    """Return what no modality can be called: those have one word."""
+    return f"joint({', '.join(names[index] for index in block)})"
 
 
 def _by_modality(table: DrawTable, values: np.ndarray) -> dict[str, xr.DataArray]:
@@ -108,55 +124,61 @@ def thinning(functions: ModelFunctions, draws: int) -> int:
     return max(1, int(np.ceil(draws * data * min(rank, data) ** 2 / MOST_OPERATIONS)))
 
 
-def _densities(table: DrawTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _densities(
+    table: DrawTable, blocks: Blocks
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[tuple[int, ...], np.ndarray]]:
     """Return log-densities and probabilities of data (draw, data), and joint log-densities.
 
-    These are of shape (draw, modality and all).
+    These are of shape (draw, modality and all); and, of each correlated block, (draw,).
     """
     functions = table.functions
     normal, others = _by_noise(functions)
     noises = [m.noise for m in functions.problem.modalities]
-    rotated = any(noise.correlation_factor is not None for noise in noises)
-    apart = normal if rotated or functions.build.factors else []
+    apart = normal if blocks.together else []
     shape = len(table.points), functions.data.size
     pointwise, below, joint = np.zeros(shape), np.zeros(shape), np.zeros((shape[0], len(noises)))
     alone = sorted({*normal, *others} - {*apart})
     for index, where in zip(alone, _slices(functions, alone), strict=True):
         pointwise[:, where], below[:, where] = _independent(table, index)
         joint[:, index] = pointwise[:, where].sum(axis=1)
-    total = joint.sum(axis=1)
+    correlated = np.zeros((shape[0], len(blocks.correlated)))
     if apart:
         rows = _rows(functions, apart)
-        found = [_of_draw(table, row, apart, rotated) for row in range(len(table.points))]
-        pointwise[:, rows], below[:, rows], joint[:, apart], together = (
+        found = [_of_draw(table, row, apart, blocks) for row in range(len(table.points))]
+        pointwise[:, rows], below[:, rows], joint[:, apart], correlated = (
             np.stack(part) for part in zip(*found, strict=True)
         )
-        total = total + together
-    return pointwise, below, np.column_stack([joint, total])
+    tied = {index for block in blocks.correlated for index in block}
+    untied = [index for index in range(len(noises)) if index not in tied]
+    total = joint[:, untied].sum(axis=1) + correlated.sum(axis=1)
+    factors = dict(zip(blocks.correlated, correlated.T, strict=True))
+    return pointwise, below, np.column_stack([joint, total]), factors
 
 
-def _of_draw(table: DrawTable, row: int, blocks: list[int], rotated: bool) -> tuple[Any, ...]:
-    """Return densities and probabilities of Gaussian data, of their modalities, and of all.
+def _of_draw(table: DrawTable, row: int, normal: list[int], blocks: Blocks) -> tuple[Any, ...]:
+    """Return densities and probabilities of Gaussian data, of their modalities, and of blocks.
 
     Where all data are Gaussian every discrepancy is integrated out, else those sampled are not.
     """
-    functions, rows = table.functions, _rows(table.functions, blocks)
-    complete = len(blocks) == len(functions.data_slices)
+    functions, rows = table.functions, _rows(table.functions, normal)
+    complete = len(normal) == len(functions.data_slices)
     errors = functions.errors(table.points[row], integrated=not complete)
-    errors = errors if complete else errors.part(blocks)
+    errors = errors if complete else errors.part(normal)
     residual = functions.data - table.stacked_response(row)
     if not complete:
         for name, values in table.sampled_discrepancies.items():
             residual[functions.data_slices[name]] -= values[row].ravel()
-    gap, variance = _conditional(functions, errors, residual, rows, rotated)
+    gap, variance = _conditional(functions, errors, residual, rows, blocks.rotated)
     pointwise = -0.5 * (gap**2 / variance + np.log(2 * np.pi * variance))
     turned, jacobian = functions.rotate(residual), _rotation_jacobian(functions)
-    each = [
-        errors.part([i]).log_density(turned[where]) + jacobian[where].sum()
-        for i, where in enumerate(_slices(functions, blocks))
-    ]
-    joint = errors.log_density(turned[rows]) + jacobian[rows].sum()
-    return pointwise, ndtr(gap / np.sqrt(variance)), np.array(each), joint
+
+    def density(members: Sequence[int]) -> float:
+        where, places = _rows(functions, members), [normal.index(index) for index in members]
+        return errors.part(places).log_density(turned[where]) + jacobian[where].sum()
+
+    each = np.array([density([index]) for index in normal])
+    correlated = np.array([density(block) for block in blocks.correlated])
+    return pointwise, ndtr(gap / np.sqrt(variance)), each, correlated
 
 
 def _conditional(

@@ -25,7 +25,8 @@ from bayesjoint._sampler import interrupts
 LEAST_GRADIENT = 1e-12  # a coordinate with less has no metric of its own
 JITTER = 0.1  # of the step, so that no trajectory fits a period
 LONGEST_STEP = np.pi / 3  # of a turn; a half turn in one step would only change signs
-POLL = 1.0  # s between looks at running chains
+POLL = 1.0  # s between looks at running chains, at least
+LOOKS = 20.0  # times what a look takes, between two
 DROPPED = {"tuning", "mass_matrix_inv", "divergence_draw", "divergence_message",
            "divergence_energy_error", "fisher_distance", "transformation_index",
            "transformation_update_id"}  # fmt: skip
@@ -222,7 +223,7 @@ def _start(model, seed, settings, callback, options):
 def _wait(running, peek: Callable | None) -> tuple[list, bool]:
     """Wait for all samplers; ``peek`` is shown their draws so far from time to time."""
     trees: list = []
-    due = time.monotonic() + POLL
+    due, costs = time.monotonic() + POLL, []
     try:
         while len(trees) < len(running):
             if interrupts.asked():
@@ -231,7 +232,9 @@ def _wait(running, peek: Callable | None) -> tuple[list, bool]:
                 trees.append(running[len(trees)].wait(timeout=interrupts.LOOK))
             except TimeoutError:
                 if time.monotonic() >= due:
-                    due = time.monotonic() + _peek(peek, trees, running[len(trees) :])
+                    costs.append(_peek(peek, trees, running[len(trees) :]))
+                    # The first look also compiles what it needs: it says nothing of the others.
+                    due = time.monotonic() + max(POLL, LOOKS * min(costs[1:], default=0.0))
     except BaseException:
         for sampler in running[len(trees) :]:
             sampler.cancel()
@@ -240,7 +243,7 @@ def _wait(running, peek: Callable | None) -> tuple[list, bool]:
 
 
 def _peek(peek: Callable | None, done: list, running: list) -> float:
-    """Show draws so far; return how long to wait until the next time, s."""
+    """Show draws so far; return how long that took, s."""
     began = time.perf_counter()
     if peek is not None:
         with warnings.catch_warnings():
@@ -248,7 +251,7 @@ def _peek(peek: Callable | None, done: list, running: list) -> float:
             parts = [_finished(tree) for tree in [*done, *(s.inspect() for s in running)]]
         count = min(len(part) for part in parts)
         peek(np.stack([part[:count] for part in parts]))
-    return max(POLL, 20.0 * (time.perf_counter() - began))
+    return time.perf_counter() - began
 
 
 def _finished(tree: Any) -> np.ndarray:

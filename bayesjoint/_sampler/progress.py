@@ -52,6 +52,7 @@ class Followed:
         self._ess: list[float] = [np.nan] * chains
         self._began, self._said = time.monotonic(), 0.0
         self._first = self._base
+        self._whole = False  # whether all draws have been taken
         bars = show and (self.console.is_terminal or self.console.is_jupyter)
         self._lines = show and not bars
         self._bars = Progress(*COLUMNS, console=self.console, disable=not bars)
@@ -84,17 +85,19 @@ class Followed:
         self._past = [int(p + d) for p, d in zip(self._past, divergences, strict=True)]
         for state in self._state:
             state[:2] = [self._base, 0]
+        self._whole = self._base >= self.total
         self.peek(points)
         self._monitored.append(_some_coordinates(points))
 
     def peek(self, points: np.ndarray) -> None:
         """Take the draws so far (chain, draw, n) of a part that is still running."""
         followed = np.concatenate([*self._monitored, _some_coordinates(points)], axis=1)
-        for chain in range(len(self._state)):
-            if followed.shape[1] >= 4:
+        if followed.shape[1] >= 4:
+            for chain in range(len(self._state)):
                 ess = array_stats.ess(followed[chain : chain + 1], 0, 1)
                 known = ess[np.isfinite(ess)]  # none of a chain that has not moved
                 self._ess[chain] = float(known.min()) if known.size else np.nan
+        for chain in range(len(self._state)):  # a line tells of all chains
             self._show(chain)
 
     def warmed_up(self) -> None:
@@ -117,6 +120,8 @@ class Followed:
         """Print a line for every tenth of the run."""
         done = min(state[0] for state in self._state)
         share = done / self.total
+        if share == 1.0 and not self._whole:
+            return  # the last line waits for what all draws say
         if share < self._said + LINE_EVERY and not (share == 1.0 > self._said):
             return
         self._said = share

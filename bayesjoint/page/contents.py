@@ -15,6 +15,7 @@ from bayesjoint.reports import (
     alignment,
     balance,
     compromise,
+    diagnose,
     identifiability,
     information,
     leave_one_out,
@@ -41,6 +42,7 @@ class Contents:
     alignment: xr.Dataset | None
     tension: xr.Dataset | str | None  # words: why it is not told
     leave_one_out: xr.Dataset | None
+    diagnosis: xr.Dataset | None
     separate: Mapping[str, xr.DataTree] | None
 
     @property
@@ -80,6 +82,7 @@ def contents_of(dt: xr.DataTree, separate: Mapping[str, xr.DataTree] | None) -> 
         leave_one_out=leave_one_out(dt)
         if _read.has_groups(dt, "log_likelihood", "predictive_cdf")
         else None,
+        diagnosis=diagnose(dt) if _read.has_groups(dt, "posterior") else None,
         separate=separate,
     )
 

@@ -8,10 +8,11 @@ from itertools import combinations
 import xarray as xr
 
 from bayesjoint.page.contents import Contents
-from bayesjoint.page.numbers import grouped, listed
+from bayesjoint.page.numbers import grouped, listed, of_data
 from bayesjoint.plots._fields import one_point
 from bayesjoint.plots._style import words
 from bayesjoint.reports import _read
+from bayesjoint.reports._numbers import short
 from bayesjoint.reports.leave_one_out import NOT_UNIFORM
 from bayesjoint.reports.predictive import QUANTITIES
 
@@ -63,7 +64,7 @@ def _fit(name: str, page: Contents) -> tuple[str, str]:
     chi2, data = float(ds["chi2"].sel(modality=name)), int(ds["n_data"].sel(modality=name))
     # In a linear Gaussian problem this is the expectation of the misfit at the best fit.
     expected = max(data - float(page.resolution["partial_dofs"].sel(modality=name)), 1.0)
-    lead = f"{words(name)}: χ² = {grouped(chi2, 1 if chi2 < 1e4 else 0)} for {grouped(data)} data"
+    lead = f"{words(name)}: χ² = {grouped(chi2, 1 if chi2 < 1e4 else 0)} for {of_data(data)}"
     return lead, f"{_misfit(chi2, expected, errors_are_unknown(name, page))}{_check(name, page)}"
 
 
@@ -74,11 +75,11 @@ def _misfit(chi2: float, expected: float, estimated: bool) -> str:
     likely = f"{grouped(expected)} expected"
     if off > SURPRISING:
         return (
-            f"{likely}: its errors are too small by a factor of about {factor:.2g}, or the physics "
-            "misses something"
+            f"{likely}: its errors are too small by a factor of about {short(factor)}, or the "
+            "physics misses something"
         )
     if off < -SURPRISING:
-        return f"{likely}: its errors are too large by a factor of about {1 / factor:.2g}"
+        return f"{likely}: its errors are too large by a factor of about {short(1 / factor)}"
     return f"{likely}: as good as its errors allow"
 
 

@@ -82,6 +82,11 @@ def listed(names: list[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+def of_data(number: int) -> str:
+    """Write a number of data: "1 datum", "12 data"."""
+    return f"{grouped(number)} {'datum' if number == 1 else 'data'}"
+
+
 def counted(number: int, noun: str) -> str:
     """Write a number with its noun: "1 chain", "3 chains"."""
     return f"{grouped(number)} {noun}{'' if number == 1 else 's'}"

@@ -93,7 +93,7 @@ def tiles(page: Contents) -> list[tuple[str, str]]:
     data = int(one_point(page.linear["n_data"]).sum())
     shown = [
         (grouped(len(page.modalities)), "data set" + "s" * (len(page.modalities) != 1)),
-        (grouped(data), "data"),
+        (grouped(data), "datum" if data == 1 else "data"),
         (grouped(page.linear.sizes["unknown"]), "unknowns"),
         (f"{float(page.resolution['dofs']):.1f}", "degrees of freedom"),
         (f"{float(page.information['eig']):.1f}", "nats of information"),

@@ -8,7 +8,8 @@ from bayesjoint.page.contents import Contents
 from bayesjoint.page.numbers import counted, grouped
 from bayesjoint.plots._style import words
 from bayesjoint.reports import _modes, _read
-from bayesjoint.reports.diagnostics import is_sound, of_steps, verdict_of
+from bayesjoint.reports._numbers import percent
+from bayesjoint.reports.diagnostics import of_steps, verdict_of
 
 VERDICTS = {
     "good": "The chains agree",
@@ -39,8 +40,10 @@ def worst(page: Contents) -> tuple[float, float]:
 
 
 def verdict(page: Contents) -> str:
-    """Judge the chains: good, fair or bad."""
-    return verdict_of(*worst(page), sound=is_sound(page.tree))
+    """Judge the chains: good, fair or bad, by every quantity that the page shows."""
+    of_page = verdict_of(*worst(page), sound=True)
+    told = "good" if page.diagnosis is None else str(page.diagnosis.attrs["verdict"])
+    return max(of_page, told, key=list(VERDICTS).index)
 
 
 def divergences(page: Contents) -> int:
@@ -92,6 +95,8 @@ def _conditions(page: Contents) -> list[tuple[str, str]]:
     if str(attrs.get("errors")) == "correlated":
         text = "how degrees of freedom divide among data sets is not unique."
         notes.append(("Errors are correlated between data sets", text))
+    ends = page.diagnosis.attrs["at_ends"] if page.diagnosis is not None else []
+    notes += [("At an end of its prior", text) for text in ends]
     if (bound := float(attrs.get("truncation_bound", 0.0))) > 1e-6:
         notes.append(("Spectrum cut off", f"what was left out is at most {bound:.2g}."))
     return notes
@@ -102,5 +107,5 @@ def _where_chains_started(page: Contents) -> str:
     if not len(shares := _modes.weights(page.tree)):
         return " None but the best fit got chains: the others hold next to nothing."
     started = _modes.of_chains(page.tree)
-    each = [f"{started.count(mode)} at {share:.0%}" for mode, share in enumerate(shares)]
+    each = [f"{started.count(mode)} at {percent(share)}" for mode, share in enumerate(shares)]
     return f" Chains started at each, by its share of the posterior: {_modes.listed(each)}."

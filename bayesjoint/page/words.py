@@ -11,16 +11,19 @@ import xarray as xr
 from bayesjoint._names import user
 from bayesjoint.page.contents import Contents
 from bayesjoint.page.fitting import fit_of, headed
-from bayesjoint.page.numbers import counted, digits, listed, with_sd
+from bayesjoint.page.numbers import counted, digits, listed, of_data, with_sd
 from bayesjoint.page.trust import convergence
 from bayesjoint.plots._fields import one_point
 from bayesjoint.plots._style import words
 from bayesjoint.reports import _read
+from bayesjoint.reports._numbers import percent, short
 
 TOLD = 2.0  # errors of a contraction that it must exceed to be told
 KNOWN, PARTLY = 0.9, 0.5  # contraction from which a parameter is told, or partly told, by data
 MOST_LISTED = 10
-MOSTLY = 0.6  # share of a parameter's information that makes one data set its main source
+NEEDED = 1.05  # times the sd without a data set from which that is needed
+ALONE = 0.1  # share of the contraction that one data set would give, from which it is told
+NOTHING = 0.01  # contraction by one data set alone that is none
 UNRESOLVED = 0.2  # diagonal of the resolution matrix
 TRADE_OFF = 0.8  # correlation that is reported
 
@@ -55,9 +58,10 @@ def opening(page: Contents) -> str:
     nats = float(page.information["eig"])
     names = listed([words(name) for name in page.modalities])
     rest = "; the prior decides the rest" if size - dofs > 0.5 else ""
+    verb, they = ("determines", "It is") if data == 1 else ("determine", "They are")
     return (
-        f"The {data} data of {names} determine {dofs:.1f} of {size} degrees of freedom{rest}. "
-        f"They are worth {nats:.1f} nats of information ({nats / math.log(2):.0f} bits)."
+        f"The {of_data(data)} of {names} {verb} {dofs:.1f} of {size} degrees of freedom{rest}. "
+        f"{they} worth {nats:.1f} nats of information ({nats / math.log(2):.0f} bits)."
     )
 
 
@@ -96,26 +100,38 @@ def _known(row: xr.Dataset, page: Contents) -> tuple[str, str]:
 
 
 def _mainly_from(row: xr.Dataset, page: Contents) -> list[str]:
-    if len(page.modalities) < 2:
+    """Say which data sets it needs, and which would tell it alone but add nothing."""
+    if len(page.modalities) < 2 or not row["contraction_by_modality"].notnull().all():
         return []
-    credit = np.clip(row["contraction_by_modality"].values, 0, None)
-    share = credit / max(float(credit.sum()), 1e-12)
-    order = np.argsort(-share)
-    names = [words(name) for name in row["modality"].values[order]]
-    if share[order[0]] >= MOSTLY:
-        return [f"{100 * share[order[0]]:.0f} % of it from {names[0]}"]
-    return [f"from {names[0]} and {names[1]} together"]
+    told = max(float(row["contraction_linearised"]), 0.0)
+    lost = np.clip(row["contraction_by_modality"].values, 0.0, None)
+    alone = row["contraction_alone"].values
+    wider = np.sqrt(1.0 + lost / max(1.0 - told, np.finfo(float).tiny))
+    names = [words(name) for name in row["modality"].values]
+    needed = [i for i in np.argsort(-wider) if wider[i] >= NEEDED]
+    spare = [i for i in np.argsort(-alone) if wider[i] < NEEDED and alone[i] >= ALONE * told]
+    found = []
+    if needed:
+        each = [f"without {names[i]} {short(float(wider[i]))} times as wide" for i in needed]
+        found.append(", ".join(each))
+        silent = [f"{names[i]} alone" for i in needed if alone[i] < NOTHING]
+        verb = "tells" if len(silent) == 1 else "tell"
+        found += [f"{listed(silent)} {verb} nothing of it"] if silent else []
+    if spare:
+        each = [f"{names[i]} alone would take {percent(float(alone[i]))}" for i in spare]
+        found.append(f"{listed(each)} of its prior variance, but hardly anything beside the others")
+    return ["; ".join(found)] if found else []
 
 
 def _field(name: str, page: Contents) -> tuple[str, str]:
     dofs = float(page.resolution["dofs_latent"].sel(latent=name))
     values = _contraction_of(name, page)
-    half = 100 * float(np.mean(values >= PARTLY))
-    where = "all cells" if half == 100 else f"{half:.0f} % of the cells"
+    half = float(np.mean(values >= PARTLY))
+    where = "all cells" if half == 1.0 else f"{percent(half)} of the cells"
     return (
         f"{words(name)}: {dofs:.1f} degrees of freedom",
-        f"for {counted(values.size, 'cell')}; {100 * values.mean():.0f} % of the prior variance is "
-        f"gone on average, and at least half of it in {where}",
+        f"for {counted(values.size, 'cell')}; {percent(float(values.mean()))} of the prior "
+        f"variance is gone on average, and at least half of it in {where}",
     )
 
 
@@ -163,7 +179,7 @@ def _blurred(name: str, page: Contents) -> list[tuple[str, str]]:
         return []
     return [
         (
-            f"{words(name)}: {100 * share:.0f} % of the cells are not resolved one by one",
+            f"{words(name)}: {percent(share)} of the cells are not resolved one by one",
             f"resolution below {UNRESOLVED}: there only averages over several cells are known",
         )
     ]
@@ -173,7 +189,7 @@ def _weak(row: xr.Dataset, text: str) -> tuple[str, str]:
     contraction = float(row["contraction"])
     if contraction <= TOLD * float(row.get("contraction_error", 0.0)):
         return _estimate(row), "no narrower than the prior"
-    return _estimate(row), f"{text} ({100 * contraction:.0f} % of its variance gone)"
+    return _estimate(row), f"{text} ({percent(contraction)} of its variance gone)"
 
 
 def _trade_offs(rows: xr.Dataset, names: list[str], scalar: np.ndarray) -> list[tuple[str, str]]:

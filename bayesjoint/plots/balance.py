@@ -30,6 +30,7 @@ from bayesjoint.plots._style import (
     words,
 )
 from bayesjoint.reports import _read, balance
+from bayesjoint.reports._numbers import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,7 +120,7 @@ def _weights(strip, report: xr.Dataset, colour: dict[str, str]) -> None:
             left.barh(y, share, left=start, color=c, height=0.62, ec="white", lw=1)
             if share >= WRITTEN:
                 text: Any = {"ha": "center", "va": "center", "color": readable_on(_rgb(c))}
-                left.text(start + share / 2, y, f"{100 * share:.0f} %", fontsize=8, **text)
+                left.text(start + share / 2, y, percent(share), fontsize=8, **text)
             start += share
     short_labels(left, list(SHARES.values()), axis="y")
     left.set(title="Shares", xlim=(0, 1), ylim=(len(SHARES) - 0.5, -0.5), xticks=[])
@@ -184,7 +185,7 @@ def _field(ax: Axes, report: xr.Dataset, name: str, colour: dict[str, str]) -> N
     strength = np.clip(stacked.max(axis=0), 0.0, 1.0)[..., None]
     shades = np.stack([_rgb(c) for c in colour.values()])[leading]
     draw_cells(ax, each[0], 1.0 - strength * (1.0 - shades))
-    text = f"removed: {100 * strength.min():.0f} % (palest) to {100 * strength.max():.0f} %"
+    text = f"removed: {percent(strength.min())} (palest) to {percent(strength.max())}"
     ax.annotate(
         text, (1.0, 1.0), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points",
         ha="right", va="bottom", fontsize=8, color=MUTED,

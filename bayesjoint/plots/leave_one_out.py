@@ -66,10 +66,11 @@ def plot_leave_one_out(dt: xr.DataTree | xr.Dataset) -> Figure:
     axes = fig.subplots(len(names), 2, width_ratios=[3, 2], squeeze=False)
     for (left, right), name in zip(axes, names, strict=True):
         draw_calibration(left, report[f"{name}_pit"].values.ravel(), colour[name])
-        told = report.sel(modality=name)
-        p_value, elpd = float(told["p_value"]), float(told["elpd"])
+        row = report.sel(modality=name)
+        p_value, elpd = float(row["p_value"]), float(row["elpd"])
         shown = f"{elpd:.1f}".replace("-", "−")
-        left.set_title(f"{words(name)}: p = {p_value:.2g}, log predictive density {shown}")
+        told = f"p = {p_value:.2g}, " if np.isfinite(p_value) else ""  # of several data
+        left.set_title(f"{words(name)}: {told}log predictive density {shown}")
         draw_pareto(right, report[f"{name}_pareto_k"].values.ravel(), colour[name])
     axes[-1, 0].set_xlabel("predicted probability of a smaller datum")
     axes[-1, 1].set_xlabel("datum")

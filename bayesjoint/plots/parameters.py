@@ -47,9 +47,10 @@ def plot_identifiability(dt: xr.DataTree | xr.Dataset) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Left: contraction; bars are linearised and coloured by modality, dots are from draws,
-        diamonds the identifiability index, crosses the share of the posterior variance that is due
-        to the discrepancy that takes most. With more than 36 parameters only the least contracted
+        Left: contraction; bars, one for each modality, are what is lost without it, linearised,
+        their outlines what it would give alone; dots are from draws, ticks linearised, diamonds the
+        identifiability index, crosses the share of the posterior variance that is due to the
+        discrepancy that takes most. With more than 36 parameters only the least contracted
         are drawn. Right: correlation of the posterior between parameters, of at most 24. Below:
         contraction of fields, cell by cell.
 
@@ -120,15 +121,21 @@ def _paired(report: xr.Dataset) -> np.ndarray:
 def _contraction(ax: Axes, report: xr.Dataset) -> None:
     names = [str(name) for name in report["modality"].values]
     where = np.arange(report.sizes["parameter"])
-    start = np.zeros(where.size)
-    for name, colour in colours(names).items():
-        share = report["contraction_by_modality"].sel(modality=name).values
-        ax.barh(where, share, left=start, color=colour, height=0.62, label=words(name))
-        start = start + share
+    height = 0.7 / len(names)
+    for i, (name, colour) in enumerate(colours(names).items()):
+        lost, alone = (
+            report[f"contraction_{kind}"].sel(modality=name).values
+            for kind in ("by_modality", "alone")
+        )
+        place: Any = {"y": where + (i + 0.5) * height - 0.35, "height": 0.85 * height}
+        ax.barh(width=alone, fill=False, edgecolor=colour, lw=1.0, **place)
+        ax.barh(width=lost, color=colour, label=words(name), **place)
+    style: Any = {"ms": 16, "mew": 1.5, "color": INK, "ls": ""}
+    ax.plot(report["contraction_linearised"], where, "|", label="all together", **style)
     ax.plot(report["index"], where, "D", ms=5, mfc="white", mec=INK, ls="", label="index")
     if "confounding" in report:
         worst = report["confounding"].max("discrepancy")
-        style: Any = {"ms": 6, "mew": 1.8, "color": INK, "ls": "", "clip_on": False}
+        style = {"ms": 6, "mew": 1.8, "color": INK, "ls": "", "clip_on": False}
         ax.plot(worst, where, "x", label="posterior variance due to a discrepancy", **style)
     if report.attrs.get("contraction_from") == "draws":
         ax.plot(report["contraction"], where, "o", ms=4.5, color=INK, ls="", label="from draws")
@@ -139,7 +146,7 @@ def _contraction(ax: Axes, report: xr.Dataset) -> None:
     ax.set_xlabel("contraction  (0: prior unchanged, 1: fixed by the data)")
     grid_lines(ax, "x")
     ax.figure.legend(  # of the strip, below its panels
-        *ax.get_legend_handles_labels(), loc="outside lower left", ncols=min(len(names) + 2, 5)
+        *ax.get_legend_handles_labels(), loc="outside lower left", ncols=min(len(names) + 3, 5)
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from bayesjoint.reports._numbers import percent, short
+
 MOSTLY = 2.0 / 3.0  # share of the fall that makes one cause the main one
 NOTICED = np.log(1.2)  # fall, or rise, that is worth a word
 LITTLE = 0.1  # narrowing that is little
@@ -39,8 +41,8 @@ def _alike(row: xr.Dataset) -> str:
     return (
         f"{_names(row)}: structural similarity {_mean(row['similarity']):.2f} ({low:.2f} to "
         f"{high:.2f}; prior {_mean(row['prior_similarity']):.2f}), correlation {together:.2f} "
-        f"(prior {prior:.2f}); {100 * _mean(row['flat_share']):.0f} % of the volume is flat (prior "
-        f"{100 * _mean(row['prior_flat_share']):.0f} %)."
+        f"(prior {prior:.2f}); {percent(_mean(row['flat_share']))} of the volume is flat (prior "
+        f"{percent(_mean(row['prior_flat_share']))})."
     )
 
 
@@ -49,7 +51,7 @@ def _flat(row: xr.Dataset) -> list[str]:
     if flat < FLAT or not np.isfinite(row["similarity"]).any():
         return []
     return [
-        f"{_names(row)}: similarity rests on the {100 * (1 - flat):.0f} % of the volume that is "
+        f"{_names(row)}: similarity rests on the {percent(1 - flat)} of the volume that is "
         "not flat."
     ]
 
@@ -89,7 +91,7 @@ def _worth(row: xr.Dataset) -> list[str]:
         return []
     names = [str(row[place].item()) for place in ("first", "second")]
     gained = [float(row[f"narrowing_{place}"]) for place in ("first", "second")]
-    told = " and ".join(f"{n} {_percent(g)}" for n, g in zip(names, gained, strict=True))
+    told = " and ".join(f"{n} {percent(g)}" for n, g in zip(names, gained, strict=True))
     found = [f"{_names(row)}: beside the reference, the posterior sd shrinks: {told}."]
     if _mean(row["reference_similarity"]) <= _mean(row["prior_similarity"]):
         found.append(
@@ -107,10 +109,6 @@ def _worth(row: xr.Dataset) -> list[str]:
     return found
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
 def _verdict(parts: dict[str, float], fallen: float) -> str:
     share = parts["alignment"] / fallen
     if share >= MOSTLY:
@@ -121,5 +119,4 @@ def _verdict(parts: dict[str, float], fallen: float) -> str:
 
 
 def _fold(log: float) -> str:
-    times = float(np.exp(log))
-    return f"{times:.2g}" if times < 100 else f"{times:.0f}"
+    return short(float(np.exp(log)))

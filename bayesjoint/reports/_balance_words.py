@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint._names import free, made
+from bayesjoint.reports._numbers import data, percent, short
 
 NOBODY = "prior"  # leads where no modality tells enough
 LITTLE = 0.1  # share of the information that is little
@@ -39,20 +40,15 @@ def _mean(report: xr.Dataset) -> xr.Dataset:
     return kept.mean("point") if "point" in kept.dims else kept
 
 
-def percent(share: float) -> str:
-    """Write a share in percent, with a second figure where it is small."""
-    return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.2g} %"
-
-
 def _share(name: str, row: xr.Dataset, mean: xr.Dataset) -> str:
     share, of_data, count = (float(row[k]) for k in ("eig_share", "n_data_share", "n_data"))
     if share < LITTLE:
         return f"{name} carries {percent(share)} of the information: {_why_little(row)}."
     if share > MUCH and share > RATIO * of_data:
         return (
-            f"{name} has {count:.0f} data of {float(mean['n_data'].sum()):.0f} "
+            f"{name} has {data(int(count))} of {float(mean['n_data'].sum()):.0f} "
             f"but {percent(share)} of the information: a datum moves by "
-            f"{float(row['sensitivity_per_datum']):.2g} of its noise sd over the prior. That is "
+            f"{short(float(row['sensitivity_per_datum']))} of its noise sd over the prior. That is "
             "right if that sd is, errors of the physics included; a sd that is too small gives it "
             "all the say."
         )
@@ -79,13 +75,13 @@ def _why_little(row: xr.Dataset) -> str:
         )
     if moved < 1:
         return (
-            f"over the prior its data move by {moved:.2g} of their noise sd; the noise sd may be "
-            "too large, the stations too far, or the prior sd of what it sees too small"
+            f"over the prior its data move by {short(moved)} of their noise sd; the noise sd may "
+            "be too large, the stations too far, or the prior sd of what it sees too small"
         )
+    count, dofs = int(row["n_data"]), f"{float(row['partial_dofs']):.1f} degrees of freedom"
     return (
-        f"over the prior its data move by {moved:.2g} of their noise sd, but its "
-        f"{float(row['n_data']):.0f} data determine {float(row['partial_dofs']):.1f} degrees of "
-        "freedom; they are few or repeat each other"
+        f"over the prior its data move by {short(moved)} of their noise sd, but its {data(count)} "
+        f"{'determines' if count == 1 else 'determine'} {dofs}; they are few or repeat each other"
     )
 
 
@@ -104,13 +100,13 @@ def _misfit(name: str, row: xr.Dataset, report: xr.Dataset) -> str:
     factor = np.sqrt(ratio)
     if factor > OFF:
         return (
-            f"The residuals of {name} are {factor:.2g} times its noise sd: the sd is too small, or "
-            "the physics misses something, and it has too much say."
+            f"The residuals of {name} are {short(factor)} times its noise sd: the sd is too small, "
+            "or the physics misses something, and it has too much say."
         )
     if factor < 1 / OFF:
         return (
-            f"The residuals of {name} are {factor:.2g} of its noise sd: the sd is too large by a "
-            f"factor of about {1 / factor:.2g}, and it has too little say."
+            f"The residuals of {name} are {short(factor)} of its noise sd: the sd is too large by "
+            f"a factor of about {short(1 / factor)}, and it has too little say."
         )
     return ""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import xarray as xr
 
+from bayesjoint.reports._numbers import percent, short
 from bayesjoint.reports._rows import Row, per_row
 
 CONFOUNDED = 0.5  # share of the posterior variance from which a parameter is said to be
@@ -18,19 +18,31 @@ def confounded(ds: xr.Dataset, table: list[Row]) -> xr.Dataset:
 
 
 def confounding_words(ds: xr.Dataset, report: xr.Dataset) -> list[str]:
-    """Say of each parameter how much of its width is a discrepancy, and where that shows."""
+    """Say of each latent how much of its width is a discrepancy, and where that shows."""
     if "confounding" not in report:
         return []
     shares = report["confounding"]
     shares = shares.mean("point") if "point" in shares.dims else shares
+    labels = [str(label) for label in shares["parameter"].values]
     lines = []
-    for parameter in shares["parameter"].values:
-        for name in shares["discrepancy"].values:
-            share = float(shares.sel(parameter=parameter, discrepancy=name))
-            if share >= CONFOUNDED:
-                line = f"{parameter}: {_percent(share)} of its posterior variance is {name}"
-                lines.append(line + _mode(ds, str(parameter), str(name)))
+    for latent in dict.fromkeys(label.split("[")[0] for label in labels):
+        own = shares.isel(parameter=[label.split("[")[0] == latent for label in labels])
+        for name in map(str, shares["discrepancy"].values):
+            if line := _of_latent(latent, own.sel(discrepancy=name), name):
+                lines.append(line + _mode(ds, latent, name))
     return lines
+
+
+def _of_latent(latent: str, shares: xr.DataArray, name: str) -> str:
+    """Say it of one parameter, or of all elements of a latent at once."""
+    high = shares.where(shares >= CONFOUNDED, drop=True)
+    if high.size == 0:
+        return ""
+    share = percent(float(high.max()))
+    if high.size == 1:
+        return f"{high['parameter'].item()}: {share} of its posterior variance is {name}"
+    who = f"{latent}: of {high.size} of its {shares.size} elements"
+    return f"{who} up to {share} of the posterior variance is {name}"
 
 
 def _mode(ds: xr.Dataset, parameter: str, name: str) -> str:
@@ -41,11 +53,7 @@ def _mode(ds: xr.Dataset, parameter: str, name: str) -> str:
     size = size.mean("point") if "point" in size.dims else size
     kept = size.where(size > 0.1 * float(size.max()), drop=True)
     parts = [
-        f"{float(v):.2g} noise sd in {str(k)}"
+        f"{short(float(v))} noise sd in {str(k)}"
         for k, v in zip(kept["modality"].values, kept, strict=True)
     ]
     return f"; one sd of it trades off with {' and '.join(parts)}" if parts else ""
-
-
-def _percent(share: float) -> str:
-    return f"{100 * np.floor(1000 * share) / 1000:.3g} %"

@@ -33,15 +33,18 @@ def shares(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray | None]:
     """Return shares of each cell's prior variance, shape (modality, cell), at one point.
 
     First what each modality removes by itself, then what is not removed when it is left out; None
-    where the errors of more than two modalities are correlated: what the others say together does
-    not follow from what each says.
+    where the errors of more than two modalities are correlated and what the others say together is
+    not stored: it does not follow from what each says.
     """
     each, vectors = factors(ds), ds["physical_vectors"].transpose("cell", "mode").values
     prior = ds["prior_sd"].values ** 2
     alone = np.stack([removed(vectors, rows) for rows in each]) / prior
-    if len(each) > 2 and ds.attrs.get("errors") == "correlated":
+    if len(each) > 2 and ds.attrs.get("errors") == "correlated" and "rest_factor" not in ds:
         return alone, None
     everything = (vectors**2) @ _read.shrinkage(ds).values / prior
-    rest = [np.concatenate([*each[:k], *each[k + 1 :], each[k][:0]]) for k in range(len(each))]
+    if "rest_factor" in ds:
+        rest = list(ds["rest_factor"].transpose("modality", "rest_row", "mode").values)
+    else:
+        rest = [np.concatenate([*each[:k], *each[k + 1 :], each[k][:0]]) for k in range(len(each))]
     without = np.stack([removed(vectors, rows) for rows in rest]) / prior
     return alone, np.maximum(everything - without, 0.0)

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint._names import made
+from bayesjoint.reports._numbers import data, short
 
 PULLED = 2.0  # sd of a separate fit from which the joint fit contradicts it
 WORSE = 1.2  # ratio of misfits that is worth a word
@@ -21,7 +22,7 @@ def _given_up(row: xr.Dataset) -> str:
     cost = float(row["penalised_joint"] - row["penalised_separate"])
     return (
         f"{row['modality'].item()}: χ² = {float(row['chi2_separate']):.1f} by itself and "
-        f"{float(row['chi2_joint']):.1f} jointly for {int(row['n'])} data; with the distance from "
+        f"{float(row['chi2_joint']):.1f} jointly for {data(int(row['n']))}; with the distance from "
         f"the prior the joint fit costs it {cost:.1f}."
     )
 
@@ -44,13 +45,13 @@ def _fusion(report: xr.Dataset) -> str:
     if not any(made(f"{name}_averaged") in report for name in report["latent"].values):
         return "No two modalities reach one latent: there is nothing to average."
     start = (
-        f"In all χ² = {joint:.1f} jointly for {count} data; averaging the separate models: "
+        f"In all χ² = {joint:.1f} jointly for {data(count)}; averaging the separate models: "
         f"{averaged:.1f}"
     )
     ratio = averaged / max(joint, np.finfo(float).tiny)
     if ratio > WORSE:
-        times = f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}"
-        return f"{start}, {times} times as much: what they say together is not their average."
+        times = f"{short(ratio)} times as much"
+        return f"{start}, {times}: what they say together is not their average."
     if ratio < 1 / WORSE:
         return f"{start}, less: the modalities hardly share what they inform, or disagree."
     return f"{start}: much the same fit."

@@ -9,6 +9,8 @@ import numpy as np
 import xarray as xr
 from scipy.spatial import KDTree
 
+from bayesjoint.reports._numbers import data as number_of_data
+
 FEWEST = 3  # pairs from which a correlation has a meaning
 NOT_APPLICABLE = "not applicable"
 
@@ -55,9 +57,8 @@ def paired(first: xr.DataArray, second: xr.DataArray, prefer: Sequence[str] = ()
         found = _by_label(first, shared)
     if found is None and first.size == second.size:
         found = _by_index(first, second)
-    found = found or Pairing(
-        f"{NOT_APPLICABLE}: no coordinate in common, and {first.size} against {second.size} data"
-    )
+    against = f"{first.size} against {number_of_data(second.size)}"
+    found = found or Pairing(f"{NOT_APPLICABLE}: no coordinate in common, and {against}")
     found = _where_both_are(found, first, second)
     if found.count < FEWEST and not found.how.startswith(NOT_APPLICABLE):
         return Pairing(f"{NOT_APPLICABLE}: {found.count} pairs {found.how}, {FEWEST} are needed")

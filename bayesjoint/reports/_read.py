@@ -45,9 +45,9 @@ def group(dt: xr.DataTree, name: str) -> xr.Dataset:
     return dt[name].to_dataset()
 
 
-def linearization(dt: xr.DataTree) -> xr.Dataset:
-    """Return the group ``linearization``, which every report but the predictive check reads."""
-    ds = group(dt, "linearization")
+def linearization(dt: xr.DataTree, name: str = "linearization") -> xr.Dataset:
+    """Return the group ``linearization``, or that at another maximum, which reports read."""
+    ds = group(dt, name)
     return _names.restored(ds, _names_of_user(ds))
 
 

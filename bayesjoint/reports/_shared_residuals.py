@@ -25,9 +25,13 @@ class Residuals:
 
 
 def p_value(observed: np.ndarray, replicated: np.ndarray) -> np.ndarray:
-    """Share of draws (last axis) with replicated at least observed; NaN stays NaN."""
+    """Share of draws (last axis) with replicated at least observed; NaN where nothing can vary.
+
+    As the scatter of one datum, which is zero for whatever data.
+    """
     share = (replicated >= observed).mean(axis=-1)
-    return np.where(np.isnan(observed).any(axis=-1), np.nan, share)
+    still = np.all((replicated == replicated[..., :1]) & (observed == replicated), axis=-1)
+    return np.where(still | np.isnan(observed).any(axis=-1), np.nan, share)
 
 
 def shared_residuals(dt: xr.DataTree, blocks: Mapping[str, Residuals]) -> xr.Dataset:

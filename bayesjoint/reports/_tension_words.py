@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint.reports import _read
+from bayesjoint.reports._numbers import percent
 
 CONTRADICT, STRAINED = 3.0, 2.0  # sigma
 APART = 2.0  # sd of the difference from which a parameter is named
@@ -120,7 +121,7 @@ def _caveats(report: xr.Dataset) -> list[str]:
     found = []
     if report.attrs["p_value_of"] == "chi-squared" and report.attrs["prior_informs"]:
         found.append(
-            f"Prior and data decide together on {100 * report.attrs['prior_share']:.0f} % of what "
+            f"Prior and data decide together on {percent(report.attrs['prior_share'])} of what "
             "the fits apart know, so that the p-value is approximate; that of simulated data is "
             f"given by {_call(report)}."
         )

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint.reports import _read
+from bayesjoint.reports._numbers import percent
 from bayesjoint.reports._rows import Row
 
 LISTED = 5  # directions reported
@@ -121,7 +122,7 @@ def _correlation(covariance: np.ndarray) -> np.ndarray:
 def _words(vector: np.ndarray, left: float, names: list[str], correlation: np.ndarray) -> str:
     order = np.argsort(-np.abs(vector))
     held = [int(i) for i in order if vector[i] ** 2 >= TAKES_PART] or [int(order[0])]
-    width = f"{_percent(np.sqrt(max(left, 0.0)))} of the prior width left"
+    width = f"{percent(np.sqrt(max(left, 0.0)))} of the prior width left"
     if np.sum(vector[held] ** 2) < PATTERN:
         return f"a pattern in {_fields(vector, names)}, most in {names[held[0]]}, {width}"
     if len(held) == 1:
@@ -143,10 +144,6 @@ def _fields(vector: np.ndarray, names: list[str]) -> str:
     latents = np.array([name.split("[")[0] for name in names])
     share = {k: np.sum(vector[latents == k] ** 2) for k in dict.fromkeys(latents.tolist())}
     return " and ".join(name for name, part in share.items() if part >= TAKES_PART)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 def _number(r: float) -> str:

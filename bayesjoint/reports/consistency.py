@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import xarray as xr
 
 from bayesjoint._names import labelled
-from bayesjoint.reports import _read
+from bayesjoint.reports import _maxima, _read
 from bayesjoint.reports._fusion import Fits, models, moved, of_fusion, stack
 from bayesjoint.reports._fusion_words import compromise_words
 
@@ -54,6 +54,9 @@ def compromise(dt: xr.DataTree, separate: Mapping[str, xr.DataTree]) -> xr.Datas
 
     Notes
     -----
+    Where a separate fit has several maxima of about the same height (groups ``linearization_1`` and
+    on), the one nearest to the joint fit is compared, and words tell of it.
+
     At the maximum a posteriori of a problem without unknown covariances or couplings,
     ``chi2_k + ||z||^2`` of modality k is never smaller in the joint fit than in its separate fit,
     since the separate fit minimises it; ``chi2_k`` alone usually is not smaller.  At a model
@@ -69,7 +72,8 @@ def compromise(dt: xr.DataTree, separate: Mapping[str, xr.DataTree]) -> xr.Datas
     True
     """
     joint = _read.linearization(dt)
-    alone = _checked(joint, separate)
+    nearest = {k: _maxima.nearest(t, joint, _maxima.of_same_name) for k, t in separate.items()}
+    alone = _checked(joint, nearest)
     modality = list(alone)
     report = xr.Dataset(
         {
@@ -91,7 +95,9 @@ def compromise(dt: xr.DataTree, separate: Mapping[str, xr.DataTree]) -> xr.Datas
     fits = Fits(joint, alone)
     report = report.assign(models(fits)).assign(moved(fits)).assign(of_fusion(fits))
     report.attrs = {"report": "compromise", **_read.settings(joint)}
-    return report.assign_attrs(words=compromise_words(report))
+    several = _maxima.words({f"the fit of {k} alone": separate[k] for k in modality})
+    told = compromise_words(report)
+    return report.assign_attrs(words=[*told[:-1], *several, told[-1]])
 
 
 def _checked(joint: xr.Dataset, separate: Mapping[str, xr.DataTree]) -> dict[str, xr.Dataset]:

@@ -12,6 +12,7 @@ from bayesjoint import arrays
 from bayesjoint._kernels.stacked import inverse_squares
 from bayesjoint._names import labelled
 from bayesjoint.reports import _read
+from bayesjoint.reports._numbers import percent, short
 from bayesjoint.reports._prediction import Prediction, functional, responses
 
 
@@ -182,16 +183,16 @@ def _words(report: xr.Dataset) -> list[str]:
     found = [f"{name}: sd {sd:.3g}{shown}, {before:.3g} before the data{local}."]
     for k in report["modality"].values:
         times = float(report["sd_without_modality"].sel(modality=k)) / sd
-        change = f"{times:.2g} times as large" if times >= 1.05 else "much the same"
+        change = f"{short(times)} times as large" if times >= 1.05 else "much the same"
         found.append(f"Without {str(k).replace('_', ' ')} it would be {change}.")
     if report.sizes["datum"]:
         best = report.isel(datum=int(np.argmax(report["worth_of_datum"].values)))
         found.append(
             f"The datum worth most is number {int(best['index_of_datum'])} of "
             f"{str(best['modality_of_datum'].values).replace('_', ' ')}: it removes "
-            f"{100 * float(best['worth_of_datum']):.2g} % of the variance that all others leave."
+            f"{percent(float(best['worth_of_datum']))} of the variance that all others leave."
         )
     if "worth_of_candidate" in report:
         largest = float(report["worth_of_candidate"].max())
-        found.append(f"The best candidate would remove {100 * largest:.2g} % of the variance.")
+        found.append(f"The best candidate would remove {percent(largest)} of the variance.")
     return found

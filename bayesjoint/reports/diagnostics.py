@@ -8,11 +8,14 @@ import arviz_stats
 import numpy as np
 import xarray as xr
 
-from bayesjoint.reports import _modes, _read
+from bayesjoint.reports import _modes, _read, _tails
+from bayesjoint.reports._ends import at_ends
+from bayesjoint.reports._impossible import divergence_words
+from bayesjoint.reports._numbers import percent
 
 MOST_CELLS = 200  # of a latent, evenly spread: a few ms each
 R_HAT, LARGE_R_HAT = 1.01, 1.05
-ENOUGH, TOO_FEW = 400, 100  # effective draws (Vehtari et al. 2021)
+ENOUGH, TOO_FEW = _tails.ENOUGH, 100  # effective draws, in the bulk and in the tails
 LOW_ENERGY = 0.3  # Betancourt 2016: energy moves too slowly
 SATURATED = 0.01  # share of trees at full depth
 MANY_GRADIENTS = 100.0  # an effective draw
@@ -30,8 +33,8 @@ class Judged:
     cells : ndarray of int, shape (quantity,)
         Its position in that, flat.
     scores : Dataset
-        ``r_hat``, ``ess_bulk``, ``ess_tail`` (quantity); NaN from fewer than four draws, and the
-        first of a single chain.
+        ``r_hat``, ``r_hat_tail``, ``ess_bulk``, ``ess_tail`` (quantity); NaN from fewer than four
+        draws, and the first of a single chain.
     """
 
     draws: xr.DataArray
@@ -59,11 +62,13 @@ def diagnose(dt: xr.DataTree) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        Scalars: largest ``r_hat``, smallest ``ess_bulk`` and ``ess_tail``, ``divergences``,
-        smallest ``ebfmi`` of a chain, share ``saturated`` of trees at full depth,
-        ``steps_per_draw``, ``gradients_per_effective_draw``. Attrs: ``verdict`` (good, fair, bad),
-        ``text`` (one paragraph: what is wrong and what to do), ``worst`` (the parameter with the
-        largest r-hat). Of a field, 200 cells spread evenly are judged.
+        Scalars: largest ``r_hat``, and ``r_hat_tail`` of indicators of the tails, smallest
+        ``ess_bulk`` and ``ess_tail``, ``divergences``, smallest ``ebfmi`` of a chain,
+        share ``saturated`` of trees at full depth, ``steps_per_draw``,
+        ``gradients_per_effective_draw``. Attrs: ``verdict`` (good, fair, bad), ``text`` (one
+        paragraph: what is wrong and what to do), ``worst`` (the parameter with the largest r-hat),
+        ``at_ends`` (list of sentences, of parameters that sit at an end of their prior). Of a
+        field, 200 cells spread evenly are judged.
 
     Raises
     ------
@@ -72,8 +77,12 @@ def diagnose(dt: xr.DataTree) -> xr.Dataset:
 
     Notes
     -----
-    Rank-normalised split r-hat, bulk and tail effective sample size: Vehtari et al. (2021), doi
-    10.1214/20-BA1221. Energy: Betancourt (2016), arXiv 1604.00695.
+    Rank-normalised split r-hat, folded too, bulk and tail effective sample size: Vehtari et al.
+    (2021), doi 10.1214/20-BA1221. Energy: Betancourt (2016), arXiv 1604.00695. Good is a verdict
+    where r-hat is at most 1.01, there are 400 effective draws in the bulk and in both tails, and
+    the split r-hat of the indicators of draws below the 1, 2, 5, 10, 90, 95, 98 and 99 % quantiles
+    of all draws is at most 1.02 (Moins et al. 2022, arXiv 2205.06694). No criterion that reads
+    draws can see a tail where no chain has been.
 
     Examples
     --------
@@ -90,21 +99,24 @@ def report_on(dt: xr.DataTree, quantities: Judged) -> xr.Dataset:
     """Return the report of `diagnose` on quantities that are scored already."""
     scores, draws = quantities.scores, quantities.draws
     found = {"r_hat": float(scores["r_hat"].max())}
-    found |= {name: float(scores[name].min()) for name in ("ess_bulk", "ess_tail")}
+    found |= {n: float(scores[n].min()) for n in ("ess_bulk", "ess_tail")}
+    found["r_hat_tail"] = float(scores["r_hat_tail"].max())
     worst = str(quantities.names[quantities.worst]) if np.isfinite(found["r_hat"]) else ""
     found |= of_steps(dt)
     count = draws.sizes["chain"] * draws.sizes["draw"]
     found["gradients_per_effective_draw"] = found["steps_per_draw"] * count / found["ess_bulk"]
     groups = _modes.groups(draws.to_dataset(name="draws"))
     of_chains, of_modes = _agreement(dt, groups, found, worst)
-    faults = of_chains + _faults(found)
+    faults = of_chains + _of_tails(quantities, found) + _faults(dt, found)
     if found["gradients_per_effective_draw"] > MANY_GRADIENTS and len(groups) == 1:
         faults.append(_dear(found, right=not faults))
     faults += of_modes
-    verdict = verdict_of(found["r_hat"], found["ess_bulk"], _are_sound(dt, found))
+    sound = _are_sound(dt, found) and not _tails.are_poor(found)
+    verdict = verdict_of(found["r_hat"], found["ess_bulk"], sound)
+    ends = at_ends(dt)
     attrs = {
         "report": "diagnose", "verdict": verdict, "worst": worst,
-        "text": _paragraph(found, faults),
+        "text": " ".join([_paragraph(found, faults), *ends]), "at_ends": ends,
     }  # fmt: skip
     return xr.Dataset({name: ((), value) for name, value in found.items()}, attrs=attrs)
 
@@ -132,10 +144,18 @@ def _scores(draws: xr.DataArray) -> xr.Dataset:
     names = ("r_hat", "ess_bulk", "ess_tail")
     if draws.sizes["draw"] < 4:
         unknown = np.full(draws.sizes["quantity"], np.nan)
-        return xr.Dataset({name: ("quantity", unknown) for name in names})
+        return xr.Dataset({name: ("quantity", unknown) for name in (*names, "r_hat_tail")})
     each = xr.Dataset({"draws": draws})
     found = [arviz_stats.rhat(each), *(arviz_stats.ess(each, method=m) for m in ("bulk", "tail"))]
-    return xr.Dataset({name: ds["draws"] for name, ds in zip(names, found, strict=True)})
+    scores = xr.Dataset({name: ds["draws"] for name, ds in zip(names, found, strict=True)})
+    return scores.assign(r_hat_tail=("quantity", _tails.r_hat(draws)))
+
+
+def _of_tails(quantities: Judged, found: dict[str, float]) -> list[str]:
+    ess, r_hat = (quantities.scores[name].values for name in ("ess_tail", "r_hat_tail"))
+    differ = found["r_hat_tail"] > _tails.LARGEST
+    worst = np.argmax(np.nan_to_num(r_hat)) if differ else np.argmin(np.nan_to_num(ess, nan=np.inf))
+    return _tails.words(found, str(quantities.names[int(worst)]))
 
 
 def of_steps(dt: xr.DataTree) -> dict[str, float]:
@@ -156,12 +176,8 @@ def of_steps(dt: xr.DataTree) -> dict[str, float]:
     return found
 
 
-def is_sound(dt: xr.DataTree) -> bool:
-    """Whether no transition diverged, the energy moves, and no mode that matters is left out."""
-    return _are_sound(dt, of_steps(dt))
-
-
 def _are_sound(dt: xr.DataTree, steps: dict[str, float]) -> bool:
+    """Whether no transition diverged, the energy moves, and no mode that matters is left out."""
     wrong = steps["divergences"] > 0 or steps["ebfmi"] < LOW_ENERGY
     return not wrong and _modes.left_out(dt) == 0
 
@@ -196,14 +212,11 @@ def _agreement(
     return faults, _modes.others(dt)
 
 
-def _faults(found: dict[str, float]) -> list[str]:
+def _faults(dt: xr.DataTree, found: dict[str, float]) -> list[str]:
     """Say each fault of the moves with its cure; nothing where all is well."""
     faults = []
     if found["divergences"] > 0:
-        faults.append(
-            f"{found['divergences']:.0f} divergences: regions of strong curvature were missed. "
-            "Raise target_accept towards 0.99, or give scales priors that keep them off zero."
-        )
+        faults.append(divergence_words(dt, int(found["divergences"])))
     if found["ebfmi"] < LOW_ENERGY:
         faults.append(
             f"The energy moves slowly (E-BFMI {found['ebfmi']:.2f}): heavy tails or a funnel. Give "
@@ -211,8 +224,8 @@ def _faults(found: dict[str, float]) -> list[str]:
         )
     if found["saturated"] > SATURATED:
         faults.append(
-            f"{found['saturated']:.0%} of the trees reached full depth: a direction is far longer "
-            "than the linearization says. Narrow the prior of what the data do not resolve."
+            f"{percent(found['saturated'])} of the trees reached full depth: a direction is far "
+            "longer than the linearization says. Narrow the prior of what the data do not resolve."
         )
     return faults
 
@@ -226,7 +239,7 @@ def _dear(found: dict[str, float], right: bool) -> str:
 
 
 def verdict_of(r_hat: float, ess: float, sound: bool) -> str:
-    """Judge chains, good, fair or bad, from r-hat, bulk size, and whether their moves are sound."""
+    """Judge chains, good, fair or bad, from r-hat, bulk size, and whether moves are sound."""
     if r_hat > LARGE_R_HAT or ess < TOO_FEW:
         return "bad"
     return "fair" if r_hat > R_HAT or ess < ENOUGH or not sound else "good"

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint._names import labelled, made, plain
-from bayesjoint.reports import _read
+from bayesjoint.reports import _contributions, _maxima, _read
 from bayesjoint.reports._confounded import confounded, confounding_words
 from bayesjoint.reports._rows import Row, convergence, flat_draws, per_row, rows
 from bayesjoint.reports._weak import weak_directions
@@ -38,8 +38,11 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
           coupled prior; where it is infinite, the linearised contraction stands instead;
         - ``contraction_error`` (parameter), from draws: its Monte Carlo error, one sd;
         - ``contraction_linearised`` (parameter);
-        - ``contraction_by_modality`` (modality, parameter): the linearised contraction credited
-          to modalities; adds up to it;
+        - ``contraction_by_modality`` (modality, parameter): the part of the linearised contraction
+          that is lost without the modality, and ``contraction_alone``, that which it would give by
+          itself. They differ where data sets repeat each other (lost is less) or need each other
+          (alone is less), and neither adds up. Without the modality the sd is ``sqrt(1 + lost / (1
+          - contraction))`` times as large. NaN where the linearization does not tell;
         - ``index`` (parameter): squared cosine between the parameter and the informed directions
           (eigenvalue of at least 1);
         - ``r_hat``, ``ess_bulk`` (parameter), where sampled;
@@ -70,9 +73,9 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
     ``sum V_ij^2`` (Doherty & Hunt 2009, J. Hydrol. 366:119); the form for coupled ones measures
     the angle of the parameter, as a linear functional, in the metric of the coupled prior.
     Collinearity: ``1 / sqrt(lam_min(S^T S))`` of the normalised sensitivities, here to the
-    parameters in units of their prior (Brun et al. 2001). The credit of modality k,
-    ``sum_j (L V)_ij^2 v_j^T H_k v_j / (1 + lam_j) / Var_prior,i``, splits each direction as its
-    information is split: our own choice, one of several that add up. Confounding is ``1 -
+    parameters in units of their prior (Brun et al. 2001). With the factor M of some modalities,
+    ``M^T M = V^T H V``, and P the directions in physical units, their data alone remove the
+    variance ``diag P M^T (I + M M^T)^-1 M P^T``. Confounding is ``1 -
     Var(theta | y, delta) / Var(theta | y)``: by ours, a number for what Kennedy & O'Hagan (2001)
     warn of; the group ``linearization`` holds ``confounding_mode``, the change of the discrepancy
     at every datum with one posterior sd of a scalar parameter.
@@ -107,7 +110,19 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
     report = report.merge(weak_directions(ds, table, draws if sampled else None, prior))
     report = report.merge(confounded(ds, table)).assign(_maps(ds, table, cells))
     separable = int(not np.isinf(report["collinearity"]).any())
-    return report.assign_attrs(_attrs(ds, table, compared, report), separable=separable)
+    report = report.assign_attrs(_attrs(ds, table, compared, report), separable=separable)
+    return report.assign_attrs(words=[*report.attrs["words"], *_of_maxima(dt)])
+
+
+def _of_maxima(dt: xr.DataTree) -> list[str]:
+    """Say that there are other maxima, at one of which linearised numbers hold."""
+    lower = _read.listed(_read.linearization(dt), "lower_modes")
+    if not lower:
+        return []
+    as_high = len(_maxima.maxima(dt)) - 1
+    count = f"{1 + len(lower)} maxima"
+    height = f", {1 + as_high} of about the same height" if as_high else ", one far higher"
+    return [f"The posterior has {count}{height}: linearised numbers hold near one of them."]
 
 
 def _known_variance(ds: xr.Dataset) -> xr.DataArray:
@@ -150,16 +165,32 @@ def _linearised(ds: xr.Dataset, table: list[Row]) -> xr.Dataset:
     informed = _read.eigenvalues(ds) >= INFORMED
     squared = ds["physical_vectors"] ** 2 / ds["prior_sd"] ** 2
     index = (squared * informed).sum("mode")
-    credit = ds["modality_information"] / (1.0 + _read.eigenvalues(ds))
-    by_modality = xr.dot(credit, squared, dim="mode")
+    lost, alone = _credit(ds)
     return xr.Dataset(
         {
             "contraction_linearised": per_row(_linearised_contraction(ds), table),
-            "contraction_by_modality": per_row(by_modality, table),
+            "contraction_by_modality": per_row(lost, table),
+            "contraction_alone": per_row(alone, table),
             "index": per_row(index, table),
             "collinearity": _collinearity(ds, table),
         }
     )
+
+
+def _credit(ds: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return what is lost of each cell's contraction without a modality, and what it gives alone.
+
+    Of shape (modality, cell), at each point.
+    """
+    if "point" in ds.dims:
+        points = [_credit(ds.isel(point=i, drop=True)) for i in range(ds.sizes["point"])]
+        lost, alone = (xr.concat(parts, "point") for parts in zip(*points, strict=True))
+        return lost, alone
+    unknown = np.full((ds.sizes["modality"], ds.sizes["cell"]), np.nan)
+    shares = _contributions.shares(ds) if "modality_factor" in ds else (unknown, None)
+    labels, dims = {"modality": _read.modalities(ds)}, ("modality", "cell")
+    alone, lost = (unknown if part is None else part for part in shares)
+    return xr.DataArray(lost, labels, dims), xr.DataArray(alone, labels, dims)
 
 
 def _linearised_contraction(ds: xr.Dataset) -> xr.DataArray:

@@ -9,6 +9,7 @@ import xarray as xr
 
 from bayesjoint._names import labelled, made
 from bayesjoint.reports import _read
+from bayesjoint.reports._numbers import data, short
 from bayesjoint.reports._smoothed import smoothed_weights
 
 OWNER = "leave_one_out"
@@ -24,8 +25,8 @@ def leave_one_out(dt: xr.DataTree) -> xr.Dataset:
     Parameters
     ----------
     dt : xarray.DataTree
-        From ``bj.sample`` (groups ``log_likelihood`` and ``predictive_cdf``, which are conditional
-        on all other data where errors are correlated).
+        From ``bj.sample`` (groups ``log_likelihood`` and ``predictive_cdf``; where errors are
+        correlated ``log_likelihood_conditional``, of each datum given all others).
 
     Returns
     -------
@@ -65,8 +66,8 @@ def leave_one_out(dt: xr.DataTree) -> xr.Dataset:
     >>> report["gravity_pit"].dims
     ('station',)
     """
-    densities, below = (_read.group(dt, name) for name in ("log_likelihood", "predictive_cdf"))
-    names = _read.in_order(dt, [str(name) for name in densities.data_vars])
+    densities, below = _densities(dt), _read.group(dt, "predictive_cdf")
+    names = _read.in_order(dt, [str(name) for name in below.data_vars])
     powers = _powers(dt)
     single = {k: _of_modality(densities[k], below[k], powers.get(k, 1.0)) for k in names}
     parts = {made(f"{k}_{name}"): values for k, of in single.items() for name, values in of.items()}
@@ -77,10 +78,19 @@ def leave_one_out(dt: xr.DataTree) -> xr.Dataset:
     )
     report.attrs = {
         "report": OWNER,
-        "draws": densities.sizes["chain"] * densities.sizes["draw"],
+        "draws": below.sizes["chain"] * below.sizes["draw"],
         "tempered": [f"{k}: power {power:.4g}" for k, power in powers.items() if power != 1.0],
     }
     return report.assign_attrs(words=[_words(report.sel(modality=name)) for name in names])
+
+
+def _densities(dt: xr.DataTree) -> dict[str, xr.DataArray]:
+    """Return the log-density of each datum given all others, by modality."""
+    found = {str(k): v for k, v in _read.group(dt, "log_likelihood").data_vars.items()}
+    if _read.has_groups(dt, "log_likelihood_conditional"):
+        given = dt["log_likelihood_conditional"].to_dataset()
+        found |= {str(k): v for k, v in given.data_vars.items()}
+    return found
 
 
 def _powers(dt: xr.DataTree) -> dict[str, float]:
@@ -141,7 +151,7 @@ def _words(row: xr.Dataset) -> str:
         text = f"{name}: a single datum says nothing of its predictions"
     if not count:
         return f"{text}."
-    which = "1 datum moves" if count == 1 else f"{count} data move"
+    which = f"{data(count)} {'moves' if count == 1 else 'move'}"
     return f"{text}; {which} the posterior too far for importance sampling."
 
 
@@ -149,9 +159,9 @@ def _how(row: xr.Dataset) -> str:
     mean, sd = float(row["normal_mean"]), float(row["normal_sd"])
     found = []
     if sd > 1 + MARGIN:
-        found.append(f"intervals are too narrow, by a factor of about {sd:.2g}")
+        found.append(f"intervals are too narrow, by a factor of about {short(sd)}")
     elif sd < 1 - MARGIN:
-        found.append(f"intervals are too wide, by a factor of about {1 / max(sd, 1e-3):.2g}")
+        found.append(f"intervals are too wide, by a factor of about {short(1 / max(sd, 1e-3))}")
     if abs(mean) > MARGIN * sd:
         found.append(f"data are {'larger' if mean > 0 else 'smaller'} than predicted")
     return "; ".join(found) or "the shape of their distribution differs"

@@ -30,7 +30,8 @@ def predictive_check(dt: xr.DataTree) -> xr.Dataset:
         dimensionless:
 
         - ``p_value`` (block, quantity): share of draws whose replicated quantity reaches the
-          observed one; near 0 the data show more of it than the model allows, near 1 less;
+          observed one; near 0 the data show more of it than the model allows, near 1 less; NaN for
+          a quantity that cannot vary, as the scatter of a single datum;
         - ``observed``, ``replicated``, ``replicated_lower``, ``replicated_upper``
           (block, quantity): medians over draws, and the central 90 % of replications;
         Of each two modalities (modality, modality_other), NaN where it does not apply, each with

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.stats
 import xarray as xr
 
-from bayesjoint.reports import _read
+from bayesjoint.reports import _maxima, _read
 from bayesjoint.reports._likelihoods import Explained, explained, sampled
 from bayesjoint.reports._shifts import differences, shared, updates
 from bayesjoint.reports._tension_words import tension_words
@@ -77,6 +77,9 @@ def tension(
 
     Notes
     -----
+    Where a fit apart has several maxima of about the same height (groups ``linearization_1`` and
+    on), the linearised numbers are those of the one nearest to the joint fit, and words tell of it.
+
     ``ln S = <ln L>_joint - sum_k <ln L_k>_separate``, ``d_G = 2 Var(ln L)``, ``d = sum d_k -
     d_joint``; ``d - 2 ln S`` follows chi-squared with d where posteriors are Gaussian and the prior
     does not inform (Handley & Lemos 2019, arXiv 1902.04029, 1903.06682).  Correlated errors: the
@@ -125,12 +128,14 @@ def tension(
     ds = _read.linearization(dt)
     names = _read.modalities(ds)
     split = isinstance(separate, xr.DataTree)
-    fits = {"the split fit": separate} if isinstance(separate, xr.DataTree) else dict(separate)
-    _check(ds, fits, split)
+    given = {"the split fit": separate} if isinstance(separate, xr.DataTree) else dict(separate)
+    _check(ds, given, split)
+    own = (lambda latent: [f"{latent}__{k}" for k in names]) if split else _maxima.of_same_name
+    fits = {owner: _maxima.nearest(tree, ds, own) for owner, tree in given.items()}
     report = _suspiciousness({"the joint fit": dt, **fits})
     apart = dict.fromkeys(names, fits["the split fit"]) if split else {k: fits[k] for k in names}
-    given = shared(dt, apart, split)
-    report = report.merge(differences(given, names)).merge(updates(given, names))
+    common = shared(dt, apart, split)
+    report = report.merge(differences(common, names)).merge(updates(common, names))
     share = _prior_share(list(fits.values()))
     report = report.assign(_judged(report, null))
     report.attrs = {
@@ -150,7 +155,8 @@ def tension(
         "fitted_anew": _fitted_anew(ds, separate) if isinstance(separate, xr.DataTree) else [],
     }
     _put_units(report, ds)
-    return report.assign_attrs(words=tension_words(report))
+    owners = {k if split else f"the fit of {k} alone": tree for k, tree in given.items()}
+    return report.assign_attrs(words=[*tension_words(report), *_maxima.words(owners)])
 
 
 def _check(joint: xr.Dataset, fits: Mapping[str, xr.DataTree], split: bool) -> None:

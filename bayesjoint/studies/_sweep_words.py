@@ -3,6 +3,8 @@
 import numpy as np
 import xarray as xr
 
+from bayesjoint.reports._numbers import percent
+
 
 def classified(report: xr.Dataset, reference: xr.Dataset | None, tolerance: float) -> xr.Dataset:
     """Return the sweep with each effect on the posterior sd, compared with the reference.
@@ -60,8 +62,8 @@ def sentences(report: xr.Dataset) -> list[str]:
 
 def _of_parameter(of_one: xr.Dataset, own: float) -> str:
     name, effect = str(of_one["parameter"].item()), str(of_one["own_effect"].item())
-    change = 100.0 * (float(of_one["own_relative_sd"]) - 1.0)
-    sd = f"posterior sd {change:+.2g} % against zero correlation"
+    change = float(of_one["own_relative_sd"]) - 1.0
+    sd = f"posterior sd {percent(change, signed=True)} against zero correlation"
     text = f"{name}: the correlation of {own:.3g} "
     text += f"is neutral ({sd})" if effect == "neutral" else f"{effect} ({sd})"
     return f"{text}; {of_one['turning_point_posterior_note'].item()}"

@@ -56,7 +56,7 @@ def many(share):
         ({"walk": True}, "bad", "The chains differ"),
         ({"diverging": many(0.01)}, "fair", "20 divergences.*target_accept"),
         ({"energy_walk": True}, "fair", "energy moves slowly.*narrower prior"),
-        ({"maxdepth_reached": many(0.1)}, "good", "10% of the trees reached full depth"),
+        ({"maxdepth_reached": many(0.1)}, "good", "10 % of the trees reached full depth"),
         ({"n_steps": np.full((4, 500), 1023)}, "good", "far from Gaussian"),
     ],
 )

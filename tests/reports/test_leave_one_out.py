@@ -74,6 +74,9 @@ def test_a_model_stores_what_dense_algebra_says(kind):
     points = drawn(case.sensitivity, case.covariance, case.data, draws=5)
     table = DrawEvaluator(ModelFunctions(case.problem)).table(points[None])
     groups = likelihoods(table)
+    groups["log_likelihood"] = groups["log_likelihood"].merge(
+        groups.pop("log_likelihood_conditional", xr.Dataset())
+    )
     for name in ("log_likelihood", "predictive_cdf"):
         for modality in ("gnss", "insar"):
             found = groups[name][modality].values.reshape(1, 5, -1)

@@ -1,0 +1,58 @@
+"""Tails of the chains: whether all halves of all chains go there, and how many draws there are."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.9, 0.95, 0.98, 0.99)  # of all draws, below
+ENOUGH = 400  # effective draws (Vehtari et al. 2021)
+LARGEST = (
+    1.02  # r-hat of a tail: one that is 1 % of the draws, all in one half of one of two chains
+)
+
+
+def r_hat(draws: xr.DataArray) -> np.ndarray:
+    """Return the r-hat of the worst tail of each quantity (quantity,).
+
+    Parameters
+    ----------
+    draws : DataArray, dims (chain, draw, quantity)
+        Four draws or more.
+
+    Notes
+    -----
+    Split r-hat of the indicators of draws below quantiles of all draws (Moins et al. 2022, arXiv
+    2205.06694).  A chain that goes to a tail once and stays there, or never goes there, differs
+    from the others there, however well they agree in the bulk.
+    """
+    values = draws.transpose("quantity", "chain", "draw").values
+    count = values.shape[2] // 2
+    halves = values[:, :, : 2 * count].reshape(values.shape[0], -1, count)
+    worst = np.ones(values.shape[0])
+    for limit in np.quantile(halves, SHARES, axis=(1, 2)):
+        below = halves <= limit[:, None, None]
+        share = below.mean(axis=2)
+        within = (share * (1.0 - share)).mean(axis=1) * count / (count - 1)
+        between = share.var(axis=1, ddof=1)
+        ratio = np.divide(between, within, out=np.zeros_like(between), where=within > 0)
+        worst = np.maximum(worst, np.sqrt((count - 1) / count + ratio))
+    return worst
+
+
+def are_poor(found: dict[str, float]) -> bool:
+    """Whether tails have too few effective draws or chains differ there; not where unknown."""
+    return found["ess_tail"] < ENOUGH or found["r_hat_tail"] > LARGEST
+
+
+def words(found: dict[str, float], name: str) -> list[str]:
+    """Say that a tail is known poorly; nothing where none is, or where the bulk is, too."""
+    if found["ess_bulk"] < ENOUGH or not are_poor(found):
+        return []
+    why = f"has only {found['ess_tail']:.0f} effective draws"
+    if found["r_hat_tail"] > LARGEST:
+        why = f"is not visited alike by all chains (r-hat {found['r_hat_tail']:.3f} there)"
+    return [
+        f"A tail of {name} {why}: its sd and intervals may be too narrow. Draw longer; if that "
+        "does not help, a prior that keeps it from where it moves slowly would."
+    ]
