@@ -625,6 +625,11 @@ def _matrix(latent: str, matrix: Any) -> Any:
         )
     if not np.all(np.isfinite(given.values)):
         raise ValueError(f"linear_map: the matrix for {latent!r} is not finite")
+    if given.units and _units.stated(matrix) is None:
+        raise ValueError(
+            f"linear_map: the matrix for {latent!r} holds time spans; give numbers, as "
+            'spans / np.timedelta64(1, "s")'
+        )
     has_labels = given.units or given.dims or any(label is not None for label in given.labels)
     return arrays.keep(matrix if has_labels else given.values)
 
@@ -700,6 +705,9 @@ def _coords(coords: Mapping[str, Any] | None) -> dict[str, Any]:
         )
         for name, values in (coords or {}).items()
     }
+    for name, array in kept.items():
+        if array.isnull().any() or (array.dtype.kind == "f" and not np.isfinite(array).all()):
+            raise ValueError(f"coords: {name!r} is missing or not finite in places; give a place")
     if len({array.shape for array in kept.values()}) > 1:
         shapes = {name: array.shape for name, array in kept.items()}
         raise ValueError(f"coords {shapes}: each needs one value for each row of the output")

@@ -274,6 +274,8 @@ def _parameter(prior: Prior, key: str, value: Any) -> Any:
             f"{prior!r}: {key} has units of its own; give numbers in the units of the quantity, or "
             "those of the prior as units="
         )
+    if np.ma.is_masked(value):
+        raise ValueError(f"{prior!r}: {key} is masked in places; fill them")
     array = np.array(value)
     if array.dtype.kind == "m":
         raise ValueError(f"{prior!r}: {key} is a time span; give a number, and its units as units=")

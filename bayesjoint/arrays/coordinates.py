@@ -76,7 +76,13 @@ def bare_coordinate(subject: str, value: Any) -> np.ndarray:
         value = value.array if value.dtype == object else pd.Index(value)
     if isinstance(value, pd.DatetimeIndex):
         value = comparable(value).to_numpy()
-    raw = np.asarray(unwrapped(value))
+    bare = unwrapped(value)
+    if np.ma.is_masked(bare):
+        raise ValueError(f"{subject} is masked in places; give a number or time for each")
+    try:
+        raw = np.asarray(bare)
+    except ValueError as error:
+        raise ValueError(f"{subject} is no array of numbers or times: {error}") from None
     if raw.dtype.kind == "O" and raw.size:
         first = raw.ravel()[0]
         if isinstance(first, (datetime.datetime, pd.Timestamp)):

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import norm
 
 from bayesjoint import _validate, arrays
+from bayesjoint import units as _units
 from bayesjoint._graph.compile import random_draws
 from bayesjoint._kernels.mixture import correlation_matrices
 from bayesjoint.priors import Prior
@@ -15,12 +16,14 @@ from bayesjoint.priors import Prior
 if TYPE_CHECKING:
     from bayesjoint.couplings.mixture import PropertyMixture
 
+ROUNDING = 1e-6  # of proportions that add up to one in single precision
+
 
 def read(mixture: "PropertyMixture") -> dict[str, Any]:
     """Return the settings as plain numbers, in the order of the units of rock and the fields."""
     owner, labels = mixture.owner, mixture.labels
     return {
-        "proportions": _of_units(owner, "the proportions", mixture.proportions, labels),
+        "proportions": _proportions(owner, mixture.proportions, labels),
         "means": {
             field: _of_units(owner, f"the means of {field!r}", value, labels)
             for field, value in mixture.means.items()
@@ -33,12 +36,21 @@ def read(mixture: "PropertyMixture") -> dict[str, Any]:
     }
 
 
+def _proportions(owner: str, value: Any, labels: Sequence[str]) -> Any:
+    """Return proportions that add up to one where they do so to single precision."""
+    read = _of_units(owner, "the proportions", value, labels)
+    if read is None or isinstance(read, Prior) or np.ndim(read) != 1:
+        return read
+    total = float(np.sum(read))
+    return arrays.keep(read / total) if abs(total - 1.0) < ROUNDING and total != 1.0 else read
+
+
 def _of_units(owner: str, what: str, value: Any, labels: Sequence[str]) -> Any:
     """Return one number, or one for each unit of rock in their order."""
     if value is None or isinstance(value, Prior):
         return value
     given = arrays.read(owner, what, value, missing=True)
-    if given.units:
+    if given.units and not _units.all_same([given.units, "1"]):
         raise ValueError(
             f"{owner}: {what} are in {given.units!r}; give plain numbers in the units of the field"
         )
