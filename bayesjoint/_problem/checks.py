@@ -40,7 +40,6 @@ def check_parts(problem: "JointProblem") -> None:
         _check_coupling(problem, coupling)
     for discrepancy in problem.discrepancies:
         discrepancy.check(problem.modality)
-    _check_dims_of_observed(problem)
     for discrepancy in problem.observed.discrepancies:
         discrepancy.check_places(problem.observed.modality)
     _check_relations(problem)
@@ -75,19 +74,6 @@ def _check_reach(problem: "JointProblem") -> None:
             UserWarning,
             stacklevel=5,
         )
-
-
-def _check_dims_of_observed(problem: "JointProblem") -> None:
-    """Raise when something is named like the dim of the observed data of a modality with gaps."""
-    names = {part.name for part in (*problem.latents, *problem.modalities)}
-    names |= {dim for part in problem.latents for dim in part.dims}
-    names |= {str(name) for m in problem.modalities for name in (*m.data.dims, *m.data.coords)}
-    for modality in problem.modalities:
-        if not modality.is_complete and f"{modality.name}_observed" in names:
-            raise ValueError(
-                f"the name '{modality.name}_observed' is that of the observed data of "
-                f"{modality.name!r}; rename that dimension, coordinate, latent or modality"
-            )
 
 
 def _check_units(problem: "JointProblem") -> None:
