@@ -401,8 +401,8 @@ def _warn(tree: xr.DataTree, draws: int, failed: int) -> None:
     divergences = int(stats["diverging"].sum())
     if divergences:
         cure = (
-            f"{divergences} divergences: steps to points where a map fails are among them; mend the "
-            "map, or narrow the priors, before anything else"
+            f"{divergences} divergences: steps to points where a map fails are among them; mend "
+            "the map, or narrow the priors, before anything else"
             if failed
             else divergence_words(tree, divergences)
         )

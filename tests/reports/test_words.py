@@ -99,14 +99,14 @@ def test_the_modality_whose_map_gives_nan_is_named(undefined):
     assert "target_accept" not in text
     undefined["posterior"].attrs |= {"r_hat": 1.0, "diagnostics": text}
     with pytest.warns(UserWarning, match="modality 'm' at"):
-        _warn(undefined, 500)
+        _warn(undefined, 500, 0)
 
 
 def test_chains_that_disagree_are_warned_of(undefined):
     undefined["posterior"].attrs |= {"r_hat": 2.6, "diagnostics": "The chains differ."}
     undefined["sample_stats"]["diverging"][:] = False
     with pytest.warns(UserWarning, match=r"r-hat 2.60: do not use these draws. The chains differ"):
-        _warn(undefined, 500)
+        _warn(undefined, 500, 0)
 
 
 # ---- parameters at an end of their prior -------------------------------------------------------
