@@ -1,6 +1,5 @@
 """The command line: quick help, one-line errors with exit status 2, and a whole run."""
 
-import contextlib
 import subprocess
 import sys
 import time
@@ -363,7 +362,7 @@ def test_a_partial_run_says_so(monkeypatch, capsys, model, tmp_path, draws, page
         assert f"(partial: {draws // 10} of {draws} draws" in (tmp_path / "report.html").read_text()
 
 
-def test_resuming_takes_the_settings_of_the_run(monkeypatch, model, tmp_path):
+def test_resuming_takes_the_settings_of_the_run(monkeypatch, capsys, model, tmp_path):
     asked = {}
 
     def sampled(problem, **settings):
@@ -377,7 +376,9 @@ def test_resuming_takes_the_settings_of_the_run(monkeypatch, model, tmp_path):
     assert {k: asked[k] for k in ("chains", "tune", "random_seed", "resume")} == {
         "chains": 2, "tune": 40, "random_seed": 5, "resume": True,
     }  # fmt: skip
-    explicit = ["--resume", "--seed", 6, "--chains", 3]
-    with contextlib.suppress(ValueError):
-        run(monkeypatch, "run", model, "--out", tmp_path, "--draws", 41, *explicit)
-    assert asked["chains"] == 3 and asked["random_seed"] == 6 and asked["tune"] == 40
+    capsys.readouterr()
+    for other in (["--chains", 3], ["--seed", 6], ["--tune", 30]):
+        explicit = ["--out", tmp_path, "--draws", 41, "--resume", *other]
+        assert "resume=True goes on with it" in error_of(
+            monkeypatch, capsys, "run", model, *explicit
+        )
