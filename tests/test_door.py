@@ -285,16 +285,16 @@ def _coupling(kind: str, **settings: Any) -> Any:
 
 REASONS = {
     "a name, or several": "name names first second latent latents given modality source into pair "
-    "parameters_ labels mixture dim on shaped",
+    "labels mixture dim on shaped",
     "a choice among words": "form normalisation kernel backend units input_units output_units "
-    "equalise refit at_ ",
-    "a part made by bj classes": "problem grid noise forward of prior modalities couplings coupling "
-    "discrepancy normaliser distribution",
-    "a tree or report of ours": "dt reference separate null table sweep design cost report predicted "
-    "posterior refitted similarity groups",
+    "equalise refit",
+    "a part made by bj classes": "problem grid noise forward of prior modalities couplings "
+    "coupling discrepancy normaliser distribution",
+    "a tree or report of ours": "dt reference separate null table sweep design cost report "
+    "predicted posterior refitted similarity groups",
     "a function of the user": "function jacobian jvp vjp",
-    "a count or a seed": "draws tune chains random_seed cores replicates starts largest prior_draws "
-    "checkpoint nuts nuts_at rank",
+    "a count or a seed": "draws tune chains random_seed cores replicates starts largest "
+    "prior_draws checkpoint nuts nuts_at rank",
     "one number, read by arrays.number": "scale nu smoothness power epsilon floor leakage up_to "
     "probability tolerance threshold target_accept period origin",
     "a switch": "progress resume overwrite keep_white finite_differences",
