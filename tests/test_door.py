@@ -5,6 +5,7 @@ entered here, as an array or with the reason why it is none.
 """
 
 import inspect
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -466,3 +467,24 @@ def test_arrays_in_every_form(case, name):
 
 def dense(value: Any) -> np.ndarray:
     return np.asarray(value.toarray() if hasattr(value, "toarray") else value, dtype=float)
+
+
+MANY = 100_000
+
+
+@pytest.mark.parametrize("kind", ["number", "bare", "labelled", "permuted"])
+def test_construction_takes_five_milliseconds_an_array(kind):
+    """Data and their coordinate are two arrays; so are an sd with labels and its own."""
+    coords = {"s": np.arange(float(MANY))}
+    data = xr.DataArray(np.ones(MANY), coords, "s")
+    sd, arrays = {
+        "number": (1.0, 2), "bare": (np.ones(MANY), 3), "labelled": (data, 4),
+        "permuted": (data[::-1], 4),
+    }[kind]  # fmt: skip
+    forward = bj.pytensor_map(lambda th: th * np.ones(MANY), "th")
+    taken = []
+    for _ in range(7):
+        start = time.process_time()
+        bj.Modality("m", data, forward, bj.GaussianNoise(sd=sd))
+        taken.append(time.process_time() - start)
+    assert min(taken) < 0.005 * arrays

@@ -83,7 +83,7 @@ def cases(draw: st.DrawFn, widest: int = 30, sharpest: float = 3.0) -> Case:
         "data units": pick(None, *METRES), "sd units": pick(None, *METRES),
         "map units": pick(None, *METRES), "latent units": pick(None, *DENSITIES),
         "input units": pick(None, *DENSITIES), "told": pick("at once", "again", "other units"),
-        "latent": draw(st.sampled_from(NAMES)), "modality": draw(st.sampled_from(NAMES)),
+        "latent": draw(st.sampled_from(NAMES)), "modality": draw(st.sampled_from(NAMES[::-1])),
         "dim": draw(st.sampled_from(DIMS)), "orders": rng,
     }  # fmt: skip
     covariance = root @ root.T * noise**2
