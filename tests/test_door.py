@@ -288,7 +288,7 @@ REASONS = {
     "a name, or several": "name names first second latent latents given modality source into pair "
     "labels mixture dim on shaped",
     "a choice among words": "form normalisation kernel backend units input_units output_units "
-    "equalise refit",
+    "equalise refit missing",
     "a part made by bj classes": "problem grid noise forward of prior modalities couplings "
     "coupling discrepancy normaliser distribution",
     "a tree or report of ours": "dt reference separate null table sweep design cost report "
