@@ -139,7 +139,9 @@ class JointDiscrepancy(Replaceable):
         if isinstance(self.correlation, Prior | None) or not isinstance(self.sd, Mapping):
             return
         given = arrays.read(self.owner, "correlation", self.correlation)
-        if given.values.ndim == 2:
+        count = len(self.sd)
+        fits = arrays.is_labelled(self.correlation) or given.values.shape == (count, count)
+        if given.values.ndim == 2 and fits:
             between = arrays.Axes.named("modality", list(self.sd), "sd")
             matrix = arrays.matrix(
                 self.owner, "correlation", self.correlation, between, between, units="1"

@@ -49,13 +49,18 @@ def posterior(problem: Any, name: str = "th") -> tuple[np.ndarray, np.ndarray]:
 def closed_form(
     matrix: Any, data: Any, covariance: Any, prior_sd: Any = 1.0, mean: Any = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return posterior mean and sd by linear algebra."""
+    """Return posterior mean and sd by linear algebra, from singular values: nothing cancels."""
     a = np.asarray(matrix, dtype=float).reshape(len(data), -1)
-    prior = np.square(prior_sd) * np.eye(a.shape[1]) if np.ndim(prior_sd) < 2 else prior_sd
-    center = np.broadcast_to(np.asarray(mean, dtype=float), a.shape[1])
-    gain = np.linalg.solve(a @ prior @ a.T + covariance, a @ prior).T
-    left = prior - gain @ a @ prior
-    return center + gain @ (data - a @ center), np.sqrt(np.diag(left))
+    size = a.shape[1]
+    root = prior_sd * np.eye(size) if np.ndim(prior_sd) < 2 else np.linalg.cholesky(prior_sd)
+    center = np.broadcast_to(np.asarray(mean, dtype=float), size)
+    lower = np.linalg.cholesky(covariance)
+    white = np.linalg.solve(lower, np.column_stack([a @ root, data - a @ center]))
+    u, found, vt = np.linalg.svd(white[:, :-1])
+    values = np.concatenate([found, np.zeros(size - len(found))])
+    step = found / (1.0 + found**2) * (u.T @ white[:, -1])[: len(found)]
+    spread = (root @ vt.T) ** 2 @ (1.0 / (1.0 + values**2))
+    return center + root @ vt.T[:, : len(found)] @ step, np.sqrt(spread)
 
 
 def require(found: tuple, expected: tuple) -> None:

@@ -115,14 +115,11 @@ def test_complex_numbers_are_refused_elsewhere(make):
 
 
 def test_masked_data_are_missing():
-    """Here they are refused as missing; their hidden values never count."""
-    masked = letters(np.ma.masked_array([1.0, 99.0, 4.0], [False, True, False]))
-    kept = letters(DATA).copy(data=np.ma.masked_array([1.0, 99.0, 4.0], [False, True, False]))
-    for data in (kept, masked):
-        if isinstance(data.data, np.ma.MaskedArray):
-            refused(lambda d=data: problem(d), "NaN")
+    """Refused as missing by default; their hidden values never count."""
+    hidden = np.ma.masked_array([1.0, 99.0, 4.0], [False, True, False])
+    refused(lambda: problem(letters().copy(data=hidden)), "NaN")
     sd = np.ma.masked_array([1.0, 99.0, 4.0], [False, True, False])
-    refused(lambda: bj.GaussianNoise(sd=sd), "masked")
+    refused(lambda: problem(letters(), bj.GaussianNoise(sd=sd)), "modality 'm'")
     refused(lambda: bj.linear_map(np.ma.masked_array(GAIN, GAIN > 3), "th"), "masked")
     whole = np.ma.masked_array(DATA, False)
     found = posterior(problem(letters(), bj.GaussianNoise(sd=whole)))
@@ -213,13 +210,19 @@ def test_what_is_kept_cannot_be_changed():
 # ---- types -------------------------------------------------------------------------------------
 
 FLAT = bj.GaussianNoise(sd=0.1)
+
+
+def errors(**settings):
+    return bj.JointDiscrepancy(sd={"m": 1.0}, on="s", length_scale=1.0, **settings)
+
+
 MAP = bj.linear_map(GAIN, "th")
 WRONG = {
     "text as sd": lambda: problem(letters(), bj.GaussianNoise(sd="0.1")),
     "dict as sd": lambda: problem(letters(), bj.GaussianNoise(sd={"m": 0.1})),
     "texts as sd": lambda: problem(letters(), bj.GaussianNoise(sd=["0.1", "a", "b"])),
     "ragged sd": lambda: problem(letters(), bj.GaussianNoise(sd=[[1.0], [1.0, 2.0]])),
-    "dataset as sd": lambda: problem(letters(), bj.GaussianNoise(sd=letters().to_dataset(name="a"))),
+    "dataset as sd": lambda: bj.GaussianNoise(sd=letters().to_dataset(name="a")),
     "function as sd": lambda: problem(letters(), bj.GaussianNoise(sd=np.sqrt)),
     "class as sd": lambda: problem(letters(), bj.GaussianNoise(sd=pm.HalfNormal)),
     "text as scale": lambda: problem(letters(), bj.GaussianNoise(sd=0.1, scale="a")),
@@ -239,9 +242,9 @@ WRONG = {
     "text as axis": lambda: bj.Grid(x="abc"),
     "texts as axis": lambda: bj.Grid(x=["a", "b"]),
     "none as axis": lambda: bj.Grid(x=None),
-    "rank of a half": lambda: bj.JointDiscrepancy(sd={"m": 1.0}, on="s", length_scale=1.0, rank=1.5),
-    "text as rank": lambda: bj.JointDiscrepancy(sd={"m": 1.0}, on="s", length_scale=1.0, rank="two"),
-    "negative rank": lambda: bj.JointDiscrepancy(sd={"m": 1.0}, on="s", length_scale=1.0, rank=-1),
+    "rank of a half": lambda: errors(rank=1.5),
+    "text as rank": lambda: errors(rank="two"),
+    "negative rank": lambda: errors(rank=-1),
     "text as sd of errors": lambda: bj.JointDiscrepancy(sd={"m": "one"}),
     "text as correlation": lambda: bj.JointDiscrepancy(sd={"m": 1.0, "n": 1.0}, correlation="high"),
     "dims that are numbers": lambda: problem(xr.DataArray(DATA, dims=[0])),

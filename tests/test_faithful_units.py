@@ -283,9 +283,8 @@ def test_axes_in_two_units_need_a_length_each():
         t=xr.DataArray([0.0, 1.0, 2.0], attrs={"units": "s"}, dims="t"),
     )
     refused(lambda: bj.GaussianField("th", grid, sd=1.0, length_scale=1.0), "length_scale")
-    made = bj.GaussianField(
-        "th", grid, sd=1.0, length_scale={"z": pint.Quantity(100, "cm"), "t": pint.Quantity(500, "ms")}
-    )  # fmt: skip
+    lengths = {"z": pint.Quantity(100, "cm"), "t": pint.Quantity(500, "ms")}
+    made = bj.GaussianField("th", grid, sd=1.0, length_scale=lengths)
     assert dict(made.length_scale) == pytest.approx({"z": 1.0, "t": 0.5})
 
 
@@ -336,12 +335,9 @@ def test_new_data_are_converted():
 
 
 def test_quantities_are_data():
-    found = posterior(
-        problem(
-            letters(pint.Quantity(100.0 * DATA, "cm")), bj.GaussianNoise(sd=pint.Quantity(0.1, "m")),
-            forward=bj.linear_map(GAIN, "th", output_units="m"),
-        )
-    )  # fmt: skip
+    data, sd = letters(pint.Quantity(100.0 * DATA, "cm")), pint.Quantity(0.1, "m")
+    forward = bj.linear_map(GAIN, "th", output_units="m")
+    found = posterior(problem(data, bj.GaussianNoise(sd=sd), forward=forward))
     require(found, closed_form(GAIN, DATA, 0.01 * np.eye(3)))
 
 

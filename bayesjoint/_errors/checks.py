@@ -90,7 +90,8 @@ def _check_scales(given: "JointDiscrepancy") -> None:
 def _check_loadings(given: "JointDiscrepancy") -> None:
     for name, loading in (given.loadings or {}).items():
         _validate.require_known(given.owner, f"the loading of {name!r}", loading)
-        if np.ndim(loading) != 0 or not np.isfinite(float(loading)):
+        values = arrays.read(given.owner, f"loading of {name!r}", loading, missing=True).values
+        if values.ndim or not np.isfinite(values):
             raise ValueError(
                 f"{given.owner}: the loading of {name!r} is {loading!r}; give a finite number, 0 "
                 "where the common cause does not act"

@@ -40,6 +40,8 @@ def _matched(labels: pd.Index, wanted: pd.Index) -> np.ndarray:
     )
     if not numeric:
         return np.asarray(comparable(labels).get_indexer(comparable(wanted)))
+    if labels.is_unique and (exact := np.asarray(labels.get_indexer(wanted))).min(initial=0) >= 0:
+        return exact
     there, sought = (i.to_numpy(dtype=float) for i in (labels, wanted))
     order = np.argsort(there)
     ranked = there[order]
@@ -47,7 +49,8 @@ def _matched(labels: pd.Index, wanted: pd.Index) -> np.ndarray:
     before = np.maximum(after - 1, 0)
     nearer = np.abs(ranked[before] - sought) < np.abs(ranked[after] - sought)
     nearest = np.where(nearer, before, after)
-    spacing = min((np.diff(np.sort(x)).min() for x in (there, sought) if len(x) > 1), default=0.0)
+    sides = (ranked, np.sort(sought))
+    spacing = min((np.diff(side).min() for side in sides if len(side) > 1), default=0.0)
     within = np.maximum(SAME_PLACE * spacing, 4.0 * np.spacing(np.abs(sought)))
     return np.where(np.abs(ranked[nearest] - sought) <= within, order[nearest], -1)
 

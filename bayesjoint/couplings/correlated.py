@@ -91,7 +91,9 @@ class CorrelatedFields(Replaceable):
             given = arrays.matrix(
                 self._owner, "correlation", self.correlation, between, between, units="1"
             )
-        object.__setattr__(self, "correlation", arrays.keep(given) if given.ndim else float(given))
+        if given.ndim or not isinstance(self.correlation, float):
+            kept = arrays.keep(given) if given.ndim else float(given)
+            object.__setattr__(self, "correlation", kept)
         matrix = _processes.correlation_matrix(given, count)
         if not np.allclose(np.diag(matrix), 1.0):
             raise ValueError(
