@@ -69,7 +69,7 @@ def require(found: tuple, expected: tuple) -> None:
     np.testing.assert_allclose(found[1], expected[1], rtol=RTOL)
 
 
-def refused(make: Callable[[], Any], match: str = "") -> None:
+def refused(make: Callable[[], Any], match: str | None = None) -> None:
     """Assert that something is refused by a sentence of ours, raised in our code."""
     with pytest.raises((ValueError, TypeError), match=match) as caught:
         make()
