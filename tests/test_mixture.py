@@ -271,7 +271,7 @@ def test_a_correlation_matrix_may_be_unknown():
 WIDE = bj.Prior(pm.Normal, mu=0.0, sigma=3.0)
 WRONG = {
     "proportions that do not add up": (lambda: rocks(proportions=[0.5, 0.6]), "add up to 1.1"),
-    "a proportion too many": (lambda: rocks(proportions=[0.5, 0.3, 0.2]), "the proportions have shape .3,"),
+    "a proportion too many": (lambda: rocks(proportions=[0.5, 0.3, 0.2]), "have shape .3,"),
     "a proportion of zero": (lambda: rocks(proportions=[1.0, 0.0]), "must be positive"),
     "proportions of another size": (
         lambda: rocks(proportions=bj.Prior(pm.Dirichlet, a=[1.0, 1.0, 1.0])), "2 numbers",
