@@ -170,7 +170,12 @@ _OFFSETS = ("degree_Celsius", "degree_Fahrenheit", "degree_Reaumur")
 
 @cache
 def _registry() -> Any:
-    """Return pint's registry with the spellings of the CF conventions, as ``kg m-3``."""
+    """Return pint's registry with the spellings of the CF conventions, as ``kg m-3``.
+
+    To pint a gal is a gallon; nobody measures those in thousandths.
+    """
     from cf_xarray.units import units
 
+    units.define("milligal = 1e-3 * galileo")
+    units.define("microgal = 1e-6 * galileo")
     return units
