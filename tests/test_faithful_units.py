@@ -36,7 +36,8 @@ def stated(values, unit, *dims):
     ("first", "second"),
     [
         ("kg m-3", "kg/m3"), ("kg m**-3", "kg/m^3"), ("m s-1", "m/s"), ("degC", "degree_Celsius"),
-        ("1", "dimensionless"), ("%", "percent"), ("mGal", "milligalileo"), ("mGal", "milligal"), ("deg", "degrees"),
+        ("1", "dimensionless"), ("%", "percent"), ("mGal", "milligalileo"), ("mGal", "milligal"),
+        ("deg", "degrees"),
         ("W m-2 K-1", "W/(m2 K)"), ("m", "metre"), ("s", "seconds"),
     ],
 )  # fmt: skip
