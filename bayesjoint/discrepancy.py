@@ -167,6 +167,10 @@ class JointDiscrepancy(Replaceable):
         """Return the kind of covariance function along a coordinate."""
         return self.kernel[axis] if isinstance(self.kernel, Mapping) else self.kernel
 
+    def states_units(self, axis: str) -> bool:
+        """Whether it is stated in which units the length scale along a coordinate is."""
+        return self._fit is not None or _fitting.states_units(self, axis)
+
     def fitted(self, modalities: Mapping[str, Any]) -> "JointDiscrepancy":
         """Return the discrepancy in the units, the order and the times of the data.
 

@@ -75,6 +75,7 @@ class Parameter(Replaceable):
             )
         coords = {dim: _labels(owner, dim, labels) for dim, labels in self.coords.items()}
         object.__setattr__(self, "coords", coords)
+        object.__setattr__(self, "prior", self.prior.aligned(owner, self.axes()))
 
     def axes(self) -> arrays.Axes:
         """Return the axes to which its values are aligned."""

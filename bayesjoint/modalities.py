@@ -1,6 +1,6 @@
 """A modality: data, forward map, observation operator and noise; one likelihood block."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -203,7 +203,9 @@ class Modality(Replaceable):
         return pm.Deterministic(f"{self.name}_response", response, dims=self.data.dims)
 
     def in_order(self, output: Any, form: Output | None) -> Any:
-        """Return the output of the map in the order of the data, where both are labelled.
+        """Return the output of the map in the order of what it acts on, where both are labelled.
+
+        That are the data, or the columns of the first matrix of ``observe``.
 
         Raises
         ------
@@ -213,11 +215,22 @@ class Modality(Replaceable):
         if form is None:
             return output
         name = self.forward.name
-        if self.observe is None and (order := form.order_of(name, self.data)) is not None:
+        axes = arrays.Axes.of(self.data) if self.observe is None else self._columns(form)
+        if axes is not None and (order := form.order_of(name, axes)) is not None:
             output = output.ravel()[order]
         stated = self.forward.output_units or (self.units if self.observe is None else None)
         owner = f"modality {self.name!r}: the map {name!r} returns {{}}, but {{}} is needed"
         return _units.conversion(owner, form.units, stated, "convert one of them")(output)
+
+    def _columns(self, form: Output) -> arrays.Axes | None:
+        """Return the axes of the columns of ``observe``, in the names of dims of the map's output.
+
+        None where these have no labels, or the output has other dimensions than the columns.
+        """
+        axes, dims = self.operator.columns_axes, form.given.dims
+        if axes is None or len(axes.dims) != form.given.values.ndim:
+            return None
+        return axes if dims is None or set(dims) == set(axes.dims) else replace(axes, dims=dims)
 
     def add_observed(self, build: ModelBuild, discrepancy=None) -> None:
         """Add the observed variable, given the tensor of the sampled discrepancy if any."""

@@ -6,14 +6,18 @@ from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pymc as pm
 import pytensor.tensor as pt
+import xarray as xr
 from pymc.distributions.distribution import support_point
 from pymc.logprob.utils import ParameterValueError
 from pytensor.compile.builders import OpFromGraph
 from pytensor.gradient import DisconnectedInputError, NullTypeGradError
 from scipy import stats
 
+from bayesjoint import arrays
+from bayesjoint import units as _units
 from bayesjoint._families import Known, known_family
 from bayesjoint._graph.compile import in_turn, number
 from bayesjoint._kernels.quantiles import FARTHEST, mean, variance
@@ -59,6 +63,7 @@ class Prior:
     distribution: Any
     parameters: dict[str, Any]
     units: str | None
+    labelled: dict[str, arrays.Given]  # those parameters that came with labels
 
     @in_turn()
     def __init__(self, distribution: type, *, units: str | None = None, **parameters: Any) -> None:
@@ -71,6 +76,12 @@ class Prior:
                 "bj.Prior(pm.Normal, mu=0, sigma=1)"
             )
         self._check_names()
+        labelled = {
+            key: arrays.read(repr(self), key, value)
+            for key, value in parameters.items()
+            if arrays.is_labelled(value) and np.ndim(value)
+        }
+        object.__setattr__(self, "labelled", labelled)
         numbers = {key: _parameter(self, key, value) for key, value in parameters.items()}
         object.__setattr__(self, "parameters", numbers)
         try:
@@ -154,6 +165,22 @@ class Prior:
         given = self.parameters | ({"units": repr(self.units)} if self.units else {})
         settings = "".join(f", {key}={value}" for key, value in given.items())
         return f"Prior({self.distribution.__name__}{settings})"
+
+    def aligned(self, owner: str, axes: arrays.Axes) -> "Prior":
+        """Return the prior with its labelled parameters in the order of the place it is put.
+
+        Raises
+        ------
+        ValueError
+            When they have other labels or dims.
+        """
+        if not self.labelled:
+            return self
+        ordered = {
+            key: arrays.aligned(owner, f"{key} of its prior", _labelled(given), axes)
+            for key, given in self.labelled.items()
+        }
+        return Prior(self.distribution, units=self.units, **{**self.parameters, **ordered})
 
     def dist(self, **settings: Any):
         """Return the distribution as an unnamed PyMC variable."""
@@ -269,7 +296,7 @@ def _parameter(prior: Prior, key: str, value: Any) -> Any:
         return value
     if isinstance(value, list | tuple) and any(hasattr(each, "owner") for each in value):
         return tuple(value)  # of distributions
-    if hasattr(value, "magnitude"):
+    if _units.stated(value) is not None:
         raise ValueError(
             f"{prior!r}: {key} has units of its own; give numbers in the units of the quantity, or "
             "those of the prior as units="
@@ -283,6 +310,15 @@ def _parameter(prior: Prior, key: str, value: Any) -> Any:
         raise ValueError(f"{prior!r}: {key} is {array.dtype}; give real numbers")
     array.setflags(write=False)
     return array if array.ndim else array.item()
+
+
+def _labelled(given: arrays.Given) -> Any:
+    """Return numbers with the labels they came with."""
+    dims, labels = given.dims, given.labels
+    if dims is None:
+        return pd.Series(given.values, labels[0]) if given.values.ndim == 1 else given.values
+    coords = {d: i for d, i in zip(dims, labels, strict=True) if i is not None}
+    return xr.DataArray(given.values, coords, dims)
 
 
 def _double(key: str, value: Any) -> Any:

@@ -1,12 +1,13 @@
 """The joint problem: latents, modalities, couplings and discrepancy, and its model."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pymc as pm
 import xarray as xr
 
@@ -81,7 +82,7 @@ class JointProblem(Replaceable):
 
     def __post_init__(self) -> None:
         for setting in ("latents", "modalities", "couplings"):
-            object.__setattr__(self, setting, _several(getattr(self, setting)))
+            object.__setattr__(self, setting, _several(setting, getattr(self, setting)))
         _problem_checks.check_references(self)
         object.__setattr__(self, "modalities", _fitting.fitted_modalities(self))
         _problem_checks.check_parts(self)
@@ -118,7 +119,7 @@ class JointProblem(Replaceable):
     @property
     def discrepancies_given(self) -> tuple[JointDiscrepancy, ...]:
         """The discrepancies as they were given."""
-        return () if self.discrepancy is None else _several(self.discrepancy)
+        return () if self.discrepancy is None else _several("discrepancy", self.discrepancy)
 
     def derived(self, how: Any, problem: "JointProblem") -> "JointProblem":
         """Return a problem that follows from this one whatever the data, so that graphs do too."""
@@ -200,14 +201,21 @@ class JointProblem(Replaceable):
         >>> problem.hold({"line_sd": 0.1}).modality["line"].noise.sd
         0.1
         """
-        known = {u.name: u for u in build(self).unknowns if u.kind == "hyperparameter"}
+        made = build(self)
+        known = {u.name: u for u in made.unknowns if u.kind == "hyperparameter"}
         if isinstance(values, xr.DataTree):
             of_errors = [name for name, unknown in known.items() if unknown.of_errors]
             values = at_one_point(values, of_errors, "hold: values")
+        if not isinstance(values, Mapping):
+            raise ValueError(
+                f"hold: the values are a {type(values).__name__}; give them by name, as in "
+                '{"gravity_sd": 0.1}'
+            )
         if unknown := sorted(set(values) - set(known)):
             raise ValueError(
                 f"hold: there is no hyperparameter {unknown}; there are {sorted(known)}"
             )
+        values = {name: _held(made, known[name], value) for name, value in values.items()}
         held = self.replace(
             latents=[settled(latent, latent.name, values) for latent in self.latents],
             modalities=[m.replace(noise=settled(m.noise, m.name, values)) for m in self.modalities],
@@ -316,9 +324,26 @@ class JointProblem(Replaceable):
         return {m.name: m.data.rename(renamed[m.name]) for m in self.modalities}
 
 
-def _several(parts: Any) -> tuple:
+def _held(made: ModelBuild, unknown: Any, value: Any) -> Any:
+    """Return a value of a hyperparameter, in its shape, order and units."""
+    labels = [made.model.coords.get(dim) for dim in unknown.dims]
+    sizes = tuple(1 if known is None else len(known) for known in labels)
+    indexes = tuple(None if known is None else pd.Index(known) for known in labels)
+    axes = arrays.Axes(f"{unknown.name!r}", unknown.dims, indexes, sizes, (None,) * len(sizes))
+    return arrays.aligned(
+        "hold", unknown.name, value, axes, units=unknown.units or None, broadcast=False, exact=True
+    )
+
+
+def _several(setting: str, parts: Any) -> tuple:
     """Return parts as a tuple; one given by itself is one."""
-    return (parts,) if hasattr(parts, "name") else tuple(parts)
+    if hasattr(parts, "name"):
+        return (parts,)
+    if not isinstance(parts, Iterable):
+        raise ValueError(
+            f"JointProblem: {setting} is {type(parts).__name__}; give a list of them, empty for none"
+        )
+    return tuple(parts)
 
 
 def build_model(problem: JointProblem) -> pm.Model:

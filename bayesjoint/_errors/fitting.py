@@ -182,6 +182,12 @@ def _stated(given: "JointDiscrepancy", axis: str) -> str | None:
     return None if value is None else arrays.read(given.owner, _setting(given, axis), value).units
 
 
+def states_units(given: "JointDiscrepancy", axis: str) -> bool:
+    """Return whether the length scale, the period or the grid along a coordinate states units."""
+    of_grid = given.grid is not None and axis in given.grid.units
+    return of_grid or _stated(given, axis) is not None
+
+
 def _of_times(given: "JointDiscrepancy", axis: str, stated: str | None) -> str:
     if stated is None:
         raise ValueError(

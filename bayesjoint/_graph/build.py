@@ -83,6 +83,11 @@ class ModelBuild:
         """Return ``value`` when it is a number, else add the unknown with that prior."""
         if not isinstance(value, Prior):
             return pt.as_tensor(np.asarray(value, dtype=float))
+        if value.labelled:
+            raise ValueError(
+                f"{name!r}: {sorted(value.labelled)} of its prior has labels, which are not "
+                "matched here; give a bare array in the order of the unknown"
+            )
         shape = tuple(len(self.model.coords[d]) for d in dims) if dims else ()
         if value.is_white:
             _require_shape(name, value, shape)

@@ -43,19 +43,18 @@ class Output:
         """Units that the output states."""
         return self.given.units
 
-    def order_of(self, name: str, data: xr.DataArray) -> np.ndarray | None:
-        """Return which number of the flat output belongs to each datum, in the shape of the data.
+    def order_of(self, name: str, axes: arrays.Axes) -> np.ndarray | None:
+        """Return which number of the flat output belongs to each place, in the shape of the axes.
 
         None where the output of the map, of that name, is not labelled.
 
         Raises
         ------
         ValueError
-            When it has other dims, or lacks labels of the data.
+            When it has other dims, or lacks labels of the place.
         """
         if self.positions is None:
             return None
-        axes = arrays.Axes.of(data)
         order = arrays.aligned(f"map {name!r}", WHAT, self.positions, axes, broadcast=False)
         return order.astype(int)
 

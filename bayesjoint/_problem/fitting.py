@@ -22,6 +22,7 @@ def fitted_modalities(problem: "JointProblem") -> tuple["Modality", ...]:
     """
     maps: dict[tuple, Any] = {}
     shared = _shared_coordinates(problem)
+    _require_one_unit(problem, shared)
     fitted = []
     for modality in problem.modalities:
         rows = _rows(modality)
@@ -77,6 +78,25 @@ def _shared_coordinates(problem: "JointProblem") -> dict[str, xr.DataArray]:
             if _units.stated(values) != _units.stated(known) and _units.stated(values):
                 shared[dim] = known
     return shared
+
+
+def _require_one_unit(problem: "JointProblem", shared: dict[str, xr.DataArray]) -> None:
+    """Raise where a length scale without units is along a coordinate that is converted.
+
+    It could be in the units of the data, or in those of the grid or of the other data.
+    """
+    for given in problem.discrepancies_given:
+        touched = [m.data for m in problem.modalities if m.name in given.touches(problem.modality)]
+        for axis in given.axes if given.of is None else ():
+            here = {_units.stated(data[axis]) for data in touched if axis in data.dims}
+            other = _units.stated(shared[axis]) if axis in shared else None
+            if here - {None, other} and axis in shared and not given.states_units(axis):
+                raise ValueError(
+                    f"{given.owner}: {axis!r} is in {' and '.join(map(repr, sorted(here - {None})))}"
+                    f" in the data and in {other!r} in another part that shares it, so that its "
+                    "length scale or period needs units; give a quantity, or a DataArray with "
+                    'attrs["units"]'
+                )
 
 
 def _coordinates(problem: "JointProblem") -> list[tuple[str, dict[str, xr.DataArray]]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bayesjoint import units as _units
-from bayesjoint.arrays.reading import comparable
+from bayesjoint.arrays.reading import comparable, in_levels_of
 
 SAME_PLACE = 1e-6  # of the distance to the next label: two coordinates that are nearer are one
 
@@ -15,7 +15,7 @@ def matched(
     subject: str, labels: pd.Index, given: str | None, wanted: pd.Index, units: str | None
 ) -> np.ndarray:
     """Return the position of each wanted label among those given, -1 where it is missing."""
-    return _matched(in_units_of(subject, labels, given, units), wanted)
+    return _matched(in_levels_of(in_units_of(subject, labels, given, units), wanted), wanted)
 
 
 def in_units_of(subject: str, labels: pd.Index, given: str | None, wanted: str | None) -> pd.Index:

@@ -10,7 +10,14 @@ import xarray as xr
 
 from bayesjoint import units as _units
 from bayesjoint.arrays.labels import _matched, in_units_of, shown
-from bayesjoint.arrays.reading import Given, converted, index_of, read, unwrapped
+from bayesjoint.arrays.reading import (
+    Given,
+    converted,
+    in_levels_of,
+    index_of,
+    read,
+    unwrapped,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,6 +217,7 @@ def positions(
     wanted = axes.labels[target]
     assert wanted is not None
     labels = in_units_of(subject, labels, label_units, axes.label_units[target])
+    labels = in_levels_of(labels, wanted)
     if len(labels) == len(wanted) and labels.equals(wanted):
         return None
     for index, whose in ((labels, "its"), (wanted, f"{axes.owner}'s")):

@@ -1,7 +1,7 @@
 """What holds numbers, taken apart: the numbers, their labels and their units."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,23 @@ def number(owner: str, what: str, value: Any, units: str | None = None) -> float
             f"{given.values.shape} given"
         )
     return float(converted(owner, what, given, units, differences=True).values)
+
+
+def numbers(owner: str, what: str, values: Any, units: str | None = None) -> list[float]:
+    """Return a list of numbers in the wanted units.
+
+    Raises
+    ------
+    ValueError
+        When they are no list of real numbers, or their units cannot be converted.
+    """
+    if isinstance(values, np.ndarray) or is_labelled(values):
+        given = converted(owner, what, read(owner, what, values), units, differences=True)
+        if given.values.ndim == 1:
+            return [float(value) for value in given.values]
+    elif isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping):
+        return [number(owner, what, value, units) for value in values]
+    raise ValueError(f"{owner}: {what} must be a list of numbers, as [0.1, 0.2]")
 
 
 def is_labelled(value: Any) -> bool:
@@ -192,6 +209,17 @@ def _meant(index: pd.Index) -> pd.Index | None:
 def index_of(data: xr.DataArray, dim: Any) -> pd.Index | None:
     """Return the labels along a dim, None where it has none."""
     return data.indexes[dim] if dim in data.indexes else None
+
+
+def in_levels_of(index: pd.Index, wanted: pd.Index) -> pd.Index:
+    """Return labels of several levels with these in the order of another place, by their names."""
+    if not (isinstance(index, pd.MultiIndex) and isinstance(wanted, pd.MultiIndex)):
+        return index
+    names = list(wanted.names)
+    known = None not in names and len(set(names)) == len(names)
+    if known and names != list(index.names) and set(names) == set(index.names):
+        return index.reorder_levels(names)
+    return index
 
 
 def comparable(index: pd.Index) -> pd.Index:

@@ -221,16 +221,37 @@ def _nearest_cell(grid: xr.DataArray, latent: str, coords: dict[str, Any]) -> di
         needed = ", ".join(dims) or "none, it is a scalar"
         given = ", ".join(coords) or "none"
         raise ValueError(f"a cell of '{latent}' has the coordinates: {needed}; given: {given}")
-    return {k: _nearest_index(grid[user(k)].values, k, value) for k, value in coords.items()}
+    return {k: _nearest_index(grid[user(k)], k, value) for k, value in coords.items()}
 
 
-def _nearest_index(values: np.ndarray, dim: str, wanted: Any) -> int:
+def _nearest_index(places: xr.DataArray, dim: str, wanted: Any) -> int:
+    values = places.values
     if np.issubdtype(values.dtype, np.number):
-        return int(np.argmin(np.abs(values - wanted)))
+        frame = arrays.frame_of(f"point_spread: {dim!r}", places)
+        at = arrays.coordinate(f"point_spread: {dim!r}", wanted, frame)
+        if at.ndim or not np.isfinite(at):
+            raise ValueError(
+                f"point_spread: {dim!r} is {wanted!r}; give one number, where a cell is"
+            )
+        return _cell_at(values, dim, float(at))
+    wanted = getattr(wanted, "values", wanted)
     found = np.flatnonzero(values == wanted)
     if found.size == 0:
         raise ValueError(f"'{dim}' has no label {wanted!r}; it has {', '.join(map(str, values))}")
     return int(found[0])
+
+
+def _cell_at(values: np.ndarray, dim: str, at: float) -> int:
+    """Return the cell that is nearest; a place a cell or more beyond the grid raises."""
+    nearest = int(np.argmin(np.abs(values - at)))
+    outside = not values.min() <= at <= values.max()
+    width = np.abs(np.diff(values[:2] if nearest == 0 else values[-2:])).max(initial=0.0)
+    if outside and len(values) > 1 and abs(at - values[nearest]) > width:
+        raise ValueError(
+            f"point_spread: {dim} = {at:g} lies outside the grid, which reaches from "
+            f"{values.min():g} to {values.max():g}"
+        )
+    return nearest
 
 
 def _chosen(grid: xr.DataArray, latent: str, position: dict[str, int]) -> dict[str, Any]:

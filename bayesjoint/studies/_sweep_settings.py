@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesjoint import _validate
+from bayesjoint import _validate, arrays
 from bayesjoint.studies._swept_errors import Swept
 
 OWNER = "discrepancy_sweep"
@@ -27,6 +27,7 @@ class Settings:
         The settings that are swept.
     turns : bool
         Whether there is a correlation that could turn from hurting to helping.
+    length_units : str or None
     """
 
     correlation: list[float]
@@ -35,6 +36,7 @@ class Settings:
     of_one: str | None
     dims: list[str]
     turns: bool
+    length_units: str | None = None
 
     def factors(self, modalities: Iterable[str], factor: float) -> np.ndarray:
         """Return the factor on the sd of each modality."""
@@ -61,7 +63,14 @@ def sweep_settings(swept: Swept, correlation: Any, sd_factor: Any, length_scale:
     if length_scale is not None and (stated is None or isinstance(stated, Mapping)):
         fault = "has no length scale" if stated is None else "has one length scale a coordinate"
         raise ValueError(f"{OWNER}: {swept.discrepancy.owner} {fault}")
-    kept = {name: _numbers(name, values) for name, values in given.items() if values is not None}
+    units = {"length_scale": swept.length_units}
+    if length_scale is not None and swept.along_times:
+        _require_spans(length_scale)
+    kept = {
+        name: _numbers(name, values, units.get(name, "1"))
+        for name, values in given.items()
+        if values is not None
+    }
     return Settings(
         kept.get("correlation", [swept.own]),
         kept.get("sd_factor", [1.0]),
@@ -69,11 +78,22 @@ def sweep_settings(swept: Swept, correlation: Any, sd_factor: Any, length_scale:
         of_one,
         list(kept),
         not swept.fault,
+        swept.length_units,
     )
 
 
-def _numbers(name: str, values: Iterable[float]) -> list[float]:
-    numbers = [float(value) for value in values]
+def _require_spans(values: Any) -> None:
+    """Raise where lengths along times have no units."""
+    each = [values] if arrays.is_labelled(values) or not isinstance(values, Iterable) else values
+    if any(arrays.read(OWNER, "length_scale=", value).units is None for value in each):
+        raise ValueError(
+            f"{OWNER}: length_scale= is along times, so that it needs units; give time spans, as "
+            'np.array([10, 30], "timedelta64[D]")'
+        )
+
+
+def _numbers(name: str, values: Any, units: str | None) -> list[float]:
+    numbers = arrays.numbers(OWNER, f"{name}=", values, units)
     if not numbers or not np.all(np.isfinite(numbers)):
         raise ValueError(f"{OWNER}: {name}= is empty or not finite")
     if name != "correlation":

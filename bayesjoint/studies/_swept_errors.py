@@ -44,6 +44,10 @@ class Swept:
         All of the problem.
     fault : str
         Why no correlation can be put in; empty where one can.
+    length_units : str or None
+        In which its length scale is counted.
+    along_times : bool
+        Whether that is along dates or time spans.
     """
 
     owner: str
@@ -56,6 +60,8 @@ class Swept:
     interval: tuple[float, float]
     modalities: list[str]
     fault: str
+    length_units: str | None = None
+    along_times: bool = False
 
     def allows(self, correlation: float) -> bool:
         """Return whether a correlation makes a valid matrix, singular at the bounds."""
@@ -127,7 +133,19 @@ def swept_discrepancy(
         own = float(off[0])
     base = matrix - own * direction
     modalities = list(local.problem.modality)
-    return Swept(owner, found, names, base, direction, own, chosen, interval, modalities, fault)
+    return Swept(
+        owner, found, names, base, direction, own, chosen, interval, modalities, fault,
+        *_length_units(found, [local.problem.modality[n].data for n in names]),
+    )  # fmt: skip
+
+
+def _length_units(found: JointDiscrepancy, data: Sequence[Any]) -> tuple[str | None, bool]:
+    """Return the units in which its length scale is counted, and whether it is along times."""
+    if not found.frames:
+        return None, False
+    axis = found.axes[0]
+    kinds = {d[axis].dtype.kind for d in data if axis in d.coords}
+    return found.frames[axis].units, bool(kinds & {"m", "M"})
 
 
 def _correlations(discrepancy: JointDiscrepancy, names: list[str]) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import arrays
 from bayesjoint._graph.compile import threads_for
 from bayesjoint._local.curvature import DENSE_LIMIT
 from bayesjoint._names import labelled, marked
@@ -77,7 +78,7 @@ def coupling_sweep(
     >>> bool(sweep["leakage"].sel(into="a", source="b", weight=10.0) > 0)
     True
     """
-    weights = [float(weight) for weight in weights]
+    weights = arrays.numbers("coupling_sweep", "weights", weights, "1")
     if not weights or min(weights) < 0.0:
         raise ValueError(f"coupling_sweep: give weights that are not negative, {weights} given")
     runs = Runs(problem, coupling, at)

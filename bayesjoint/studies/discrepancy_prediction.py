@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import units as _units
 from bayesjoint._compiled.functions import ModelFunctions, compiled
 from bayesjoint._compiled.latent_space import LatentSpace
 from bayesjoint._errors import processes as _processes
@@ -113,9 +114,31 @@ def predict_discrepancy(
 
 def _template(at: Any) -> xr.DataArray:
     """Return an array with the coordinates of the new places."""
-    places = xr.Dataset(coords=at if isinstance(at, Mapping) else at.coords)
+    if isinstance(at, xr.DataArray | xr.Dataset):
+        coords: Mapping[Any, Any] = at.coords
+    elif isinstance(at, Mapping):
+        coords = {name: _with_units(name, value) for name, value in at.items()}
+    else:
+        raise ValueError(
+            f"{OWNER}: at= is a {type(at).__name__}; give the coordinates of the new places by "
+            'name, as {"time": times}'
+        )
+    places = xr.Dataset(coords=coords)
     sizes = places.sizes
     return xr.DataArray(np.zeros(tuple(sizes.values())), places.coords, tuple(sizes))
+
+
+def _with_units(name: str, value: Any) -> Any:
+    """Return a coordinate that states the units of a quantity, which an index would lose."""
+    dims, bare, *rest = value if isinstance(value, tuple) else (name, value)
+    if isinstance(bare, xr.DataArray | xr.Variable):
+        units, numbers = _units.of_quantity(bare.data), bare
+        return value if units is None else (bare.dims, numbers.data.magnitude, {"units": units})
+    units = _units.of_quantity(bare)
+    if units is None:
+        return value
+    attrs = {**(rest[0] if rest else {}), "units": units}
+    return (dims if np.ndim(bare.magnitude) else ()), bare.magnitude, attrs
 
 
 def _check(problem: JointProblem, given: JointDiscrepancy) -> None:

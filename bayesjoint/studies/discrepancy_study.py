@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from bayesjoint import arrays
 from bayesjoint._kernels.singular import SingularErrors
 from bayesjoint.problem import JointProblem
 from bayesjoint.studies._local_problem import LocalProblem
@@ -150,7 +151,7 @@ def discrepancy_sweep(
     local = LocalProblem(problem, at, OWNER)
     swept = swept_discrepancy(local, OWNER, discrepancy, pair)
     settings = sweep_settings(swept, correlation, sd_factor, length_scale)
-    nuts_at = [float(correlation) for correlation in nuts_at]
+    nuts_at = arrays.numbers(OWNER, "nuts_at=", nuts_at, "1")
     if nuts_at:
         swept.require_valid(nuts_at, "nuts_at")
     with threadpool_limits(limits=1):  # many factorisations, none of them large
@@ -242,7 +243,9 @@ def _gridded(parts: list[xr.Dataset], settings: Settings) -> xr.Dataset:
         xr.concat(parts[i : i + len(factors)], dim=xr.Variable("sd_factor", factors))
         for i in range(0, len(parts), len(factors))
     ]
-    grid = xr.concat(rows, dim=xr.Variable("length_scale", [v or np.nan for v in lengths]))
+    attrs = {"units": settings.length_units} if settings.length_units else {}
+    along = xr.Variable("length_scale", [v or np.nan for v in lengths], attrs)
+    grid = xr.concat(rows, dim=along)
     alone = [n for n in ("correlation", "sd_factor", "length_scale") if n not in settings.dims]
     return grid.squeeze(alone, drop=True).transpose(*settings.dims, ...)
 

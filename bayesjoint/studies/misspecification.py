@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from bayesjoint import arrays
 from bayesjoint._kernels.cross_correlation import BlockErrors
 from bayesjoint.problem import JointProblem
 from bayesjoint.studies._local_problem import LocalProblem
@@ -130,7 +131,7 @@ def discrepancy_cost(
     local = LocalProblem(problem, at, OWNER)
     swept = swept_discrepancy(local, OWNER, discrepancy, pair)
     swept.require_correlation()
-    values = [float(value) for value in correlation]
+    values = arrays.numbers(OWNER, "correlation=", correlation, "1")
     _check(local, values, replicates, probability)
     with threadpool_limits(limits=1):  # many factorisations, none of them large
         if nuts is None:
