@@ -10,6 +10,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytensor.sparse as ps
 import pytensor.tensor as pt
 import xarray as xr
@@ -696,19 +697,17 @@ def _stated_units(owner: str, names: tuple[str, ...], units: Any) -> dict[str, s
 
 
 def _coords(coords: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the coordinates of a map's output, each an array of one dimension."""
-    kept = {
-        name: xr.DataArray(
-            arrays.keep(arrays.bare_coordinate(f"coords: {name!r}", values)).ravel(),
-            dims="row",
-            attrs={"units": units} if (units := _units.stated(values)) else {},
-        )
-        for name, values in (coords or {}).items()
-    }
-    for name, array in kept.items():
-        if array.isnull().any() or (array.dtype.kind == "f" and not np.isfinite(array).all()):
-            raise ValueError(f"coords: {name!r} is missing or not finite in places; give a place")
+    """Return the coordinates of a map's output, one dimension each; DataArrays where in units."""
+    kept = {name: _coordinate(name, values) for name, values in (coords or {}).items()}
     if len({array.shape for array in kept.values()}) > 1:
         shapes = {name: array.shape for name, array in kept.items()}
         raise ValueError(f"coords {shapes}: each needs one value for each row of the output")
     return kept
+
+
+def _coordinate(name: str, values: Any) -> Any:
+    array = arrays.keep(arrays.bare_coordinate(f"coords: {name!r}", values)).ravel()
+    if pd.isna(array).any() or (array.dtype.kind == "f" and not np.isfinite(array).all()):
+        raise ValueError(f"coords: {name!r} is missing or not finite in places; give a place")
+    units = _units.stated(values)
+    return xr.DataArray(array, dims="row", attrs={"units": units}) if units else array
