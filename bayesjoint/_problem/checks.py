@@ -176,6 +176,7 @@ def _check_relations(problem: "JointProblem") -> None:
 def _check_responses(problem: "JointProblem") -> None:
     """Check maps and responses at prior draws, each map once as long as it lives."""
     if not problem.modalities:
+        _latents_only(problem)  # which says what is wrong with a prior
         return
     usable, tried = _usable_draws(problem)
     for forward in _maps(problem):
