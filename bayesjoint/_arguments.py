@@ -57,26 +57,6 @@ def trees(owner: str, name: str, value: Any) -> dict[Any, xr.DataTree]:
     return dict(value)
 
 
-def numbers(owner: str, name: str, value: Any) -> list[float]:
-    """Return one number after the other, all finite and at least one.
-
-    Raises
-    ------
-    ValueError
-        When there are none, or others.
-    """
-    if isinstance(value, Iterable) and not hasattr(value, "dtype") and not _is_lazy(value):
-        value = _in_turn(owner, name, value)
-    array = arrays.read(owner, name, value).values
-    if array.ndim != 1 or not array.size:
-        raise ValueError(
-            f"{owner}: {name} has shape {array.shape}; give numbers in a list, as [0.0, 0.5]"
-        )
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"{owner}: {name} is not finite; give finite numbers")
-    return array.tolist()
-
-
 def table(owner: str, value: Any, made_by: str, *needed: str, attrs: Iterable[str] = ()) -> None:
     """Raise unless a value is the Dataset of a function, with the variables that are needed."""
     if not isinstance(value, xr.Dataset):
@@ -95,20 +75,6 @@ def table(owner: str, value: Any, made_by: str, *needed: str, attrs: Iterable[st
 def kind(value: Any) -> str:
     """Return what a value is, in words of a message."""
     return "None" if value is None else f"of type {type(value).__name__}"
-
-
-def _is_lazy(value: Any) -> bool:
-    return isinstance(value, str | bytes | Mapping | xr.DataTree) or hasattr(value, "magnitude")
-
-
-def _in_turn(owner: str, name: str, value: Iterable) -> list:
-    """Return what an iterator gives; its own exceptions and endless ones are not ours."""
-    if isinstance(value, set | frozenset):
-        value = sorted(value, key=repr)
-    try:
-        return list(value)
-    except TypeError as error:
-        raise ValueError(f"{owner}: {name} cannot be read one by one: {error}") from None
 
 
 def _count(owner: str, name: str, value: Any) -> None:

@@ -96,7 +96,11 @@ def numbers(owner: str, what: str, values: Any, units: str | None = None) -> lis
         if given.values.ndim == 1:
             return [float(value) for value in given.values]
     elif isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping):
-        return [number(owner, what, value, units) for value in values]
+        try:
+            each = list(values)
+        except TypeError:  # a tensor
+            each = [values]
+        return [number(owner, what, value, units) for value in each]
     raise ValueError(f"{owner}: {what} must be a list of numbers, as [0.1, 0.2]")
 
 

@@ -129,7 +129,6 @@ def discrepancy_cost(
     array([0.9 , 0.77, 0.09])
     """
     require_problem(problem)
-    values = _arguments.numbers(OWNER, "correlation", correlation)
     _arguments.check(OWNER, replicates=replicates, probability=probability)
     _arguments.check_given(
         OWNER, pair=pair, discrepancy=discrepancy, at=at, nuts=nuts, executor=executor,
