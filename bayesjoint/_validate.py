@@ -1,10 +1,11 @@
 """Checks of what users give, with errors that name the object, the fact and the cure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from bayesjoint import arrays
 from bayesjoint import units as _units
@@ -20,6 +21,64 @@ def require_name(kind: str, name: Any) -> None:
         raise ValueError(
             f"{kind} {name!r}: the name must be a word of letters, digits and underscores; it "
             "becomes a variable of the model"
+        )
+
+
+def require_names(owner: str, names: Iterable[Any]) -> None:
+    """Raise unless all are texts that name something, each another thing."""
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(
+                f"{owner}: a name is of type {type(name).__name__}; give names as text"
+            )
+        if not name:
+            raise ValueError(f"{owner}: a name is empty; give a word")
+    require_unique(owner, names)
+
+
+def require_choice(owner: str, setting: str, value: Any, choices: Iterable[str]) -> None:
+    """Raise unless a setting is one of some words."""
+    known = list(choices)
+    if not isinstance(value, str) or value not in known:
+        shown = repr(value) if isinstance(value, str) else f"of type {type(value).__name__}"
+        raise ValueError(f"{owner}: {setting} {shown} is unknown; use one of {known}")
+
+
+def require_mapping(owner: str, setting: str, value: Any, example: str) -> None:
+    """Raise unless a setting is a mapping of names."""
+    of_data = isinstance(value, xr.Dataset | xr.DataTree)
+    if not isinstance(value, Mapping) or of_data:
+        raise ValueError(
+            f"{owner}: {setting} is of type {type(value).__name__}; give a mapping, as {example}"
+        )
+    if strange := [key for key in value if not isinstance(key, str)]:
+        raise ValueError(f"{owner}: {setting} names {strange[0]!r}; give text, as {example}")
+
+
+def parts(owner: str, setting: str, value: Any) -> tuple:
+    """Return several things as a tuple; one that has a name of its own is one.
+
+    Raises
+    ------
+    ValueError
+        When it is no sequence.
+    """
+    if isinstance(getattr(value, "name", None), str) and not isinstance(value, Sequence):
+        return (value,)
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable | Sequence):
+        raise ValueError(f"{owner}: {setting} is of type {type(value).__name__}; give a list")
+    try:
+        return tuple(value)
+    except TypeError as error:
+        raise ValueError(f"{owner}: {setting} cannot be read one by one: {error}") from None
+
+
+def require_one(owner: str, what: str, prior: Prior) -> None:
+    """Raise where a prior is over several numbers."""
+    count = prior.dist().type.ndim
+    if count:
+        raise ValueError(
+            f"{owner}: the prior over {what} is over several numbers; give one over one number"
         )
 
 
@@ -78,7 +137,9 @@ def require_known(owner: str, setting: str, value: Any) -> None:
 
 
 def require_scalar(owner: str, setting: str, value: Any) -> None:
-    """Raise unless ``value`` is one number (priors pass)."""
+    """Raise unless ``value`` is one number, or a prior over one."""
+    if isinstance(value, Prior):
+        require_one(owner, setting, value)
     if value is not None and not isinstance(value, Prior):
         number(owner, setting, value, _units.stated(value))
 
@@ -93,8 +154,7 @@ def require_whole(owner: str, setting: str, value: Any) -> None:
 
 def require_observed(owner: str, values: Any, dims: tuple[str, ...], missing: str) -> None:
     """Raise where data are infinite, or NaN without being told that these were not observed."""
-    if missing not in ("raise", "drop"):
-        raise ValueError(f'{owner}: missing={missing!r} is unknown; use "raise" or "drop"')
+    require_choice(owner, "missing", missing, ("raise", "drop"))
     absent, size = is_missing(values), np.size(values)
     infinite = int(np.sum(np.isinf(np.asarray(values, dtype=float))))
     count = int(np.sum(absent))

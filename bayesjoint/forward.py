@@ -17,7 +17,7 @@ import xarray as xr
 from pytensor.gradient import pullback
 from scipy import sparse
 
-from bayesjoint import arrays
+from bayesjoint import _validate, arrays
 from bayesjoint import units as _units
 from bayesjoint._graph import derivatives as _derivatives
 from bayesjoint._graph import differences as _differences
@@ -436,6 +436,7 @@ def linear_map(
     if not any(map(arrays.is_labelled, matrices.values())):
         _require_same_rows(matrices.values())
     names = tuple(matrices)
+    _require_name_of_map(name)
     stated = _stated_units("linear_map", names, input_units)
     return LinearMap(
         names,
@@ -604,13 +605,20 @@ def _names(function: Any, latents: Any, name: str | None) -> tuple[tuple[str, ..
             f"the map of {latents!r}: {type(function).__name__} given where a function is needed; "
             'the function comes first, as in bj.numpy_map(function, ["vs", "h"], jacobian=...)'
         )
+    _require_name_of_map(name)
     label = name or str(getattr(function, "__name__", "map"))
-    names = (latents,) if isinstance(latents, str) else tuple(latents)
+    given = [latents] if isinstance(latents, str) else latents
+    names = _validate.parts(f"map {label!r}", "latents", given)
     if strange := [x for x in names if not isinstance(x, str)]:
         raise ValueError(
             f'map {label!r}: {strange[0]!r} is no name of a latent; give names, as in ["vs", "h"]'
         )
     return names, label
+
+
+def _require_name_of_map(name: Any) -> None:
+    if name is not None and not isinstance(name, str):
+        raise ValueError(f"map: its name is of type {type(name).__name__}; give a text")
 
 
 def _matrix(latent: str, matrix: Any) -> Any:
@@ -687,7 +695,7 @@ def _stated_units(owner: str, names: tuple[str, ...], units: Any) -> dict[str, s
     if units is None:
         return {}
     if not isinstance(units, Mapping):
-        each = [units] if isinstance(units, str) or not isinstance(units, Iterable) else list(units)
+        each = list(units) if isinstance(units, list | tuple) else [units]
         if len(each) != len(names):
             raise ValueError(
                 f"{owner}: input_units has {len(each)} entries for the latents {names}; one each"
@@ -698,6 +706,8 @@ def _stated_units(owner: str, names: tuple[str, ...], units: Any) -> dict[str, s
 
 def _coords(coords: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the coordinates of a map's output, one dimension each; DataArrays where in units."""
+    if coords is not None:
+        _validate.require_mapping("map", "coords", coords, '{"time": times}')
     kept = {name: _coordinate(name, values) for name, values in (coords or {}).items()}
     if len({array.shape for array in kept.values()}) > 1:
         shapes = {name: array.shape for name, array in kept.items()}

@@ -190,14 +190,17 @@ class GaussianField(Replaceable):
             self._check_length_scale(owner)
         if not isinstance(self.mean, Prior) and not np.all(np.isfinite(self.mean)):
             raise ValueError(f"{owner}: the mean is not finite; give a number for every cell")
+        _validate.require_given(owner, "smoothness", self.smoothness, "give 1.5, 0.5 or 2.5")
         _validate.require_known(owner, "smoothness", self.smoothness)
         _validate.require_positive(owner, "smoothness", self.smoothness)
 
     def _read_settings(self, owner: str) -> None:
         """Bring the settings to the grid: in its order, and in units of the field and the grid."""
+        if isinstance(self.sd, Prior):
+            _validate.require_one(owner, "sd", self.sd)
+        object.__setattr__(self, "units", _units.spelled(self.units))
         axes = self.axes()
         read = {
-            "units": _units.spelled(self.units),
             "sd": _validate.number(owner, "sd", self.sd, self.units),
             "mean": _mean(owner, self.mean, axes, self.units),
             "smoothness": _validate.number(owner, "smoothness", self.smoothness, "1"),
@@ -386,7 +389,11 @@ class GaussianField(Replaceable):
 
 def _labels(owner: str, dim: Any, labels: Any) -> np.ndarray:
     """Return labels along a dimension of a parameter."""
-    kept = np.array(labels)
+    if isinstance(labels, str | bytes | set | frozenset | dict):
+        raise ValueError(
+            f"{owner}: coords names {dim!r} with {type(labels).__name__}; give a list of labels"
+        )
+    kept = np.array(arrays.as_array(f"{owner}: the labels along {dim!r}", labels))
     if kept.ndim != 1 or not kept.size:
         raise ValueError(f"{owner}: coords names {dim!r}; give it one label for each element")
     return arrays.keep(kept)
@@ -395,6 +402,7 @@ def _labels(owner: str, dim: Any, labels: Any) -> np.ndarray:
 def _mean(owner: str, mean: Any, axes: arrays.Axes, units: str | None) -> Any:
     """Return a prior mean in the shape of the grid, or one number."""
     if isinstance(mean, Prior):
+        _validate.require_one(owner, "mean", mean)
         return _validate.number(owner, "mean", mean, units)
     array = arrays.aligned(owner, "mean", mean, axes, units=units, missing=True)
     if isinstance(mean, (int, float)):
@@ -408,9 +416,11 @@ def _length_scale(owner: str, given: Any, grid: Grid) -> Any:
     if given is None:
         return None
     if isinstance(given, Prior):
+        _validate.require_one(owner, "length_scale", given)
         _length_factors(owner, given, grid)
         return given
     if isinstance(given, Mapping):
+        _validate.require_mapping(owner, "length_scale", given, '{"x": 3.0}')
         return {dim: _length(owner, dim, value, grid) for dim, value in given.items()}
     each = {dim: _length(owner, dim, given, grid) for dim in grid.dims}
     if len(set(each.values())) > 1:

@@ -7,7 +7,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from bayesjoint import _names
+from bayesjoint import _arguments, _names
 from bayesjoint._compiled import failures as _failures
 from bayesjoint._compiled.density import CompiledDensity, default_backend
 from bayesjoint._compiled.functions import ModelFunctions, compiled
@@ -28,7 +28,7 @@ from bayesjoint.latents import GaussianField
 from bayesjoint.modalities import Modality
 from bayesjoint.noise import CorrelatedNoise, GaussianNoise
 from bayesjoint.priors import Prior
-from bayesjoint.problem import JointProblem
+from bayesjoint.problem import JointProblem, require_problem
 
 THRESHOLD = 0.1
 DRAWS = 20
@@ -111,6 +111,9 @@ def linearize(
     >>> float(tree["linearization/eigenvalues"][0])
     4.0
     """
+    require_problem(problem)
+    _arguments.check("linearize", threshold=threshold)
+    _arguments.check_given("linearize", starts=starts, backend=backend)
     others: dict[str, xr.Dataset] = {}
     with compiled(problem) as functions, threads_for(functions.size + functions.rank):
         _failures.reset(functions.counts)

@@ -100,12 +100,13 @@ def _step(step: Any, owner: str, rows: arrays.Axes | None) -> Callable | np.ndar
         return step
     if sparse.issparse(step):
         return arrays.sparse_matrix(owner, "observe", step)
-    if np.ndim(getattr(step, "magnitude", step)) < 2:
+    shape = arrays.read(owner, "observe", step).values.shape
+    if len(shape) < 2:
         raise ValueError(
             f"{owner}: observe must be a matrix, a sparse matrix, a function of a tensor or a list "
-            f"of these; an array of shape {np.shape(step)} was given"
+            f"of these; an array of shape {shape} was given"
         )
-    if rows is not None and np.shape(step)[0] != rows.size and not arrays.is_labelled(step):
+    if rows is not None and shape[0] != rows.size and not arrays.is_labelled(step):
         rows = None  # told with the output of the map
     return arrays.matrix(owner, "observe", step, rows, None)
 

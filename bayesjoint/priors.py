@@ -14,6 +14,7 @@ from pymc.distributions.distribution import support_point
 from pymc.logprob.utils import ParameterValueError
 from pytensor.compile.builders import OpFromGraph
 from pytensor.gradient import DisconnectedInputError, NullTypeGradError
+from pytensor.graph.traversal import explicit_graph_inputs
 from scipy import stats
 
 from bayesjoint import arrays
@@ -69,8 +70,8 @@ class Prior:
     def __init__(self, distribution: type, *, units: str | None = None, **parameters: Any) -> None:
         object.__setattr__(self, "distribution", distribution)
         object.__setattr__(self, "parameters", parameters)
-        object.__setattr__(self, "units", units)
-        if not hasattr(distribution, "dist"):
+        object.__setattr__(self, "units", _units.spelled(units))
+        if not isinstance(distribution, type) or not hasattr(distribution, "dist"):
             raise ValueError(
                 f"Prior: {distribution!r} is not a PyMC distribution class; write "
                 "bj.Prior(pm.Normal, mu=0, sigma=1)"
@@ -292,7 +293,13 @@ _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 def _parameter(prior: Prior, key: str, value: Any) -> Any:
     """Return a parameter that nobody else can change; what is no real number raises."""
-    if value is None or isinstance(value, (bool, int, float, str)) or hasattr(value, "owner"):
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, int | float):
+        return arrays.number(repr(prior), key, value) if abs(value) > 2**1000 else value
+    if hasattr(value, "owner"):
+        if explicit_graph_inputs([value]):
+            raise ValueError(f"{prior!r}: {key} is a tensor without a value; give a number")
         return value
     if isinstance(value, list | tuple) and any(hasattr(each, "owner") for each in value):
         return tuple(value)  # of distributions
@@ -303,7 +310,7 @@ def _parameter(prior: Prior, key: str, value: Any) -> Any:
         )
     if np.ma.is_masked(value):
         raise ValueError(f"{prior!r}: {key} is masked in places; fill them")
-    array = np.array(value)
+    array = np.array(arrays.as_array(f"{prior!r}: {key}", value))
     if array.dtype.kind == "m":
         raise ValueError(f"{prior!r}: {key} is a time span; give a number, and its units as units=")
     if array.dtype.kind not in "fiub":

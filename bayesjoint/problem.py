@@ -1,7 +1,7 @@
 """The joint problem: latents, modalities, couplings and discrepancy, and its model."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ import pandas as pd
 import pymc as pm
 import xarray as xr
 
-from bayesjoint import arrays
+from bayesjoint import _arguments, _validate, arrays
 from bayesjoint._errors import marginal as _marginal
 from bayesjoint._errors.factors import ModalFactor
 from bayesjoint._graph.build import ModelBuild
@@ -82,7 +82,8 @@ class JointProblem(Replaceable):
 
     def __post_init__(self) -> None:
         for setting in ("latents", "modalities", "couplings"):
-            object.__setattr__(self, setting, _several(setting, getattr(self, setting)))
+            given = _validate.parts("JointProblem", setting, getattr(self, setting))
+            object.__setattr__(self, setting, given)
         _problem_checks.check_references(self)
         object.__setattr__(self, "modalities", _fitting.fitted_modalities(self))
         _problem_checks.check_parts(self)
@@ -119,7 +120,9 @@ class JointProblem(Replaceable):
     @property
     def discrepancies_given(self) -> tuple[JointDiscrepancy, ...]:
         """The discrepancies as they were given."""
-        return () if self.discrepancy is None else _several("discrepancy", self.discrepancy)
+        if self.discrepancy is None:
+            return ()
+        return _validate.parts("JointProblem", "discrepancy", self.discrepancy)
 
     def derived(self, how: Any, problem: "JointProblem") -> "JointProblem":
         """Return a problem that follows from this one whatever the data, so that graphs do too."""
@@ -211,7 +214,7 @@ class JointProblem(Replaceable):
                 f"hold: the values are a {type(values).__name__}; give them by name, as in "
                 '{"gravity_sd": 0.1}'
             )
-        if unknown := sorted(set(values) - set(known)):
+        if unknown := sorted(set(map(str, values)) - set(known)):
             raise ValueError(
                 f"hold: there is no hyperparameter {unknown}; there are {sorted(known)}"
             )
@@ -286,6 +289,8 @@ class JointProblem(Replaceable):
         return self.derived((tuple(kept), tuple(sorted(names))), part)
 
     def _require_modalities(self, names: Sequence[str]) -> None:
+        for name in names:
+            _arguments.check("without", name=name)
         unknown = sorted(set(names) - set(self.modality))
         if unknown:
             raise ValueError(f"there is no modality {unknown}; there are {sorted(self.modality)}")
@@ -333,17 +338,6 @@ def _held(made: ModelBuild, unknown: Any, value: Any) -> Any:
     return arrays.aligned(
         "hold", unknown.name, value, axes, units=unknown.units or None, broadcast=False, exact=True
     )
-
-
-def _several(setting: str, parts: Any) -> tuple:
-    """Return parts as a tuple; one given by itself is one."""
-    if hasattr(parts, "name"):
-        return (parts,)
-    if not isinstance(parts, Iterable):
-        raise ValueError(
-            f"JointProblem: {setting} is {type(parts).__name__}; give a list, empty for none"
-        )
-    return tuple(parts)
 
 
 def build_model(problem: JointProblem) -> pm.Model:

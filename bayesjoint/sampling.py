@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesjoint import _names
+from bayesjoint import _arguments, _names
 from bayesjoint._compiled import failures as _failures
 from bayesjoint._compiled.density import CompiledDensity, default_backend
 from bayesjoint._compiled.draws import DrawTable
@@ -184,10 +184,14 @@ def sample(
     200
     """
     require_problem(problem)
-    _check_settings(
-        draws=draws, tune=tune, chains=chains, prior_draws=prior_draws, checkpoint=checkpoint or 1
-    )
-    _check_seed(random_seed)
+    _arguments.check(
+        "sample", draws=draws, tune=tune, chains=chains, prior_draws=prior_draws, resume=resume,
+        overwrite=overwrite, progress=progress, keep_white=keep_white,
+    )  # fmt: skip
+    _arguments.check_given(
+        "sample", random_seed=random_seed, cores=cores, target_accept=target_accept,
+        backend=backend, checkpoint=checkpoint,
+    )  # fmt: skip
     path = None if store is None else _folder("sample: store", store)
     every = checkpoint or max(1, -(-draws // CHECKPOINTS))
     settings = _nuts.Settings(target_accept or _run.ACCEPT, cores=cores)
@@ -422,19 +426,4 @@ def _warn(tree: xr.DataTree, draws: int, failed: int) -> None:
             f"{judged['diagnostics']}",
             UserWarning,
             stacklevel=4,
-        )
-
-
-def _check_settings(**settings: int) -> None:
-    for name, value in settings.items():
-        if int(value) != value or value < 1:
-            raise ValueError(f"sample: {name} must be a positive whole number, {value!r} given")
-
-
-def _check_seed(random_seed: int | None) -> None:
-    whole = isinstance(random_seed, int | np.integer) and not isinstance(random_seed, bool)
-    if random_seed is not None and not (whole and random_seed >= 0):
-        raise ValueError(
-            f"sample: random_seed must be a whole number, not negative, or None; {random_seed!r} "
-            "given"
         )

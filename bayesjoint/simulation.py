@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint._compiled.density import default_backend
 from bayesjoint._compiled.draws import DrawEvaluator, DrawTable
 from bayesjoint._compiled.functions import ModelFunctions, compiled
 from bayesjoint._compiled.latent_space import LatentSpace
 from bayesjoint._local.rechecks import require_possible
 from bayesjoint._sampler.joint_draw import joint_draw, normalised
-from bayesjoint.problem import JointProblem
+from bayesjoint.problem import JointProblem, require_problem
 
 TRIES = 20  # draws of a truth at which a map may fail
 
@@ -63,10 +64,8 @@ def simulate(
     >>> float(data.slope), data.line.shape
     (2.0, (3,))
     """
-    if truth is not None and not isinstance(truth, Mapping):
-        raise ValueError(
-            f'simulate: truth is a {type(truth).__name__}; give values by name, as {{"slope": 2.0}}'
-        )
+    require_problem(problem)
+    _arguments.check_given("simulate", truth=truth, random_seed=random_seed)
     rng = np.random.default_rng(random_seed)
     with compiled(problem) as functions:
         table = _possible(functions, dict(truth or {}), rng)

@@ -57,18 +57,36 @@ def stated(value: Any) -> str | None:
 
 def of_quantity(value: Any) -> str | None:
     """Return the units of a pint quantity, None of anything else."""
-    if hasattr(value, "magnitude") and hasattr(value, "units"):
-        return format(value.units, "~D") or "dimensionless"
+    units = getattr(value, "units", None)
+    if hasattr(value, "magnitude") and _is_pint(units):
+        return format(units, "~D") or "dimensionless"
     return None
 
 
+def _is_pint(unit: Any) -> bool:
+    """Return whether it is a unit of pint; that has classes of its own for each registry."""
+    return any(base.__module__.startswith("pint.") for base in type(unit).__mro__)
+
+
 def spelled(text: Any) -> str | None:
-    """Return units as text, None where there are none."""
+    """Return units as text, None where there are none.
+
+    Raises
+    ------
+    ValueError
+        When they are neither text nor a unit of pint.
+    """
     if text is None:
         return None
-    if hasattr(text, "dimensionality"):  # a unit of pint
+    if _is_pint(text) and hasattr(text, "dimensionality") and not hasattr(text, "magnitude"):
         return format(text, "~D") or "dimensionless"
-    return str(text) if str(text).strip() else None
+    if isinstance(text, int | float | np.number) and text == 1:  # "1" that lost its quotes
+        text = "1"
+    if not isinstance(text, str):
+        raise ValueError(
+            f'units are of type {type(text).__name__}; state them as text, as "kg m-3"'
+        )
+    return text if text.strip() else None
 
 
 def conversion(owner: str, first: str | None, second: str | None, cure: str) -> Conversion:

@@ -21,6 +21,7 @@ from bayesjoint.couplings import CorrelatedFields, PropertyMixture
 from bayesjoint.latents import GaussianField
 
 NEWTON_STEPS = 100
+REACHED = 1e-6  # of the way to a value, or of the value
 DRAWN = "__sample__"  # dim of draws: one that no latent has
 
 
@@ -235,16 +236,23 @@ class LatentSpace:
             point = point.copy()
             point[self.functions.slices[unknown.variable]] = factor.inverse(standard)[:, 0]
             return point
+        first = np.abs(target - self.values(point)[index]).max(initial=0.0)
+        enough = REACHED * max(first, np.abs(target).max(initial=0.0))
         for _ in range(NEWTON_STEPS):
             values = dict(zip(self.names, self.values(point), strict=True))
             # Of the unknown itself, those that shape it held fast.
             factor = self._factor(unknown, point, values, scaling := self._unmixed(point))
-            step = factor.inverse((target - values[name]).reshape(-1, 1))[:, 0]
-            step = step / self._own_share(name, values)
+            gap = target - values[name]
+            with np.errstate(all="ignore"):  # far out in a tail
+                step = factor.inverse(gap.reshape(-1, 1))[:, 0] / self._own_share(name, values)
+            if not np.all(np.isfinite(step)):
+                break
             white = np.zeros((1, self.size))
             white[0, self.unknown_slices[name]] = np.clip(step, -2.0, 2.0) if scalar else step
             point = point + scaling.to_flat(white)[0]
             if np.max(np.abs(step)) < 1e-9:
+                if np.abs(gap).max() > enough:  # no step brings it nearer
+                    break
                 return point
         raise ValueError(f"the value given for {name!r} lies outside what its prior allows")
 

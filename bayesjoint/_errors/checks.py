@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytensor.tensor as pt
+import xarray as xr
 
 from bayesjoint import _validate, arrays
 from bayesjoint._errors import processes as _processes
 from bayesjoint._graph.compile import in_turn, number
 from bayesjoint._kernels import matern
 from bayesjoint._kernels.correlations import KINDS
+from bayesjoint.grids import Grid
 from bayesjoint.priors import Prior
 
 if TYPE_CHECKING:
@@ -25,8 +27,23 @@ FORMS = ("auto", "latent", "marginal")
 def check_settings(given: "JointDiscrepancy") -> None:
     """Raise unless the settings are complete, positive and free of contradiction."""
     _validate.require_name("JointDiscrepancy", given.name)
-    if given.form not in FORMS:
-        raise ValueError(f"{given.owner}: form {given.form!r} is unknown; use one of {FORMS}")
+    _validate.require_choice(given.owner, "form", given.form, FORMS)
+    for setting in ("loadings", "covariance", "sd", "kernel", "length_scale"):
+        _check_mapping(given, setting)
+    if given.on is not None and not _are_names(given.on):
+        raise ValueError(
+            f"{given.owner}: on= is of type {type(given.on).__name__}; name a coordinate, or "
+            'several in a tuple, as ("x", "y")'
+        )
+    if not isinstance(given.grid, Grid | None):
+        raise ValueError(
+            f"{given.owner}: grid= is of type {type(given.grid).__name__}; give a bj.Grid"
+        )
+    if given.of is not None and not hasattr(given.of, "coords"):
+        raise ValueError(
+            f"{given.owner}: of= is of type {type(given.of).__name__}; give a map, as that of "
+            "bj.linear_map"
+        )
     if given.covariance is not None:
         _check_covariance(given)
         return
@@ -38,6 +55,29 @@ def check_settings(given: "JointDiscrepancy") -> None:
     else:
         _check_data_space(given)
     _check_correlation(given)
+
+
+def _check_mapping(given: "JointDiscrepancy", setting: str) -> None:
+    """Raise where a setting that may be, or must be, a mapping is another thing."""
+    value = getattr(given, setting)
+    if value is None or (setting in ("sd", "length_scale", "kernel") and not _is_mapping(value)):
+        return
+    if not isinstance(value, Mapping) or isinstance(value, xr.Dataset | xr.DataTree):
+        raise ValueError(
+            f"{given.owner}: {setting} is of type {type(value).__name__}; give a mapping of the "
+            "names of modalities"
+        )
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping | xr.Dataset)
+
+
+def _are_names(value: Any) -> bool:
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, tuple | list) or not names:
+        return False
+    return all(isinstance(name, str) and name for name in names)
 
 
 def _check_covariance(given: "JointDiscrepancy") -> None:
@@ -137,7 +177,8 @@ def _is_known(given: "JointDiscrepancy") -> bool:
 
 def _check_kernel(given: "JointDiscrepancy") -> None:
     """Raise unless each coordinate has a covariance function with the settings it needs."""
-    if given.smoothness not in matern.CLOSED_FORMS:
+    smoothness = _validate.number(given.owner, "smoothness", given.smoothness, "1")
+    if smoothness not in matern.CLOSED_FORMS:
         raise ValueError(
             f"{given.owner}: smoothness {given.smoothness} is not one of {matern.CLOSED_FORMS}"
         )
@@ -147,9 +188,8 @@ def _check_kernel(given: "JointDiscrepancy") -> None:
         if isinstance(given.kernel, Mapping)
         else dict.fromkeys(given.axes or ("",), given.kernel)
     )
-    unknown = [kind for kind in kinds.values() if kind not in KINDS]
-    if unknown:
-        raise ValueError(f"{given.owner}: kernel {unknown[0]!r} is unknown; use one of {KINDS}")
+    for kind in kinds.values():
+        _validate.require_choice(given.owner, "kernel", kind, KINDS)
     for setting in ("kernel", "length_scale"):
         value = getattr(given, setting)
         if isinstance(value, Mapping) and set(value) != set(given.axes):

@@ -70,7 +70,8 @@ class Directional:
         """Return the derivative along a tangent of one latent; two evaluations."""
         ahead, behind = self._moved(index, step * tangent), self._moved(index, -step * tangent)
         bend = np.abs(ahead - 2 * self.output + behind) / step
-        rounding = 10 * np.finfo(float).eps * float(np.abs(self.output).max()) / step
+        largest = float(np.abs(self.output).max(initial=0.0))
+        rounding = 10 * np.finfo(float).eps * largest / step
         return Difference((ahead - behind) / (2 * step), bend, rounding)
 
     def careful(self, index: int, tangent: np.ndarray) -> Difference:

@@ -8,12 +8,14 @@ from pymc.util import is_transformed_name
 
 from bayesjoint import _validate
 from bayesjoint._names import free
+from bayesjoint._replace import Replaceable
 from bayesjoint.priors import Prior
 
 if TYPE_CHECKING:
     from bayesjoint.problem import JointProblem
 
 NEEDED = ("chain", "draw", "__sample__")  # PyMC refuses them as dims, and ArviZ has them everywhere
+NEEDED_OF = {"latents": "grid_coords", "modalities": "add_response"}
 SCALES = ("sd", "scale")  # settings of a noise that may be unknown
 
 
@@ -66,14 +68,14 @@ def of_coordinates(problem: "JointProblem") -> dict[str, dict[str, str]]:
 def _check_parts(problem: "JointProblem") -> None:
     for kind, parts in (("latents", problem.latents), ("modalities", problem.modalities)):
         for part in parts:
-            if not hasattr(part, "name"):
+            if not isinstance(part, Replaceable) or not hasattr(part, NEEDED_OF[kind]):
                 raise ValueError(f"JointProblem: {kind} must be made by bj classes, {part!r} given")
     for kind, parts, method in (
         ("couplings", problem.couplings, "sources_of"),
         ("discrepancy", problem.discrepancies_given, "touches"),
     ):
         for part in parts:
-            if not hasattr(part, method):
+            if not isinstance(part, Replaceable) or not hasattr(part, method):
                 raise ValueError(f"JointProblem: {kind} must be made by bj classes, {part!r} given")
     parts = (*problem.latents, *problem.modalities)
     _validate.require_unique("JointProblem", [part.name for part in parts])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import arrays
 from bayesjoint._names import user
 from bayesjoint.priors import Prior
 from bayesjoint.reports import _read
@@ -58,9 +59,14 @@ def settled(part: Any, name: str, values: Mapping[str, Any]) -> Any:
 
 def _number(value: Any) -> Any:
     """Return a number, or the matrix of correlations of all pairs."""
-    array = np.asarray(value, dtype=float)
+    array = arrays.read("hold", "a value", value).values
     if array.ndim == 0:
         return float(array)
+    if array.ndim > 1 or int(np.sqrt(1 + 8 * array.size)) ** 2 != 1 + 8 * array.size:
+        raise ValueError(
+            f"hold: a value has shape {array.shape}; give one number, or the correlations of all "
+            "pairs one after the other"
+        )
     count = (1 + int(np.sqrt(1 + 8 * array.size))) // 2
     upper = np.zeros((count, count))
     upper[np.triu_indices(count, 1)] = array

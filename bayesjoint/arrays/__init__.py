@@ -15,7 +15,14 @@ from bayesjoint.arrays.labels import SAME_PLACE, matched, plain
 from bayesjoint.arrays.matrices import columns_of, matrix, matrix_sides, rows_of, sparse_matrix
 from bayesjoint.arrays.observed import data, observations, real_and_imaginary
 from bayesjoint.arrays.places import Axes, aligned, mask, positions
-from bayesjoint.arrays.reading import Given, is_labelled, number, numbers, read
+from bayesjoint.arrays.reading import (
+    Given,
+    as_array,
+    is_labelled,
+    number,
+    numbers,
+    read,
+)
 
 PACKAGE = (str(Path(__file__).parent.parent),)  # warnings point at the caller's line, not in here
 LARGEST_INTEGER = 2**53  # beyond, not every whole number is a floating-point number
@@ -28,6 +35,7 @@ __all__ = [
     "Frame",
     "Given",
     "aligned",
+    "as_array",
     "bare_coordinate",
     "columns_of",
     "coordinate",

@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesjoint import units as _units
-from bayesjoint.arrays.reading import as_numbers, comparable, naive, unwrapped
+from bayesjoint.arrays.reading import as_array, as_numbers, comparable, naive, unwrapped
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,11 @@ def bare_coordinate(subject: str, value: Any) -> np.ndarray:
     if isinstance(value, pd.DatetimeIndex):
         value = comparable(value).to_numpy()
     bare = unwrapped(value)
-    if np.ma.is_masked(bare):
+    if isinstance(bare, np.ma.MaskedArray) and np.ma.is_masked(bare):
         raise ValueError(f"{subject} is masked in places; give a number or time for each")
-    try:
-        raw = np.asarray(bare)
-    except ValueError as error:
-        raise ValueError(f"{subject} is no array of numbers or times: {error}") from None
+    raw = as_array(subject, bare)
+    if raw.dtype.kind in "mM":
+        raw = _of_known_unit(subject, raw)
     if raw.dtype.kind == "O" and raw.size:
         first = raw.ravel()[0]
         if isinstance(first, (datetime.datetime, pd.Timestamp)):
@@ -95,7 +94,18 @@ def bare_coordinate(subject: str, value: Any) -> np.ndarray:
                 f"{subject} holds dates of the calendar {first.calendar!r}; convert them, as with "
                 "data.convert_calendar('standard', use_cftime=False)"
             )
-    if raw.dtype.kind in "USO" or raw.dtype.kind == "c":
+    if raw.dtype.kind not in "fiubmM":
         kind = "complex" if raw.dtype.kind == "c" else "not numeric"
         raise ValueError(f"{subject} is {kind}; give numbers or times")
     return raw
+
+
+def _of_known_unit(subject: str, raw: np.ndarray) -> np.ndarray:
+    """Return dates or time spans to the nanosecond or coarser, that can be counted in seconds."""
+    unit, _ = np.datetime_data(raw.dtype)
+    if raw.dtype.kind == "m" and unit in ("Y", "M", "generic"):
+        raise ValueError(
+            f"{subject}: months, years and time spans without a unit have no length in seconds; "
+            "give days or seconds"
+        )
+    return raw.astype("datetime64[s]") if raw.dtype.kind == "M" and unit in "YM" else raw

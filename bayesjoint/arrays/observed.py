@@ -9,7 +9,7 @@ from scipy import sparse
 
 from bayesjoint import units as _units
 from bayesjoint.arrays.places import Axes, aligned
-from bayesjoint.arrays.reading import read, unwrapped
+from bayesjoint.arrays.reading import as_array, read, unwrapped
 
 
 def data(owner: str, value: xr.DataArray) -> xr.DataArray:
@@ -58,12 +58,13 @@ def observations(owner: str, value: Any, old: xr.DataArray) -> xr.DataArray:
         When they have other labels, another shape, or units that cannot be converted.
     """
     if not isinstance(value, xr.DataArray):
-        value = xr.DataArray(value, dims=old.dims) if np.shape(value) == old.shape else value
-    if not isinstance(value, xr.DataArray):
-        raise ValueError(
-            f"{owner}: {type(value).__name__} of shape {np.shape(value)} given for data of shape "
-            f"{old.shape}; give a DataArray with the dims {old.dims}"
-        )
+        shape = read(owner, "the new data", value, missing=True).values.shape
+        if shape != old.shape:
+            raise ValueError(
+                f"{owner}: {type(value).__name__} of shape {shape} given for data of shape "
+                f"{old.shape}; give a DataArray with the dims {old.dims}"
+            )
+        value = xr.DataArray(value, dims=old.dims)
     new, units = data(owner, value), _units.stated(old)
     axes = Axes.of(old, "the old ones")
     numbers = aligned(
@@ -137,10 +138,7 @@ def real_and_imaginary(values: Any) -> Any:
 
 def _require_numbers(owner: str, array: Any) -> None:
     """Raise unless an array holds numbers, complex or not, none of them masked."""
-    try:
-        kind = np.asarray(array).dtype
-    except ValueError as error:
-        raise ValueError(f"{owner}: {type(array).__name__} given: {error}") from None
+    kind = as_array(f"{owner}: what is given", array).dtype
     if kind.kind not in "cfiub":
         raise ValueError(
             f"{owner}: {type(array).__name__} of {kind} given; give an array of complex numbers"

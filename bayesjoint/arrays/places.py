@@ -12,6 +12,7 @@ from bayesjoint import units as _units
 from bayesjoint.arrays.labels import _matched, in_units_of, shown
 from bayesjoint.arrays.reading import (
     Given,
+    as_array,
     converted,
     in_levels_of,
     index_of,
@@ -142,7 +143,9 @@ def mask(owner: str, what: str, value: Any, axes: Axes) -> np.ndarray:
     ValueError
         When it is not of True and False, or does not fit.
     """
-    bare = np.asarray(unwrapped(value.data if isinstance(value, xr.DataArray) else value))
+    bare = as_array(f"{owner}: the {what}", unwrapped(
+        value.data if isinstance(value, xr.DataArray) else value
+    ))  # fmt: skip
     if bare.dtype.kind != "b":
         raise ValueError(
             f"{owner}: the {what} must be True or False, {bare.dtype} given; numbers go into weight"

@@ -96,7 +96,11 @@ def numbers(owner: str, what: str, values: Any, units: str | None = None) -> lis
         if given.values.ndim == 1:
             return [float(value) for value in given.values]
     elif isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping):
-        return [number(owner, what, value, units) for value in values]
+        try:
+            each = list(values)
+        except TypeError:  # a tensor
+            each = [values]
+        return [number(owner, what, value, units) for value in each]
     raise ValueError(f"{owner}: {what} must be a list of numbers, as [0.1, 0.2]")
 
 
@@ -125,19 +129,40 @@ def _taken_apart(subject: str, value: Any) -> tuple:
     if sparse.issparse(value):
         value = value.toarray()
     raw = unwrapped(value)
-    try:
-        count = np.ndim(raw)
-    except ValueError as error:
-        raise ValueError(f"{subject} is no array of numbers: {error}") from None
+    raw = raw if isinstance(raw, np.ma.MaskedArray) else as_array(subject, raw)
+    count = raw.ndim
     return None, (None,) * count, (None,) * count, raw
+
+
+def as_array(subject: str, value: Any) -> np.ndarray:
+    """Return an array of anything that NumPy can read as one.
+
+    Raises
+    ------
+    ValueError
+        When it cannot: for ragged lists, datasets, tensors, and what fails in a way of its own.
+    """
+    if isinstance(value, np.ndarray):
+        return value.data if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
+    if hasattr(value, "owner") and hasattr(value, "eval"):  # it would be read without end
+        raise ValueError(f"{subject} is a tensor of PyTensor; give numbers")
+    try:
+        return np.asarray(value)
+    except Exception as error:  # whatever the conversion of another library raises
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{subject} is {type(value).__name__}, no array of numbers: {told}; give numbers"
+        ) from None
 
 
 def unwrapped(value: Any) -> Any:
     """Return the array inside a quantity or a lazy array; a time span as NumPy has it."""
     if _units.of_quantity(value) is not None:
         value = value.magnitude
-    if hasattr(value, "compute") and hasattr(value, "dask"):
+    if hasattr(type(value), "compute") and hasattr(type(value), "dask"):
         value = value.compute()
+    if value is pd.NaT:
+        return np.datetime64("NaT", "s")
     if isinstance(value, datetime.timedelta):
         return pd.Timedelta(value).to_timedelta64()
     if isinstance(value, (datetime.datetime, pd.Timestamp)):
@@ -150,10 +175,7 @@ def as_numbers(subject: str, raw: Any, missing: bool) -> tuple[np.ndarray, str |
     mask = np.ma.getmaskarray(raw) if isinstance(raw, np.ma.MaskedArray) else None
     if mask is not None and mask.any() and not missing:
         raise ValueError(f"{subject} is masked in {mask.sum()} of {mask.size} places; fill them")
-    try:
-        array = np.asarray(raw.data if mask is not None else raw)
-    except ValueError as error:
-        raise ValueError(f"{subject} is no array of numbers: {error}") from None
+    array = as_array(subject, raw)
     counted = None
     if array.dtype.kind == "m":
         array, counted = _in_seconds(subject, array), _units.SECONDS
@@ -184,9 +206,10 @@ def _of_objects(subject: str, array: np.ndarray) -> np.ndarray:
         if kinds and all(issubclass(k, datetime.timedelta) for k in kinds):
             return _in_seconds(subject, array.astype("timedelta64[ns]"))
         return array.astype(float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = ", ".join(sorted(wrong or [k.__name__ for k in kinds]))
         shown = f" ({array.item()!r})" if array.ndim == 0 else ""
+        shown = shown if len(shown) < 80 else ""
         raise ValueError(f"{subject} is {found}{shown}; give real numbers") from None
 
 
@@ -196,7 +219,8 @@ def _in_seconds(subject: str, array: np.ndarray) -> np.ndarray:
         return array / np.timedelta64(1, "s")
     except TypeError:
         raise ValueError(
-            f"{subject}: months and years have no fixed length; give days or seconds"
+            f"{subject}: months, years and time spans without a unit have no length in seconds; "
+            "give days or seconds"
         ) from None
 
 

@@ -54,10 +54,21 @@ def require_weight(owner: str, weight: Any, normaliser: Any = None) -> None:
             raise ValueError(f"{owner}: weight must be finite and not negative, {weight:g} given")
         return
     array = arrays.read(owner, "weight", weight).values
+    if not array.size:
+        raise ValueError(f"{owner}: weight is empty; give one number, or one for each cell")
     if not np.all(np.isfinite(array)) or np.any(array < 0) or not np.any(array > 0):
         raise ValueError(
             f"{owner}: the weights of the cells must be finite and not negative, some of them "
             f"positive; they range from {array.min():g} to {array.max():g}"
+        )
+
+
+def require_normaliser(owner: str, normaliser: Any) -> None:
+    """Raise unless it is a table of the normaliser, or none."""
+    if normaliser is not None and not isinstance(getattr(normaliser, "made_for", None), str):
+        raise ValueError(
+            f"{owner}: the normaliser is of type {type(normaliser).__name__}; give what "
+            "bj.tabulate_normaliser returned"
         )
 
 
@@ -86,12 +97,13 @@ def renamed_normaliser(normaliser: Any, names: Mapping[str, str]) -> Any:
 
 def require_form(owner: str, form: str, forms: Sequence[str]) -> None:
     """Raise unless the form is one of those known."""
-    if form not in forms:
-        raise ValueError(f"{owner}: the form {form!r} is unknown; use one of {sorted(forms)}")
+    _validate.require_choice(owner, "the form", form, sorted(forms))
 
 
 def require_scales(owner: str, scales: Mapping[str, float] | None, names: Sequence[str]) -> None:
     """Raise unless scales are positive numbers of properties that are coupled."""
+    if scales is not None:
+        _validate.require_mapping(owner, "scales", scales, '{"density": 100.0}')
     for name, scale in (scales or {}).items():
         if name not in names:
             raise ValueError(

@@ -131,6 +131,8 @@ def _check_proportions(owner: str, proportions: Any, labels: Sequence[str]) -> N
 
 def _check_moment(owner: str, value: Any, labels: Sequence[str], number: bool) -> None:
     unknown = isinstance(value, Prior)
+    if value is None:
+        raise ValueError(f"{owner} are not given; give one for each of {list(labels)}")
     shape = value.dist().type.shape if unknown else np.shape(value)
     if shape != (len(labels),) and not (shape == () and (number or unknown)):
         raise ValueError(f"{owner} have shape {shape}; give one for each of {list(labels)}")
@@ -155,6 +157,8 @@ def _check_correlation(owner: str, correlation: Any, size: int, count: int) -> N
             )
         return
     given = np.asarray(correlation, dtype=float)
+    if not np.all(np.isfinite(given)):
+        raise ValueError(f"{owner}: the correlation is not finite; give numbers below one")
     if given.shape not in ((), (size,), (count, count), (size, count, count)):
         raise ValueError(
             f"{owner}: the correlation has shape {given.shape}; give a number, one for each unit, "
@@ -213,8 +217,13 @@ def between(
     owner: str, bounds: Mapping[str, Mapping[str, tuple[float, float]]], inside: float
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return means and sds of units, by field, that have a share of their probability in bounds."""
-    if not 0.0 < inside < 1.0:
+    inside = _validate.number(owner, "inside", inside, "1")
+    if inside is None or isinstance(inside, Prior) or not 0.0 < inside < 1.0:
         raise ValueError(f"{owner}: inside must lie between 0 and 1, {inside} given")
+    example = '{"basalt": {"density": (2800, 3000)}}'
+    _validate.require_mapping(owner, "bounds", bounds, example)
+    for label, given in bounds.items():
+        _validate.require_mapping(owner, f"the bounds of {label!r}", given, example)
     fields = list(next(iter(bounds.values()), {}))
     for label, given in bounds.items():
         if set(given) != set(fields):
@@ -222,7 +231,7 @@ def between(
                 f"{owner}: {label!r} has bounds of {sorted(given)}, others of {sorted(fields)}; "
                 "give those of each field"
             )
-    ends = {f: np.array([given[f] for given in bounds.values()], dtype=float) for f in fields}
+    ends = {f: np.array([_pair(owner, f, given[f]) for given in bounds.values()]) for f in fields}
     for field, pairs in ends.items():
         if not np.all(pairs[:, 0] < pairs[:, 1]):
             raise ValueError(
@@ -231,3 +240,14 @@ def between(
     width = 2.0 * norm.ppf(0.5 + inside / 2)
     means = {field: pairs.mean(axis=1) for field, pairs in ends.items()}
     return means, {field: np.ptp(pairs, axis=1) / width for field, pairs in ends.items()}
+
+
+def _pair(owner: str, field: str, bounds: Any) -> np.ndarray:
+    """Return a lower and an upper bound."""
+    pair = arrays.read(owner, f"the bounds of {field!r}", bounds).values
+    if pair.shape != (2,) or not np.all(np.isfinite(pair)):
+        raise ValueError(
+            f"{owner}: the bounds of {field!r} are {pair.tolist()}; give two numbers, as (lower, "
+            "upper)"
+        )
+    return pair

@@ -61,17 +61,19 @@ class CorrelatedFields(Replaceable):
     correlation: Any
 
     def __init__(self, *names: str, correlation: Any = None) -> None:
+        _validate.require_names("CorrelatedFields", names)
         object.__setattr__(self, "names", tuple(names))
         object.__setattr__(self, "correlation", correlation)
         if len(names) < 2:
             raise ValueError(f"{self._owner}: two fields or more are needed, {len(names)} given")
-        _validate.require_unique(self._owner, names)
         _validate.require_given(
             self._owner, "correlation", correlation, "give a number, a matrix or a prior"
         )
         if not isinstance(correlation, Prior):
             self._check_matrix()
-        elif len(names) > 2 and correlation.dist().ndim != 2:
+        elif len(names) == 2:
+            _validate.require_one(self._owner, "the correlation of two fields", correlation)
+        elif correlation.dist().ndim != 2:
             raise ValueError(
                 f"{self._owner}: one unknown number for all pairs of {len(names)} fields is no "
                 f"correlation matrix below -1/{len(names) - 1}; give "

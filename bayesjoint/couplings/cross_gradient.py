@@ -126,11 +126,15 @@ class CrossGradient(Replaceable):
     def __post_init__(self) -> None:
         other = GUIDE if self.second is None else repr(self.second)
         owner = f"CrossGradient({self.first!r}, {other})"
+        names = [self.first] if self.second is None else [self.first, self.second]
+        for name in names:
+            _validate.require_names(owner, [name])
         if (self.second is None) == (self.guide is None):
             raise ValueError(f"{owner}: give either a second field or guide=, a known image")
         if self.first == self.second:
             raise ValueError(f"{owner}: two different fields are needed")
         _validate.require_name(f"{owner}: guide", self._known)
+        _common.require_normaliser(owner, self.normaliser)
         arrays.keep_settings(self)
         _common.require_weight(owner, self.weight, self.normaliser)
         _common.keep_weight(self)
@@ -138,11 +142,7 @@ class CrossGradient(Replaceable):
         self._check_normalisation(owner)
 
     def _check_normalisation(self, owner: str) -> None:
-        if self.normalisation not in NORMALISATIONS:
-            raise ValueError(
-                f"{owner}: the normalisation {self.normalisation!r} is unknown; use one of "
-                f"{list(NORMALISATIONS)}"
-            )
+        _validate.require_choice(owner, "the normalisation", self.normalisation, NORMALISATIONS)
         _common.require_scales(owner, self.scales, self._properties)
         missing = [n for n in self.latents if n not in (self.scales or {})]
         if self.normalisation == "range" and missing:

@@ -57,7 +57,8 @@ class _SharedEdges(Replaceable):
     def _check_settings(self, owner: str) -> None:
         if not self.latents:
             raise ValueError(f"{owner}: name one field or more")
-        _validate.require_unique(owner, self.latents)
+        _validate.require_names(owner, self.latents)
+        _common.require_normaliser(owner, self.normaliser)
         _common.require_weight(owner, self.weight, self.normaliser)
         _validate.require_given(
             owner,

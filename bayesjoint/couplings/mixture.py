@@ -100,9 +100,13 @@ class PropertyMixture(Replaceable):
 
     def __post_init__(self) -> None:
         _validate.require_name("PropertyMixture", self.name)
-        object.__setattr__(self, "labels", tuple(self.labels))
-        object.__setattr__(self, "means", dict(self.means))
-        object.__setattr__(self, "sds", dict(self.sds))
+        labels = _validate.parts(self.owner, "labels", self.labels)
+        _validate.require_names(f"{self.owner}: labels", labels)
+        object.__setattr__(self, "labels", labels)
+        for setting in ("means", "sds"):
+            given, example = getattr(self, setting), '{"velocity": [2.2, 4.5]}'
+            _validate.require_mapping(self.owner, setting, given, example)
+            object.__setattr__(self, setting, dict(given))
         if self.labels and self.means:
             for setting, value in _mixture_settings.read(self).items():
                 object.__setattr__(self, setting, value)

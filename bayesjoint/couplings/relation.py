@@ -69,6 +69,12 @@ class PropertyRelation(Replaceable):
     coefficients: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _validate.require_names("PropertyRelation: latent", [self.latent])
+        parents = [self.given] if isinstance(self.given, str) else self.given
+        parents = _validate.parts(self.name, "given", parents)
+        _validate.require_names(f"{self.name}: given", parents)
+        object.__setattr__(self, "given", self.given if isinstance(self.given, str) else parents)
+        _validate.require_mapping(self.name, "coefficients", self.coefficients, '{"slope": 2.0}')
         if self.latent in self.parents:
             raise ValueError(f"{self.name}: {self.latent!r} cannot be given for itself")
         _validate.require_unique(f"{self.name}: given", self.parents)
@@ -163,6 +169,12 @@ class PropertyRelation(Replaceable):
                 f"{self.name}: the function does not take {len(values)} values and the "
                 f"coefficients {sorted(self.coefficients)}: {error}"
             ) from error
+        except Exception as error:  # whatever the code of a user raises
+            raise ValueError(
+                f"{self.name}: the function gives no tensor: {type(error).__name__}: {error}"
+            ) from error
+        if predicted.type.dtype.startswith("complex"):
+            raise ValueError(f"{self.name}: the function gives complex numbers; give real ones")
         if predicted.ndim not in (0, len(shape)):
             raise ValueError(
                 f"{self.name}: the function gives {predicted.ndim} dimensions, the field has "

@@ -9,6 +9,7 @@ from typing import Any
 
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint.page import figures, tables, trust, words
 from bayesjoint.page.contents import Contents, contents_of
 from bayesjoint.page.numbers import listed
@@ -64,6 +65,9 @@ def report(
     ...     page.name
     'page.html'
     """
+    _arguments.check("report", path=path)
+    _arguments.check_given("report", title=title)
+    separate = _arguments.trees("report", "separate", separate) or None
     template, target = _template(), Path(path)
     if not target.parent.is_dir():  # said before the figures are drawn
         raise FileNotFoundError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint.plots._style import INK, colours, grid_lines, new_figure, styled, words
 
 if TYPE_CHECKING:
@@ -83,9 +84,7 @@ def plot_coupling_sweep(sweep: xr.Dataset) -> Figure:
 
 
 def _check(sweep: xr.Dataset) -> None:
-    missing = [name for name in NEEDED if name not in getattr(sweep, "variables", ())]
-    if missing:
-        raise ValueError(f"plot_coupling_sweep: {missing} missing; give a bj.coupling_sweep")
+    _arguments.table("plot_coupling_sweep", sweep, "coupling_sweep", *NEEDED)
     if np.count_nonzero(sweep["weight"].values > 0.0) < 2:
         raise ValueError("plot_coupling_sweep: two or more weights above zero are needed")
 

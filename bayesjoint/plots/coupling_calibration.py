@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint.plots._style import INK, MUTED, PALETTE, grid_lines, new_figure, styled
 
 if TYPE_CHECKING:
@@ -57,11 +58,9 @@ def plot_coupling_calibration(table: xr.Dataset) -> Figure:
     ... )
     >>> figure = plot_coupling_calibration(table)
     """
-    missing = [name for name in NEEDED if name not in getattr(table, "variables", ())]
-    if missing:
-        raise ValueError(
-            f"plot_coupling_calibration: {missing} missing; give what bj.calibrate_coupling returns"
-        )
+    _arguments.table(
+        "plot_coupling_calibration", table, "calibrate_coupling", *NEEDED, attrs=["wanted"]
+    )
     fig = new_figure(3.3, apart=0.06)
     left, right = fig.subplots(1, 2)
     error = 2.0 * table["similarity_error"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint._names import restored
 from bayesjoint.plots._style import (
     colours,
@@ -67,9 +68,7 @@ def plot_leave_out(report: xr.Dataset) -> Figure:
     ... )
     >>> figure = plot_leave_out(report)
     """
-    missing = [n for n in NEEDED if n not in report]
-    if missing:
-        raise ValueError(f"plot_leave_out: {missing} missing; give what bj.leave_out returns")
+    _arguments.table("plot_leave_out", report, "leave_out", *NEEDED)
     report = restored(report)
     measured, predicted = report["measured"], report["predicted"]
     if "modality" not in measured.dims:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint.plots._fields import axis_label, draw_image, is_number, positions
 from bayesjoint.plots._style import (
     INK,
@@ -67,6 +68,8 @@ def plot_data_worth(
     >>> figure = plot_data_worth(example_tree(), "gain")
     """
     if isinstance(dt, xr.Dataset):
+        needed = ("sd", "sd_prior", "sd_without_modality", "worth_of_datum", "modality")
+        _arguments.table("plot_data_worth", dt, "data_worth", *needed)
         report = dt
     elif prediction is None:
         raise ValueError("plot_data_worth: name the prediction, as in bj.data_worth")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint._names import restored
 from bayesjoint.plots._fields import draw_image, draw_profile, flat_enough
 from bayesjoint.plots._style import (
@@ -69,11 +70,7 @@ def plot_design_weight(design: xr.Dataset) -> Figure:
     ... )
     >>> figure = plot_design_weight(design)
     """
-    missing = [name for name in NEEDED if name not in getattr(design, "variables", ())]
-    if missing:
-        raise ValueError(
-            f"plot_design_weight: {missing} missing; give what bj.design_weight returns"
-        )
+    _arguments.table("plot_design_weight", design, "design_weight", *NEEDED, attrs=["bound"])
     mapped = "weight_map" in design
     fig = new_figure(3.3, apart=0.04)
     axes = fig.subplots(1, 2 + mapped, width_ratios=[1.2, *[1.2] * mapped, 1.0])

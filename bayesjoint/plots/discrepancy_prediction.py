@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint._names import restored
 from bayesjoint.plots._data import chart_of, coordinate_of, curves_of, observations
 from bayesjoint.plots._fields import draw_image, flat_enough, oriented
@@ -72,6 +73,8 @@ def plot_predicted_discrepancy(predicted: xr.Dataset, dt: xr.DataTree | None = N
     ... )
     >>> figure = plot_predicted_discrepancy(predicted)
     """
+    _arguments.table("plot_predicted_discrepancy", predicted, "predict_discrepancy")
+    _arguments.check_given("plot_predicted_discrepancy", dt=dt)
     predicted = restored(predicted)
     names = [str(n).removesuffix(ENDING) for n in predicted if str(n).endswith(ENDING)]
     if not names:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint.plots._style import (
     FAINT,
     INK,
@@ -111,9 +112,7 @@ def plot_discrepancy_sweep(sweep: xr.Dataset, parameters: Sequence[str] | None =
 
 
 def _checked(sweep: xr.Dataset, parameters: Sequence[str] | None) -> tuple[str, xr.Dataset]:
-    missing = [name for name in NEEDED if name not in getattr(sweep, "variables", ())]
-    if missing:
-        raise ValueError(f"plot_discrepancy_sweep: {missing} missing; give a bj.discrepancy_sweep")
+    _arguments.table("plot_discrepancy_sweep", sweep, "discrepancy_sweep", *NEEDED)
     dims = [name for name in SETTINGS if name in sweep["relative_sd"].dims]
     if len(dims) != 1:
         raise ValueError(
@@ -126,7 +125,9 @@ def _checked(sweep: xr.Dataset, parameters: Sequence[str] | None) -> tuple[str, 
 def chosen(owner: str, report: xr.Dataset, parameters: Any, most: int) -> xr.Dataset:
     """Return the report of some parameters."""
     known = [str(name) for name in report["parameter"].values]
-    names = known[:most] if parameters is None else list(parameters)
+    _arguments.check_given(owner, parameters=parameters)
+    given = [parameters] if isinstance(parameters, str) else parameters
+    names = known[:most] if given is None else list(given)
     unknown = [name for name in names if name not in known]
     if unknown or not 0 < len(names) <= most:
         raise ValueError(f"{owner}: parameters={names}; give one to {most} of {known}")

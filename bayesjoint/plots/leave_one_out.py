@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint._names import restored
 from bayesjoint.plots._style import (
     FAINT,
@@ -59,6 +60,8 @@ def plot_leave_one_out(dt: xr.DataTree | xr.Dataset) -> Figure:
     >>> from bayesjoint.reports.example import example_tree
     >>> figure = plot_leave_one_out(example_tree())
     """
+    if isinstance(dt, xr.Dataset):
+        _arguments.table("plot_leave_one_out", dt, "leave_one_out", "modality", "elpd", "p_value")
     report = restored(dt if isinstance(dt, xr.Dataset) else leave_one_out(dt))
     names = [str(name) for name in report["modality"].values]
     colour = colours(names)

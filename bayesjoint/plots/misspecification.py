@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint.plots._style import (
     FAINT,
     MUTED,
@@ -73,8 +74,9 @@ def plot_discrepancy_cost(cost: xr.Dataset, parameters: Sequence[str] | None = N
     ... )
     >>> figure = plot_discrepancy_cost(cost)
     """
-    if "coverage_expected" not in getattr(cost, "variables", ()):
-        raise ValueError("plot_discrepancy_cost: no coverage; give a bj.discrepancy_cost")
+    needed = ("coverage", "coverage_expected", "width", "rmse", "correlation", "parameter")
+    attrs = ("probability", "replicates")
+    _arguments.table("plot_discrepancy_cost", cost, "discrepancy_cost", *needed, attrs=attrs)
     cost = chosen("plot_discrepancy_cost", cost, parameters, MOST).sortby("correlation")
     cases = {case: CASES[case] for case in map(str, cost["case"].values)}
     rows = cost.sizes["parameter"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint._names import of_user, plain, restored
 from bayesjoint.plots._data import curves_of
 from bayesjoint.plots._style import (
@@ -66,6 +67,8 @@ def plot_leave_modality_out(report: xr.Dataset) -> Figure:
     ... )
     >>> figure = plot_leave_modality_out(report)
     """
+    needed = ("modality", "log_density_predicted", "log_density", "p_value")
+    _arguments.table("plot_leave_modality_out", report, "leave_modality_out", *needed)
     report = restored(report)
     names = [str(name) for name in report["modality"].values]
     colour = colours(names)

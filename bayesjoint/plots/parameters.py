@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint._names import restored
 from bayesjoint.plots._fields import draw_image, draw_profile, flat_enough, one_point
 from bayesjoint.plots._style import (
@@ -67,6 +68,9 @@ def plot_identifiability(dt: xr.DataTree | xr.Dataset) -> Figure:
     >>> from bayesjoint.reports.example import example_tree
     >>> figure = plot_identifiability(example_tree())
     """
+    if isinstance(dt, xr.Dataset):
+        needed = ("parameter", "contraction", "correlation")
+        _arguments.table("plot_identifiability", dt, "identifiability", *needed)
     report = one_point(restored(dt if isinstance(dt, xr.Dataset) else identifiability(dt)))
     whole = report.sizes["parameter"]
     if whole > MOST_ROWS:

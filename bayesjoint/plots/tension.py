@@ -9,6 +9,7 @@ import numpy as np
 import scipy.stats
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint.plots._style import (
     FAINT,
     INK,
@@ -68,7 +69,11 @@ def plot_tension(
     >>> alone = {name: example_tree(modalities=[name]) for name in ("gravity", "arrivals")}
     >>> figure = plot_tension(example_tree(), alone)
     """
+    if null is not None:
+        _arguments.table("plot_tension", null, "tension_null", "ln_suspiciousness")
     if isinstance(dt, xr.Dataset):
+        needed = ("ln_suspiciousness", "ln_suspiciousness_mcse", "d", "difference", "parameter")
+        _arguments.table("plot_tension", dt, "tension", *needed)
         report = dt
     elif separate is None:
         raise ValueError("plot_tension: give the fits apart as well, as in bj.tension")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint.plots._style import INK, MUTED, PALETTE, PRIOR, new_figure, styled
 from bayesjoint.plots.tension import CONTRADICT, WORST, expected
 
@@ -48,10 +49,10 @@ def plot_tension_null(null: xr.Dataset, report: xr.Dataset | None = None) -> Fig
     >>> drawn = 1.0 - 0.5 * np.random.default_rng(1).chisquare(2, 500)
     >>> figure = plot_tension_null(xr.Dataset({"ln_suspiciousness": ("replicate", drawn)}))
     """
-    if "ln_suspiciousness" not in getattr(null, "variables", ()):
-        raise ValueError(
-            "plot_tension_null: no ln_suspiciousness; give what bj.tension_null returns"
-        )
+    _arguments.table("plot_tension_null", null, "tension_null", "ln_suspiciousness")
+    if report is not None:
+        needed = ("ln_suspiciousness", "ln_suspiciousness_mcse", "d")
+        _arguments.table("plot_tension_null", report, "tension", *needed)
     simulated = null["ln_suspiciousness"].values.ravel()
     simulated = simulated[np.isfinite(simulated)]
     if not simulated.size:

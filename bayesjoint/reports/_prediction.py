@@ -13,6 +13,7 @@ from bayesjoint import arrays
 from bayesjoint._names import plain
 from bayesjoint.reports import _read
 
+SMALLEST = 1e-100  # weight of a prediction
 DRAWS_NEEDED = (
     "its variance needs the whole prior, which is not stored above 2,000 unknowns, or draws: "
     "sample the problem with bj.sample, or predict a single cell"
@@ -80,13 +81,33 @@ def functional(ds: xr.Dataset, given: str | xr.DataArray | Mapping[str, Any]) ->
         if given.name is None:
             raise ValueError("the weights have no name; name the array after its latent")
         given = {str(given.name): given}
-    weights = {name: _weights(ds, name, values)[0] for name, values in given.items()}
+    weights = {name: _weights(ds, name, values)[0] for name, values in named(given).items()}
+    if any(flat.ndim > 1 for flat in weights.values()):
+        raise ValueError(
+            "prediction: the weights have more dims than the latent; give one weight a cell"
+        )
+    flat = np.concatenate([np.ravel(each) for each in weights.values()])
+    if not SMALLEST < np.abs(flat).max() < 1.0 / SMALLEST:
+        raise ValueError(
+            f"prediction: the largest weight is {np.abs(flat).max():g}; give weights that are not "
+            "all zero, and of a size whose square is a number"
+        )
     along = ds["physical_vectors"].values.T @ on_cells(ds, weights)
     single = next(iter(weights)) if len(weights) == 1 else ""
     scalar = bool(single) and not _read.template(ds, single).ndim
     units = _read.units(ds, single) if scalar else ""
     name = single if scalar else f"the sum over {' and '.join(weights)}"
     return Prediction(name, units, weights, ds, along)
+
+
+def named(given: Any) -> dict[str, Any]:
+    """Return weights by the names of latents."""
+    if not isinstance(given, Mapping) or isinstance(given, xr.DataTree) or not len(given):
+        raise ValueError(
+            f"prediction is of type {type(given).__name__}; name a latent, or give weights by the "
+            'names of latents, as {"density": weights}'
+        )
+    return dict(given)
 
 
 def responses(
@@ -97,7 +118,7 @@ def responses(
     Of candidates, on their further dims; left is what stays of its variance when a candidate is
     known without error, found by projection: no difference of large numbers.
     """
-    laid = {name: _weights(ds, name, values) for name, values in given.items()}
+    laid = {name: _weights(ds, name, values) for name, values in named(given).items()}
     parts = {name: flat.reshape(flat.shape[0], -1) for name, (flat, _) in laid.items()}
     _, template = max(laid.values(), key=lambda pair: pair[1].ndim)
     for name, (_, own) in laid.items():

@@ -48,7 +48,19 @@ def group(dt: xr.DataTree, name: str) -> xr.Dataset:
 def linearization(dt: xr.DataTree, name: str = "linearization") -> xr.Dataset:
     """Return the group ``linearization``, or that at another maximum, which reports read."""
     ds = group(dt, name)
+    _require_own(ds, name)
     return _names.restored(ds, _names_of_user(ds))
+
+
+def _require_own(ds: xr.Dataset, name: str) -> None:
+    """Raise where a group of that name is not one that this package made."""
+    lacking = [key for key in ("latents", "modalities") if key not in ds.attrs]
+    lacking += [key for key in ("latent_of_cell", "modality") if key not in ds.variables]
+    if lacking:
+        raise ValueError(
+            f"the group {name!r} lacks {', '.join(lacking)}, so that it is none of bayesjoint; "
+            f"{CURES['linearization']}"
+        )
 
 
 def _names_of_user(ds: xr.Dataset) -> set[str]:
@@ -116,11 +128,21 @@ def in_order(dt: xr.DataTree, names: list[str]) -> list[str]:
 
 def require_known(ds: xr.Dataset, names: Iterable[str], what: str = "latent") -> None:
     """Raise ValueError, listing what exists, when a name is no latent and no hyperparameter."""
+    known = unknowns(ds)
+    if isinstance(names, str):
+        names = [names]
+    if not isinstance(names, Iterable) or isinstance(names, xr.DataTree):
+        raise ValueError(
+            f"the {what}s are of type {type(names).__name__}; give a list of {', '.join(known)}"
+        )
     for name in names:
-        if name not in unknowns(ds):
+        if not isinstance(name, str):
             raise ValueError(
-                f"there is no {what} '{name}'; this problem has {', '.join(unknowns(ds))}"
+                f"a {what} is named by text, {type(name).__name__} given; this problem has "
+                f"{', '.join(known)}"
             )
+        if name not in known:
+            raise ValueError(f"there is no {what} '{name}'; this problem has {', '.join(known)}")
 
 
 def cells_of(ds: xr.Dataset, latent: str) -> np.ndarray:

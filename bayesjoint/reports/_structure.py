@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesjoint import arrays
+from bayesjoint import _arguments, arrays
 from bayesjoint._kernels.differences import cell_widths
 from bayesjoint._kernels.structure import Gradients, gradients_of, similarity
 from bayesjoint._names import free, plain
@@ -79,7 +79,7 @@ def pairs_of(dt: xr.DataTree, chosen: Sequence[tuple[str, str]] | None) -> list[
         asked = list(combinations(fields, 2))
         kept = [(a, b) for a, b in asked if _same_grid(fields[a], fields[b])]
     else:
-        kept = [(str(a), str(b)) for a, b in chosen]
+        kept = _as_pairs(chosen)
         _require_pairs(kept, fields)
     if not kept:
         there = [f"{name} ({', '.join(map(plain, v.dims))})" for name, v in fields.items()]
@@ -90,6 +90,19 @@ def pairs_of(dt: xr.DataTree, chosen: Sequence[tuple[str, str]] | None) -> list[
     for a, b in kept:  # ("a", "b_c") and ("a_b", "c") have one name
         names.append(free(f"{a}_{b}", names))
     return [Pair(a, b, name, fields[a]) for (a, b), name in zip(kept, names, strict=True)]
+
+
+def _as_pairs(chosen: Any) -> list[tuple[str, str]]:
+    """Return pairs of names."""
+    listed = list(chosen) if isinstance(chosen, list | tuple) else [None]
+    if not all(isinstance(pair, list | tuple) for pair in listed):
+        raise ValueError(
+            f"alignment: pairs= is {_arguments.kind(chosen)}; give a list of pairs of names, as "
+            '[("density", "velocity")]'
+        )
+    for pair in listed:
+        _arguments.check("alignment: pairs=", pair=pair)
+    return [tuple(pair) for pair in listed]
 
 
 def _field_names(dt: xr.DataTree, posterior: xr.Dataset) -> list[str]:

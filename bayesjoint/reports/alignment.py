@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint._names import labelled, made
 from bayesjoint.reports import _read
 from bayesjoint.reports._alignment_words import alignment_words
@@ -100,6 +101,8 @@ def alignment(
     >>> float(abs(report["log_drop_part"].sum("part") - report["log_drop"]).max().round(9))
     0.0
     """
+    if not isinstance(reference, xr.DataTree):
+        _arguments.trees("alignment", "reference", reference)
     chosen = [masked(pair, mask) for pair in pairs_of(dt, pairs)]
     each = [_of_pair(dt, pair, reference) for pair in chosen]
     label = xr.Variable("pair", [pair.name for pair in chosen])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint._names import labelled
 from bayesjoint.reports import _maxima, _read
 from bayesjoint.reports._fusion import Fits, models, moved, of_fusion, stack
@@ -71,7 +72,7 @@ def compromise(dt: xr.DataTree, separate: Mapping[str, xr.DataTree]) -> xr.Datas
     >>> bool((report["penalised_joint"] >= report["penalised_separate"] - 1e-9).all())
     True
     """
-    joint = _read.linearization(dt)
+    joint, separate = _read.linearization(dt), _arguments.trees("compromise", "separate", separate)
     nearest = {k: _maxima.nearest(t, joint, _maxima.of_same_name) for k, t in separate.items()}
     alone = _checked(joint, nearest)
     modality = list(alone)

@@ -76,10 +76,19 @@ def leakage(
 def _members(ds: xr.Dataset, groups: object) -> dict[str, list[str]]:
     if groups is None:
         groups = _read.latents(ds)
-    if isinstance(groups, str) or not isinstance(groups, Iterable):
+    plain = isinstance(groups, list | tuple) or type(groups) is dict
+    if (
+        not plain
+        and not isinstance(groups, Mapping)
+        or isinstance(groups, xr.Dataset | xr.DataTree)
+    ):
         raise ValueError("groups: give a mapping of name to latents, or a list of latents")
+    if not groups:
+        raise ValueError("groups: there are none; name one latent or more")
     pairs = groups.items() if isinstance(groups, Mapping) else ((name, [name]) for name in groups)
-    members = {str(k): [held] if isinstance(held, str) else list(held) for k, held in pairs}
+    members = {
+        str(k): list(held) if isinstance(held, list | tuple | set) else [held] for k, held in pairs
+    }
     _check_members(ds, members)
     return members
 

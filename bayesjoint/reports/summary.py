@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint.reports import _read
 from bayesjoint.reports._rows import convergence, flat_draws, rows
 
@@ -51,6 +52,7 @@ def summary(dt: xr.DataTree, *, largest: int | None = None) -> xr.Dataset:
     >>> bool((table["eti_lower"] < table["mean"]).all()), str(table["units"].values[-1])
     (True, '1')
     """
+    _arguments.check_given("summary", largest=largest)
     ds = _read.linearization(dt)
     table = [row for row in rows(ds, largest) if row.element]
     cells = np.array([row.cells[0] for row in table], dtype=int)

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.stats
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint.reports import _maxima, _read
 from bayesjoint.reports._likelihoods import Explained, explained, sampled
 from bayesjoint.reports._shifts import differences, shared, updates
@@ -128,12 +129,13 @@ def tension(
     ds = _read.linearization(dt)
     names = _read.modalities(ds)
     split = isinstance(separate, xr.DataTree)
-    if not isinstance(separate, xr.DataTree | Mapping):
-        raise ValueError(
-            f"tension: separate is a {type(separate).__name__}; give a mapping of modality to "
-            "tree, or the tree of problem.split()"
-        )
-    given = {"the split fit": separate} if isinstance(separate, xr.DataTree) else dict(separate)
+    given = (
+        {"the split fit": separate}
+        if isinstance(separate, xr.DataTree)
+        else _arguments.trees("tension", "separate", separate)
+    )
+    if null is not None:
+        _arguments.table("tension", null, "tension_null", "ln_suspiciousness")
     _check(ds, given, split)
     own = (lambda latent: [f"{latent}__{k}" for k in names]) if split else _maxima.of_same_name
     fits = {owner: _maxima.nearest(tree, ds, own) for owner, tree in given.items()}

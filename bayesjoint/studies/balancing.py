@@ -6,7 +6,7 @@ from typing import Any
 
 import xarray as xr
 
-from bayesjoint import reports
+from bayesjoint import _arguments, reports
 
 
 def balance(problem: Any, equalise: bool = False) -> xr.Dataset:
@@ -65,6 +65,7 @@ def balance(problem: Any, equalise: bool = False) -> xr.Dataset:
     >>> bj.balance(problem, equalise=True)["power"].values.round(3)
     array([0.04, 1.  ])
     """
+    _arguments.check("balance", equalise=equalise)
     if isinstance(problem, xr.DataTree):
         return reports.balance(problem, equalise)
     from bayesjoint.linearization import linearize

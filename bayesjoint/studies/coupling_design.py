@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesjoint import arrays
+from bayesjoint import _arguments, arrays
 from bayesjoint._graph.compile import threads_for
 from bayesjoint._local.curvature import DENSE_LIMIT
 from bayesjoint._names import labelled, marked
-from bayesjoint.problem import JointProblem
+from bayesjoint.problem import JointProblem, require_problem
 from bayesjoint.studies._weight_map import Local, Weighted, shaped_weights
 from bayesjoint.studies._weighted_runs import Runs, largest_weight
 
@@ -78,6 +78,8 @@ def coupling_sweep(
     >>> bool(sweep["leakage"].sel(into="a", source="b", weight=10.0) > 0)
     True
     """
+    require_problem(problem)
+    _arguments.check_given("coupling_sweep", coupling=coupling, at=at)
     weights = arrays.numbers("coupling_sweep", "weights", weights, "1")
     if not weights or min(weights) < 0.0:
         raise ValueError(f"coupling_sweep: give weights that are not negative, {weights} given")
@@ -177,6 +179,10 @@ def design_weight(
     >>> bool(found["leakage"].max() <= 0.02), found["weight_map"].dims
     (True, ('z', 'x'))
     """
+    require_problem(problem)
+    owner = "design_weight"
+    _arguments.check(owner, leakage=leakage, into=into, source=source, shaped=shaped)
+    _arguments.check_given(owner, coupling=coupling, at=at, up_to=up_to)
     runs = Runs(problem, coupling, at)
     leakage = arrays.number("design_weight", "leakage", leakage, "1")
     _check(runs, leakage, into, source)

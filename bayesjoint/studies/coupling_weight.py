@@ -11,7 +11,7 @@ import pymc as pm
 import xarray as xr
 from scipy.interpolate import PchipInterpolator
 
-from bayesjoint import arrays
+from bayesjoint import _arguments, arrays
 from bayesjoint._compiled.coordinates import Coordinates
 from bayesjoint._compiled.density import CompiledDensity
 from bayesjoint._compiled.functions import ModelFunctions
@@ -20,7 +20,7 @@ from bayesjoint._sampler.run import PRIOR_DEPTH, PRIOR_TUNE, seeds_of
 from bayesjoint.couplings import _common
 from bayesjoint.couplings.normaliser import Omitted
 from bayesjoint.priors import Prior
-from bayesjoint.problem import JointProblem
+from bayesjoint.problem import JointProblem, require_problem
 from bayesjoint.studies._shared_structure import SharedStructure
 
 CHAINS = 2
@@ -91,6 +91,10 @@ def calibrate_coupling(
     >>> bool(found["calibrated"] > 0)
     True
     """
+    require_problem(problem)
+    owner = "calibrate_coupling"
+    _arguments.check(owner, similarity=similarity, draws=draws)
+    _arguments.check_given(owner, coupling=coupling, random_seed=random_seed)
     similarity = arrays.number("calibrate_coupling", "similarity", similarity, "1")
     if not 0.0 < similarity < 1.0:
         raise ValueError(

@@ -7,12 +7,13 @@ import numpy as np
 import xarray as xr
 from scipy.special import logsumexp
 
+from bayesjoint import _arguments
 from bayesjoint._compiled.functions import ModelFunctions, compiled
 from bayesjoint._compiled.latent_space import LatentSpace
 from bayesjoint._graph.compile import threads_for
 from bayesjoint._kernels.prediction import region_probability
 from bayesjoint._names import labelled, marked, user
-from bayesjoint.problem import JointProblem
+from bayesjoint.problem import JointProblem, require_problem
 from bayesjoint.reports._smoothed import smoothed_weights
 
 OWNER = "leave_out"
@@ -101,6 +102,11 @@ def leave_out(
     >>> left_out["predicted"].dims
     ('sample', 'gauge')
     """
+    require_problem(problem)
+    owner = "leave_out"
+    _arguments.check(owner, posterior=posterior, modality=modality, dim=dim, draws=draws)
+    _arguments.check_given(owner, random_seed=random_seed)
+    refitted = _arguments.trees(owner, "refitted", refitted)
     names = [modality] if isinstance(modality, str) else list(modality)
     measured = _measured(problem, names, dim)
     again = _by_position(measured, dim, refitted or {})

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint import units as _units
 from bayesjoint._compiled.functions import ModelFunctions, compiled
 from bayesjoint._compiled.latent_space import LatentSpace
@@ -17,7 +18,7 @@ from bayesjoint._graph.compile import threads_for
 from bayesjoint._names import labelled, made, marked
 from bayesjoint._problem.settled import named, sds_of, settled
 from bayesjoint.discrepancy import JointDiscrepancy
-from bayesjoint.problem import JointProblem
+from bayesjoint.problem import JointProblem, require_problem
 
 OWNER = "predict_discrepancy"
 
@@ -91,6 +92,9 @@ def predict_discrepancy(
     >>> later["gauge_discrepancy"].dims
     ('sample', 'time')
     """
+    require_problem(problem)
+    _arguments.check(OWNER, posterior=posterior, draws=draws)
+    _arguments.check_given(OWNER, discrepancy=discrepancy, random_seed=random_seed)
     given = named(problem, discrepancy, OWNER)
     _check(problem, given)
     places = _template(at)

@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from bayesjoint import arrays
+from bayesjoint import _arguments, arrays
 from bayesjoint._kernels.singular import SingularErrors
-from bayesjoint.problem import JointProblem
+from bayesjoint.problem import JointProblem, require_problem
 from bayesjoint.studies._local_problem import LocalProblem
 from bayesjoint.studies._sweep_rows import Along
 from bayesjoint.studies._sweep_samples import sampled_sd
@@ -148,6 +148,9 @@ def discrepancy_sweep(
     >>> str(sweep["own_effect"].sel(parameter="level").values)
     'helps'
     """
+    require_problem(problem)
+    _arguments.check(OWNER, tolerance=tolerance)
+    _arguments.check_given(OWNER, pair=pair, discrepancy=discrepancy, at=at, nuts=nuts)
     local = LocalProblem(problem, at, OWNER)
     swept = swept_discrepancy(local, OWNER, discrepancy, pair)
     settings = sweep_settings(swept, correlation, sd_factor, length_scale)

@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from bayesjoint import arrays
+from bayesjoint import _arguments, arrays
 from bayesjoint._kernels.cross_correlation import BlockErrors
-from bayesjoint.problem import JointProblem
+from bayesjoint.problem import JointProblem, require_problem
 from bayesjoint.studies._local_problem import LocalProblem
 from bayesjoint.studies._replicates import Draws, Outcome, exact, refitted
 from bayesjoint.studies._replicates_sampled import Sampled
@@ -128,6 +128,12 @@ def discrepancy_cost(
     >>> expected.sel(case=["joint", "independent", "none"]).values.round(2)
     array([0.9 , 0.77, 0.09])
     """
+    require_problem(problem)
+    _arguments.check(OWNER, replicates=replicates, probability=probability)
+    _arguments.check_given(
+        OWNER, pair=pair, discrepancy=discrepancy, at=at, nuts=nuts, executor=executor,
+        random_seed=random_seed,
+    )  # fmt: skip
     local = LocalProblem(problem, at, OWNER)
     swept = swept_discrepancy(local, OWNER, discrepancy, pair)
     swept.require_correlation()

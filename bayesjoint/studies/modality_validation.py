@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint._compiled.functions import compiled
 from bayesjoint._graph.compile import threads_for
 from bayesjoint._names import labelled, made, marked
-from bayesjoint.problem import JointProblem
+from bayesjoint.problem import JointProblem, require_problem
 from bayesjoint.reports import identifiability
 from bayesjoint.reports._smoothed import FEWEST, smoothed_weights
 from bayesjoint.sampling import sample
@@ -122,11 +123,17 @@ def leave_modality_out(
     >>> bool(left_out["p_value"].sel(modality="new") < 0.01)
     True
     """
+    require_problem(problem)
+    _arguments.check(OWNER, draws=draws)
+    _arguments.check_given(OWNER, modality=modality, random_seed=random_seed, nuts=nuts)
     names = _names(problem, modality)
     _check_draws(draws)
     for name in names:
         _check(problem, name)
-    given, settings = dict(refitted or {}), {"random_seed": random_seed, **(nuts or {})}
+    given, settings = (
+        _arguments.trees(OWNER, "refitted", refitted),
+        {"random_seed": random_seed, **(nuts or {})},
+    )
     _check_refitted(problem, names, given)
     trees = {
         name: given[name] if name in given else sample(problem.without(name), **settings)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from bayesjoint import arrays
+from bayesjoint import _arguments, arrays
 from bayesjoint._problem.checks import potentials_beside
 from bayesjoint.couplings._group import digest, upstream
 from bayesjoint.couplings.normaliser import Normaliser
-from bayesjoint.problem import JointProblem
+from bayesjoint.problem import JointProblem, require_problem
 from bayesjoint.studies.coupling_weight import Sweep, coupling_of, mean_and_error
 
 MOST = 2  # length scales in one table
@@ -97,6 +97,10 @@ def tabulate_normaliser(
     ...     couplings=[bj.CrossGradient("a", "b", weight=1.0, normaliser=table)],
     ... )
     """
+    require_problem(problem)
+    owner = "tabulate_normaliser"
+    _arguments.check(owner, weights=weights, length_scales=length_scales, draws=draws)
+    _arguments.check_given(owner, coupling=coupling, up_to=up_to, random_seed=random_seed)
     given = coupling_of(problem, coupling)
     ranges = _ranges(problem, given, length_scale)
     if up_to is None and not ranges:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import _arguments
 from bayesjoint._compiled.functions import ModelFunctions, compiled
 from bayesjoint._compiled.latent_space import LatentSpace
 from bayesjoint._kernels.quadratic import suspiciousness_weights, weighted_chi_squares
@@ -16,7 +17,7 @@ from bayesjoint._local.informed import DATA_LIMIT, Informed
 from bayesjoint._local.mode import maximum_a_posteriori
 from bayesjoint._problem.settled import at_one_point
 from bayesjoint.linearization import default_starts, is_gaussian
-from bayesjoint.problem import JointProblem
+from bayesjoint.problem import JointProblem, require_problem
 from bayesjoint.studies._null_refits import Task, refitted, same_point
 
 SIMULATED, REFITTED = 10_000, 100  # replicates by default: in the linear model, and refitted
@@ -112,6 +113,12 @@ def tension_null(
     >>> null.sizes["replicate"], null.attrs["exact"]
     (1000, 1)
     """
+    require_problem(problem)
+    owner = "tension_null"
+    _arguments.check(owner, refit=refit, starts=starts)
+    _arguments.check_given(
+        owner, at=at, replicates=replicates, executor=executor, random_seed=random_seed
+    )
     _check(problem, refit, executor)
     replicates = (REFITTED if refit else SIMULATED) if replicates is None else replicates
     if replicates < 1:
