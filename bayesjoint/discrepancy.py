@@ -147,6 +147,9 @@ class JointDiscrepancy(Replaceable):
                 self.owner, "correlation", self.correlation, between, between, units="1"
             )
             object.__setattr__(self, "correlation", arrays.keep(matrix))
+        elif self.correlation is not None and given.values.ndim == 0:
+            number = arrays.number(self.owner, "correlation", self.correlation, "1")
+            object.__setattr__(self, "correlation", number)
 
     @property
     def owner(self) -> str:

@@ -341,7 +341,7 @@ def _several(setting: str, parts: Any) -> tuple:
         return (parts,)
     if not isinstance(parts, Iterable):
         raise ValueError(
-            f"JointProblem: {setting} is {type(parts).__name__}; give a list of them, empty for none"
+            f"JointProblem: {setting} is {type(parts).__name__}; give a list, empty for none"
         )
     return tuple(parts)
 

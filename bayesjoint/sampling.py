@@ -1,5 +1,6 @@
 """NUTS preconditioned with the likelihood-informed spectrum, and the tree of results."""
 
+import os
 import warnings
 from contextlib import nullcontext
 from dataclasses import replace
@@ -187,7 +188,7 @@ def sample(
         draws=draws, tune=tune, chains=chains, prior_draws=prior_draws, checkpoint=checkpoint or 1
     )
     _check_seed(random_seed)
-    path = None if store is None else Path(store)
+    path = None if store is None else _folder("sample: store", store)
     every = checkpoint or max(1, -(-draws // CHECKPOINTS))
     settings = _nuts.Settings(target_accept or _run.ACCEPT, cores=cores)
     with _store.writing(path) if path else nullcontext():
@@ -258,6 +259,13 @@ def _check_storable(path: Path, problem: JointProblem) -> None:
     _store.require_storable(path, "coordinates", xr.Dataset(coords=problem.coords))
 
 
+def _folder(what: str, given: Any) -> Path:
+    """Return a path that was given."""
+    if not isinstance(given, str | os.PathLike):
+        raise TypeError(f'{what} is {given!r}; give the path of a folder, as "survey.zarr"')
+    return Path(given)
+
+
 def open_store(store: str | Path) -> xr.DataTree:
     """Return the posterior in a store, finished or not.
 
@@ -297,7 +305,7 @@ def open_store(store: str | Path) -> xr.DataTree:
     Traceback (most recent call last):
     FileNotFoundError: store 'nowhere.zarr': there is no run in it; give the store= of bj.sample
     """
-    return _store.read(Path(store))
+    return _store.read(_folder("open_store: store", store))
 
 
 def _in_words(judged: xr.Dataset) -> dict[str, Any]:

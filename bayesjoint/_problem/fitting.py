@@ -90,12 +90,12 @@ def _require_one_unit(problem: "JointProblem", shared: dict[str, xr.DataArray]) 
         for axis in given.axes if given.of is None else ():
             here = {_units.stated(data[axis]) for data in touched if axis in data.dims}
             other = _units.stated(shared[axis]) if axis in shared else None
-            if here - {None, other} and axis in shared and not given.states_units(axis):
+            differs = sorted(repr(units) for units in here - {None, other})
+            if differs and axis in shared and not given.states_units(axis):
                 raise ValueError(
-                    f"{given.owner}: {axis!r} is in {' and '.join(map(repr, sorted(here - {None})))}"
-                    f" in the data and in {other!r} in another part that shares it, so that its "
-                    "length scale or period needs units; give a quantity, or a DataArray with "
-                    'attrs["units"]'
+                    f"{given.owner}: {axis!r} is in {' and '.join(differs)} in the data and in "
+                    f"{other!r} in another part that shares it, so that its length scale or period "
+                    'needs units; give a quantity, or a DataArray with attrs["units"]'
                 )
 
 

@@ -47,7 +47,9 @@ def _proportions(owner: str, value: Any, labels: Sequence[str]) -> Any:
 
 def _of_units(owner: str, what: str, value: Any, labels: Sequence[str]) -> Any:
     """Return one number, or one for each unit of rock in their order."""
-    if value is None or isinstance(value, Prior):
+    if isinstance(value, Prior):
+        return value.aligned(f"{owner}: {what}", _along_labels(value, labels))
+    if value is None:
         return value
     given = arrays.read(owner, what, value, missing=True)
     if given.units and not _units.all_same([given.units, "1"]):
@@ -61,6 +63,12 @@ def _of_units(owner: str, what: str, value: Any, labels: Sequence[str]) -> Any:
         arrays.aligned(owner, what, value, arrays.Axes.named(dim, labels, "the labels"),
                        missing=True, exact=True)
     )  # fmt: skip
+
+
+def _along_labels(prior: Prior, labels: Sequence[str]) -> arrays.Axes:
+    """Return the axis of the units of rock, in the name that the prior's parameters give it."""
+    dims = [given.dims[0] for given in prior.labelled.values() if given.dims]
+    return arrays.Axes.named(dims[0] if dims else "unit", labels, "the labels")
 
 
 def _correlation(owner: str, value: Any, labels: Sequence[str], fields: list[str]) -> Any:

@@ -91,6 +91,8 @@ class CorrelatedFields(Replaceable):
             given = arrays.matrix(
                 self._owner, "correlation", self.correlation, between, between, units="1"
             )
+        if given.ndim == 0:
+            given = np.asarray(arrays.number(self._owner, "correlation", self.correlation, "1"))
         if given.ndim or not isinstance(self.correlation, float):
             kept = arrays.keep(given) if given.ndim else float(given)
             object.__setattr__(self, "correlation", kept)

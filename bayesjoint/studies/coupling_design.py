@@ -178,8 +178,13 @@ def design_weight(
     (True, ('z', 'x'))
     """
     runs = Runs(problem, coupling, at)
+    leakage = arrays.number("design_weight", "leakage", leakage, "1")
     _check(runs, leakage, into, source)
-    top = ABOVE * runs.coupling.weight if up_to is None else float(up_to)
+    top = (
+        ABOVE * runs.coupling.weight
+        if up_to is None
+        else arrays.number("design_weight", "up_to", up_to)
+    )
     with threads_for(runs.functions.size):
         local, weight, ladder = _scalar(runs, into, source, leakage, top)
         if shaped:

@@ -11,6 +11,7 @@ import pymc as pm
 import xarray as xr
 from scipy.interpolate import PchipInterpolator
 
+from bayesjoint import arrays
 from bayesjoint._compiled.coordinates import Coordinates
 from bayesjoint._compiled.density import CompiledDensity
 from bayesjoint._compiled.functions import ModelFunctions
@@ -90,6 +91,7 @@ def calibrate_coupling(
     >>> bool(found["calibrated"] > 0)
     True
     """
+    similarity = arrays.number("calibrate_coupling", "similarity", similarity, "1")
     if not 0.0 < similarity < 1.0:
         raise ValueError(
             f"calibrate_coupling: a similarity lies between 0 and 1, {similarity} given"

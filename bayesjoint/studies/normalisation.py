@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesjoint import arrays
 from bayesjoint._problem.checks import potentials_beside
 from bayesjoint.couplings._group import digest, upstream
 from bayesjoint.couplings.normaliser import Normaliser
@@ -108,7 +109,7 @@ def tabulate_normaliser(
             f"{given.name}: a table needs {FEWEST} weights and length scales or more, "
             f"{weights} and {length_scales} given"
         )
-    largest = given.weight if up_to is None else up_to
+    largest = given.weight if up_to is None else arrays.number(given.name, "up_to", up_to)
     sweep = Sweep(problem, given.name, random_seed, list(ranges))
     rows = []
     for place in product(*(_nodes(*ends, length_scales) for ends in ranges.values())):
