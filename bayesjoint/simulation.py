@@ -63,6 +63,10 @@ def simulate(
     >>> float(data.slope), data.line.shape
     (2.0, (3,))
     """
+    if truth is not None and not isinstance(truth, Mapping):
+        raise ValueError(
+            f'simulate: truth is a {type(truth).__name__}; give values by name, as {{"slope": 2.0}}'
+        )
     rng = np.random.default_rng(random_seed)
     with compiled(problem) as functions:
         table = _possible(functions, dict(truth or {}), rng)

@@ -197,7 +197,48 @@ def test_the_cell_of_a_point_spread_is_found_in_any_units():
             bj.point_spread(tree, "th", x=at)
 
 
+@pytest.fixture(scope="module")
+def tree():
+    """Return a problem of one number in kilometres, linearised."""
+    made = problem(letters(), latents=[unknown(units="km")])
+    return bj.linearize(made)
+
+
+def test_the_noise_of_candidates_is_in_their_units(tree):
+    plain = {"th": xr.DataArray([1.0, 2.0], dims="c")}
+    wanted = bj.data_worth(tree, "th", candidates=plain, candidate_sd=0.03)["sd_with_candidate"]
+    with_units = {"th": plain["th"].assign_attrs(units="m/km")}
+    for sd in (UNITS.Quantity(3.0, "cm"), xr.DataArray(30.0, attrs={"units": "mm"}), 0.03):
+        found = bj.data_worth(tree, "th", candidates=with_units, candidate_sd=sd)
+        np.testing.assert_allclose(found["sd_with_candidate"], wanted, rtol=RTOL)
+    for candidates, sd, fault in (
+        (with_units, UNITS.Quantity(3.0, "s"), "candidate_sd is in 's'"),
+        (plain, UNITS.Quantity(3.0, "cm"), "units of the candidates are not known"),
+    ):
+        with pytest.raises(ValueError, match=fault):
+            bj.data_worth(tree, "th", candidates=candidates, candidate_sd=sd)
+
+
 # ---- types -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda tree: bj.tension(tree, [1]),
+        lambda tree: bj.simulate(problem(letters()), truth=[1.0]),
+        lambda tree: bj.JointDiscrepancy(sd=1.0, loadings=pd.Series({"a": 1.0})),
+        lambda tree: bj.JointDiscrepancy(sd=1.0, loadings={"a": "one"}),
+    ],
+)
+def test_what_is_given_by_name_is_a_mapping_of_numbers(tree, make):
+    with pytest.raises(ValueError, match=r"give (them|a mapping|values|real numbers)"):
+        make(tree)
+
+
+def test_loadings_may_be_quantities():
+    shared = bj.JointDiscrepancy(sd=1.0, loadings={"a": UNITS.Quantity(50, "%"), "b": 1.0})
+    assert set(shared.loadings) == {"a", "b"}
 
 
 def test_a_store_is_a_path():

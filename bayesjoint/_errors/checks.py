@@ -88,6 +88,11 @@ def _check_scales(given: "JointDiscrepancy") -> None:
 
 
 def _check_loadings(given: "JointDiscrepancy") -> None:
+    if given.loadings is not None and not isinstance(given.loadings, Mapping):
+        raise ValueError(
+            f"{given.owner}: loadings is a {type(given.loadings).__name__}; give them by modality, "
+            'as {"gnss": 1.0}'
+        )
     for name, loading in (given.loadings or {}).items():
         _validate.require_known(given.owner, f"the loading of {name!r}", loading)
         values = arrays.read(given.owner, f"loading of {name!r}", loading, missing=True).values

@@ -79,7 +79,7 @@ def _scales(given: "JointDiscrepancy", units: Mapping[str, str | None]) -> dict[
     if given.of is not None:
         return {"sd": _validate.number(owner, "sd", given.sd, given.of.output_units)}
     if given.sd is None or given.covariance is not None:
-        return {"sd": _validate.number(owner, "sd", given.sd)}
+        return {"sd": _validate.number(owner, "sd", given.sd, "1")}
     prior = isinstance(given.sd, Prior)
     own = given.sd.units if prior else arrays.read(owner, "sd", given.sd).units
     loadings = {

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint import arrays
+from bayesjoint import units as _units
 from bayesjoint._kernels.stacked import inverse_squares
 from bayesjoint._names import labelled
 from bayesjoint.reports import _read
@@ -167,11 +168,34 @@ def _of_candidates(
         )
     crossed, spread, apart = responses(dt, ds, target, candidates)
     axes = arrays.Axes.of(_read.as_given(crossed), "the candidates")
-    noise = arrays.aligned("data_worth", "candidate_sd", sd, axes, missing=True)
+    units = _units_of_candidates(ds, candidates)
+    if units is None and (own := _units.stated(sd)):
+        raise ValueError(
+            f"data_worth: candidate_sd is in {own!r}, and the units of the candidates are not "
+            'known; give them attrs["units"], those of what is measured over those of the latent, '
+            "and the latent units"
+        )
+    noise = arrays.aligned(
+        "data_worth", "candidate_sd", sd, axes, units=units, differences=True, missing=True
+    )
     if not np.all(np.isfinite(noise) & (noise > 0)):
         raise ValueError("candidate_sd must be positive")
     told = xr.where(spread > 0, crossed**2 / spread.where(spread > 0, 1.0), 0.0)
     return (apart + told * noise**2 / (spread + noise**2)) / (apart + told)
+
+
+def _units_of_candidates(ds: xr.Dataset, candidates: Mapping[str, Any]) -> str | None:
+    """Return the units of what candidates measure; None where they are not stated."""
+    parts = [
+        _units.product(_units.stated(values), _read.units(ds, name) or None)
+        for name, values in candidates.items()
+    ]
+    if not _units.all_same(parts):
+        raise ValueError(
+            f"data_worth: the candidates are in {' and '.join(map(repr, parts))}, which cannot be "
+            "added; convert one of them"
+        )
+    return parts[0] if parts and all(parts) else None
 
 
 def _words(report: xr.Dataset) -> list[str]:

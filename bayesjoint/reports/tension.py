@@ -128,6 +128,11 @@ def tension(
     ds = _read.linearization(dt)
     names = _read.modalities(ds)
     split = isinstance(separate, xr.DataTree)
+    if not isinstance(separate, xr.DataTree | Mapping):
+        raise ValueError(
+            f"tension: separate is a {type(separate).__name__}; give a mapping of modality to tree, "
+            "or the tree of problem.split()"
+        )
     given = {"the split fit": separate} if isinstance(separate, xr.DataTree) else dict(separate)
     _check(ds, given, split)
     own = (lambda latent: [f"{latent}__{k}" for k in names]) if split else _maxima.of_same_name
