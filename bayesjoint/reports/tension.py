@@ -130,8 +130,8 @@ def tension(
     split = isinstance(separate, xr.DataTree)
     if not isinstance(separate, xr.DataTree | Mapping):
         raise ValueError(
-            f"tension: separate is a {type(separate).__name__}; give a mapping of modality to tree, "
-            "or the tree of problem.split()"
+            f"tension: separate is a {type(separate).__name__}; give a mapping of modality to "
+            "tree, or the tree of problem.split()"
         )
     given = {"the split fit": separate} if isinstance(separate, xr.DataTree) else dict(separate)
     _check(ds, given, split)
