@@ -1,6 +1,7 @@
 """What structural couplings say where something is missing or does not fit."""
 
 import numpy as np
+import pymc as pm
 import pytest
 import xarray as xr
 
@@ -8,6 +9,7 @@ import bayesjoint as bj
 from tests.helpers import STANDARD
 from tests.test_structural import PLANE
 
+POSITIVE = bj.Prior(pm.HalfNormal, sigma=1.0)
 LINE = bj.Grid(x=np.arange(4.0))
 
 
@@ -48,7 +50,8 @@ def test_errors_when_a_cross_gradient_is_made(settings, message):
         ((), {}, r"JointSparsity\(\): name one field or more"),
         (("a", "a"), {}, "the name 'a' is used twice"),
         (("a",), {"weight": None}, r"JointSparsity\('a'\): weight is not given"),
-        (("a",), {"weight": STANDARD}, "an unknown weight needs the normaliser of the coupled"),
+        (("a",), {"weight": STANDARD}, "weight must be positive, and .* reaches below zero"),
+        (("a",), {"weight": POSITIVE}, "an unknown weight needs the normaliser of the coupled"),
         (("a",), {"epsilon": None}, "epsilon is not given; state the gradient"),
         (("a",), {"epsilon": STANDARD}, "an unknown epsilon needs the normaliser"),
         (("a",), {"epsilon": [1.0, 2.0]}, "epsilon must be one number"),

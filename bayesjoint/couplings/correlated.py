@@ -94,11 +94,10 @@ class CorrelatedFields(Replaceable):
                 self._owner, "correlation", self.correlation, between, between, units="1"
             )
         if given.ndim == 0:
-            number = arrays.number(self._owner, "correlation", self.correlation, "1")
-            object.__setattr__(self, "correlation", number)
-            given = np.asarray(number)
-        else:
-            object.__setattr__(self, "correlation", arrays.keep(given))
+            given = np.asarray(arrays.number(self._owner, "correlation", self.correlation, "1"))
+        if given.ndim or not isinstance(self.correlation, float):
+            kept = arrays.keep(given) if given.ndim else float(given)
+            object.__setattr__(self, "correlation", kept)
         matrix = _processes.correlation_matrix(given, count)
         if not np.allclose(np.diag(matrix), 1.0):
             raise ValueError(
