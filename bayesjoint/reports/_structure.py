@@ -94,7 +94,7 @@ def pairs_of(dt: xr.DataTree, chosen: Sequence[tuple[str, str]] | None) -> list[
 
 def _as_pairs(chosen: Any) -> list[tuple[str, str]]:
     """Return pairs of names."""
-    listed = list(chosen) if isinstance(chosen, list | tuple) else [None]
+    listed: list[Any] = list(chosen) if isinstance(chosen, list | tuple) else [None]
     if not all(isinstance(pair, list | tuple) for pair in listed):
         raise ValueError(
             f"alignment: pairs= is {_arguments.kind(chosen)}; give a list of pairs of names, as "

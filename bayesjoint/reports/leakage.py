@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -73,7 +74,7 @@ def leakage(
     return report
 
 
-def _members(ds: xr.Dataset, groups: object) -> dict[str, list[str]]:
+def _members(ds: xr.Dataset, groups: Any) -> dict[str, list[str]]:
     if groups is None:
         groups = _read.latents(ds)
     plain = isinstance(groups, list | tuple) or type(groups) is dict
