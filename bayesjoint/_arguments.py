@@ -59,17 +59,13 @@ def trees(owner: str, name: str, value: Any) -> dict[Any, xr.DataTree]:
 
 def table(owner: str, value: Any, made_by: str, *needed: str, attrs: Iterable[str] = ()) -> None:
     """Raise unless a value is the Dataset of a function, with the variables that are needed."""
+    cure = f"give what bj.{made_by} returns"
     if not isinstance(value, xr.Dataset):
-        raise ValueError(
-            f"{owner}: {kind(value)} given; give the Dataset that bj.{made_by} returned"
-        )
+        raise ValueError(f"{owner}: a Dataset is needed, {kind(value)} given; {cure}")
     missing = [name for name in needed if name not in value.variables]
-    missing += [f"the attribute {name}" for name in attrs if name not in value.attrs]
+    missing += [f"attribute {name}" for name in attrs if name not in value.attrs]
     if missing:
-        raise ValueError(
-            f"{owner}: the Dataset has no {', '.join(missing)}; give that which bj.{made_by} "
-            "returned"
-        )
+        raise ValueError(f"{owner}: {missing} missing; {cure}")
 
 
 def kind(value: Any) -> str:
@@ -81,7 +77,7 @@ def _count(owner: str, name: str, value: Any) -> None:
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or not 1 <= value <= MOST:
         raise ValueError(
-            f"{owner}: {name} must be a whole number from 1 to {MOST:,}, {_shown(value)} given"
+            f"{owner}: {name} must be a positive whole number up to {MOST:,}, {_shown(value)} given"
         )
 
 

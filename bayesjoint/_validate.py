@@ -36,12 +36,11 @@ def require_names(owner: str, names: Iterable[Any]) -> None:
     require_unique(owner, names)
 
 
-def require_choice(owner: str, setting: str, value: Any, choices: Iterable[str]) -> None:
+def require_choice(owner: str, setting: str, value: Any, choices: Sequence[str]) -> None:
     """Raise unless a setting is one of some words."""
-    known = list(choices)
-    if not isinstance(value, str) or value not in known:
+    if not isinstance(value, str) or value not in choices:
         shown = repr(value) if isinstance(value, str) else f"of type {type(value).__name__}"
-        raise ValueError(f"{owner}: {setting} {shown} is unknown; use one of {known}")
+        raise ValueError(f"{owner}: {setting} {shown} is unknown; use one of {choices}")
 
 
 def require_mapping(owner: str, setting: str, value: Any, example: str) -> None:

@@ -168,7 +168,7 @@ def test_replicates_that_fail_are_counted(monkeypatch):
 def test_faults():
     with pytest.raises(ValueError, match="executor= runs fits to simulated data; give refit=True"):
         bj.tension_null(instruments(), executor=Counting())
-    with pytest.raises(ValueError, match="replicates=0; the least is 1"):
+    with pytest.raises(ValueError, match="replicates must be a positive whole number"):
         bj.tension_null(instruments(), replicates=0)
     tailed = instruments()
     modalities = [
