@@ -145,6 +145,8 @@ def _tree(owner: str, name: str, value: Any) -> None:
             f"{owner}: {name} is {kind(value)}; give the tree that bj.sample or bj.linearize "
             "returned"
         )
+    if name == "posterior" and "posterior" not in value.children:
+        raise ValueError(f"{owner}: the tree has no group posterior; give that of bj.sample")
 
 
 def _point(owner: str, name: str, value: Any) -> None:
@@ -175,7 +177,8 @@ def _executor(owner: str, name: str, value: Any) -> None:
 
 def _path(owner: str, name: str, value: Any) -> None:
     fits = isinstance(value, str | PathLike) and not isinstance(value, bytes)
-    if not fits or not str(value).strip() or "\0" in str(value):
+    text = str(value) if fits else ""
+    if not text.strip() or "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise ValueError(f"{owner}: {name} is {_shown(value)}; give a path, as a text")
 
 

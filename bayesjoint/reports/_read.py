@@ -54,11 +54,9 @@ def linearization(dt: xr.DataTree, name: str = "linearization") -> xr.Dataset:
 
 def _require_own(ds: xr.Dataset, name: str) -> None:
     """Raise where a group of that name is not one that this package made."""
-    lacking = [key for key in ("latents", "modalities") if key not in ds.attrs]
-    lacking += [key for key in ("latent_of_cell", "modality") if key not in ds.variables]
-    if lacking:
+    if not {"latents", "mixtures"} & set(ds.attrs):
         raise ValueError(
-            f"the group {name!r} lacks {', '.join(lacking)}, so that it is none of bayesjoint; "
+            f"the group {name!r} names no latents, so that it is none of bayesjoint; "
             f"{CURES['linearization']}"
         )
 
