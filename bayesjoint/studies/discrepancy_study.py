@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from bayesjoint import _arguments, arrays
 from bayesjoint._kernels.singular import SingularErrors
+from bayesjoint._problem.settled import named
 from bayesjoint.problem import JointProblem, require_problem
 from bayesjoint.studies._local_problem import LocalProblem
 from bayesjoint.studies._sweep_rows import Along
@@ -151,6 +152,7 @@ def discrepancy_sweep(
     require_problem(problem)
     _arguments.check(OWNER, tolerance=tolerance)
     _arguments.check_given(OWNER, pair=pair, discrepancy=discrepancy, at=at, nuts=nuts)
+    named(problem, discrepancy, OWNER)  # before anything is compiled
     local = LocalProblem(problem, at, OWNER)
     swept = swept_discrepancy(local, OWNER, discrepancy, pair)
     settings = sweep_settings(swept, correlation, sd_factor, length_scale)

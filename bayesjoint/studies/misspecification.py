@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from bayesjoint import _arguments, arrays
 from bayesjoint._kernels.cross_correlation import BlockErrors
+from bayesjoint._problem.settled import named
 from bayesjoint.problem import JointProblem, require_problem
 from bayesjoint.studies._local_problem import LocalProblem
 from bayesjoint.studies._replicates import Draws, Outcome, exact, refitted
@@ -134,6 +135,7 @@ def discrepancy_cost(
         OWNER, pair=pair, discrepancy=discrepancy, at=at, nuts=nuts, executor=executor,
         random_seed=random_seed,
     )  # fmt: skip
+    named(problem, discrepancy, OWNER)  # before anything is compiled
     local = LocalProblem(problem, at, OWNER)
     swept = swept_discrepancy(local, OWNER, discrepancy, pair)
     swept.require_correlation()
