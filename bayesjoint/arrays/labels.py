@@ -64,4 +64,6 @@ def plain(label: Any) -> str:
     """Return a label as tables and titles show it."""
     if isinstance(label, np.timedelta64):  # a number for NumPy
         return str(pd.Timedelta(label))
+    if isinstance(label, np.datetime64):  # to the hour, where it is one
+        return str(np.datetime_as_string(label, unit="auto"))
     return f"{label:g}" if isinstance(label, (int, float, np.number)) else str(label)
