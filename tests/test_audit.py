@@ -232,7 +232,9 @@ def test_the_noise_of_candidates_is_in_their_units(tree):
     ],
 )
 def test_what_is_given_by_name_is_a_mapping_of_numbers(tree, make):
-    with pytest.raises(ValueError, match=r"give (them|a mapping|values|real numbers)"):
+    with pytest.raises(
+        ValueError, match=r"give (them|a mapping|values|real numbers|trees by name)"
+    ):
         make(tree)
 
 
@@ -251,5 +253,5 @@ def test_a_store_is_a_path():
 @pytest.mark.parametrize("setting", ["latents", "modalities", "couplings"])
 def test_nothing_is_no_list_of_parts(setting):
     settings = {"latents": [unknown()], "modalities": problem(letters()).modalities}
-    with pytest.raises(ValueError, match=f"JointProblem: {setting} is NoneType"):
+    with pytest.raises(ValueError, match=f"JointProblem: {setting} is of type NoneType"):
         bj.JointProblem(**{**settings, setting: None})

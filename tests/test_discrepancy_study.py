@@ -581,5 +581,5 @@ def test_sweep_and_cost_are_drawn(sweeps, cost):
     figure = bj.plot_discrepancy_cost(cost)
     figure.canvas.draw()
     assert len(figure.axes) == 3
-    with pytest.raises(ValueError, match="no coverage"):
+    with pytest.raises(ValueError, match="missing; give what bj.discrepancy_cost returns"):
         bj.plot_discrepancy_cost(sweeps["alike"])

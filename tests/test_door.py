@@ -257,7 +257,7 @@ CASES = {
     ),
     **{
         (name, "coords"): Case(
-            lambda v, maker=maker: maker(v).coords["x"].values, DATA,
+            lambda v, maker=maker: np.asarray(maker(v).coords["x"]), DATA,
             differ={"quantity": "either", "masked": "refused", "timedelta": "either"},
         )
         for name, maker in {

@@ -303,7 +303,7 @@ def test_faults_are_told_with_their_cure():
             lambda: modality(line("a", with_gaps("a"))),
             r"drop them with data.dropna\('s_a'\), or give missing=\"drop\"",
         ),
-        (lambda: modality(gaps, missing="skip"), "missing='skip' is unknown; use"),
+        (lambda: modality(gaps, missing="skip"), "missing 'skip' is unknown; use one of"),
         (
             lambda: modality(image("a", infinite), missing="drop"),
             r"1 of 12 data are infinite; keep the finite ones with .* and missing=\"drop\"",
@@ -470,7 +470,7 @@ def test_groups_keep_the_image(tree):
                 .assign_coords(tree["posterior"][f"{name}_discrepancy"].coords)
             )
         )
-        pointwise = tree["log_likelihood"][name]
+        pointwise = tree["log_likelihood_conditional"][name]
         assert pointwise.dims == ("chain", "draw", f"{name}_observed")
         assert pointwise.notnull().all()
         places = pointwise[f"{name}_observed"].values
@@ -512,14 +512,22 @@ def test_log_likelihoods_are_those_of_the_observed_data(tree):
     variance = 1.0 / np.diag(precision)
     gap = (residual @ precision) * variance
     pointwise = -0.5 * (gap**2 / variance + np.log(2 * np.pi * variance))
-    found = [tree["log_likelihood"][n].values.reshape(len(theta), -1) for n in "ab"]
+    np.testing.assert_allclose(
+        tree["log_likelihood"]["joint(a, b)"].values.ravel(), joint, rtol=1e-8
+    )
+    found = [tree["log_likelihood_conditional"][n].values.reshape(len(theta), -1) for n in "ab"]
     np.testing.assert_allclose(np.concatenate(found, axis=1), pointwise, rtol=1e-8)
 
 
-def test_arviz_leaves_one_out(tree):
+def test_one_observed_datum_is_left_out(pair, tree):
     import arviz as az
 
-    assert az.loo(tree, var_name="a").n_data_points == 9
+    alone = bj.sample(
+        pair[0].replace(discrepancy=None), draws=60, tune=60, chains=2, random_seed=3,
+        progress=False, backend="interpreted",
+    )  # fmt: skip
+    assert az.loo(alone, var_name="a").n_data_points == kept("a").size
+    assert bj.leave_one_out(tree).attrs["report"] == "leave_one_out"
 
 
 def test_replicated_data_have_errors_where_data_are_missing(pair):

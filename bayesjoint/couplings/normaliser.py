@@ -282,6 +282,7 @@ class Omitted:
     """Stands for a normaliser while it is tabulated, at one length scale after the other."""
 
     length_scale: Sequence[str]
+    made_for: str = ""
 
     def check(self, coupling: Any, latents: Mapping[str, Any], made_for: str) -> None:
         """Accept all."""

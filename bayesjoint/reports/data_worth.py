@@ -169,7 +169,8 @@ def _of_candidates(
     crossed, spread, apart = responses(dt, ds, target, candidates)
     axes = arrays.Axes.of(_read.as_given(crossed), "the candidates")
     units = _units_of_candidates(ds, candidates)
-    if units is None and (own := _units.stated(sd)):
+    own = _units.stated(sd)
+    if units is None and own and own not in ("1", "dimensionless"):
         raise ValueError(
             f"data_worth: candidate_sd is in {own!r}, and the units of the candidates are not "
             'known; give them attrs["units"], those of what is measured over those of the latent, '
