@@ -232,9 +232,7 @@ def test_the_noise_of_candidates_is_in_their_units(tree):
     ],
 )
 def test_what_is_given_by_name_is_a_mapping_of_numbers(tree, make):
-    with pytest.raises(
-        ValueError, match="give (them|a mapping|values|real numbers|trees)"
-    ):
+    with pytest.raises(ValueError, match="give (them|a mapping|values|real numbers|trees)"):
         make(tree)
 
 
