@@ -138,7 +138,7 @@ def test_faults():
     untempered = pair(modalities=[two[0], bj.Modality("new", *_parts(two[1]))])
     with pytest.raises(ValueError, match="at= is no tree of this problem at one point"):
         bj.tension_null(untempered, xr.DataTree())
-    with pytest.raises(ValueError, match="at= takes None"):
+    with pytest.raises(ValueError, match="at is of type float"):
         bj.tension_null(untempered, 3.0)
 
 

@@ -92,7 +92,10 @@ def test_a_flipped_bit_or_a_missing_file_is_told_or_does_no_harm(stored, tmp_pat
     "gone, match",
     [
         ("posterior", "group 'posterior' is missing"),
-        ("log_likelihood/first", "group 'log_likelihood', array 'first' is missing"),
+        (
+            "log_likelihood_conditional/first",
+            "group 'log_likelihood_conditional', array 'first' is missing",
+        ),
         ("posterior/theta/c/0/1", "group 'posterior', array 'theta': chunk 0/1 is missing"),
         ("zarr.json", "its 'zarr.json' is missing"),
     ],
