@@ -93,7 +93,7 @@ def predict_discrepancy(
     ('sample', 'time')
     """
     require_problem(problem)
-    _arguments.check(OWNER, posterior=posterior, draws=draws)
+    _arguments.check(OWNER, draws=draws)
     _arguments.check_given(OWNER, discrepancy=discrepancy, random_seed=random_seed)
     given = named(problem, discrepancy, OWNER)
     _check(problem, given)
@@ -101,6 +101,7 @@ def predict_discrepancy(
     new = given.points_at(f"{OWNER}: at=", places)
     if given.grid is not None:
         _processes.require_covered(f"{OWNER}: at=", given.grid, new, given.axes)
+    _arguments.check(OWNER, posterior=posterior)
     rng = np.random.default_rng(random_seed)
     with compiled(problem) as functions, threads_for(functions.size + functions.rank):
         drawn = _draws(functions, posterior, given, new, draws, rng)
