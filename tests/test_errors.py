@@ -369,7 +369,7 @@ UNKNOWN_LENGTH = bj.Prior(pm.LogNormal, mu=0.0, sigma=1.0)
         ({"sd": PAIR, "on": "time", "length_scale": -1.0}, "length_scale must be positive"),
         (
             {"sd": PAIR, "form": "other"},
-            r"form 'other' is unknown; use one of \['auto', 'latent', 'marginal'\]",
+            r"form 'other' is unknown; use one of \('auto', 'latent', 'marginal'\)",
         ),
         ({"sd": PAIR, "smoothness": 1.0}, r"smoothness 1.0 is not one of \(0.5, 1.5, 2.5\)"),
         ({"sd": PAIR, "rank": 5}, "rank counts modes in coordinates; give on="),
@@ -379,7 +379,7 @@ UNKNOWN_LENGTH = bj.Prior(pm.LogNormal, mu=0.0, sigma=1.0)
         ),
         (
             {"sd": PAIR, "on": "time", "length_scale": 1.0, "kernel": "wave"},
-            r"kernel 'wave' is unknown; use one of \['matern', 'periodic', 'drift'\]",
+            r"kernel 'wave' is unknown; use one of \('matern', 'periodic', 'drift'\)",
         ),
         (
             {"sd": PAIR, "on": "time", "length_scale": 1.0, "kernel": "periodic"},

@@ -358,7 +358,7 @@ def test_bad_settings_raise():
     for seed in (-1, 1.5, "1", True):
         with pytest.raises(ValueError, match="random_seed must be a whole number, not negative"):
             bj.sample(problem, random_seed=seed)
-    with pytest.raises(ValueError, match="backend 'torch' is unknown"):
+    with pytest.raises(ValueError, match='backend must be "numba" or "interpreted", .torch. given'):
         bj.sample(problem, backend="torch")
 
 

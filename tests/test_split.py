@@ -153,7 +153,7 @@ def test_a_coupling_of_other_names_is_the_same(coupling):
     assert renamed.latents == tuple(swapped[name] for name in coupling.latents)
     assert renamed.name == coupling.name.replace("_a", "_first").replace("_b", "_second")
     for setting in ("weight", "epsilon", "nu", "form", "correlation", "coefficients"):
-        assert getattr(renamed, setting, None) is getattr(coupling, setting, None)
+        assert getattr(renamed, setting, None) == getattr(coupling, setting, None)
     if getattr(coupling, "scales", None):
         assert dict(renamed.scales) == {swapped[k]: v for k, v in coupling.scales.items()}
 
