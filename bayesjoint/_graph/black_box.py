@@ -11,18 +11,22 @@ from pytensor.graph.op import Op
 from bayesjoint._graph.simulators import Simulator
 
 
-class BlackBox(Op):
-    """A simulator with the actions of its Jacobian; NaN where it fails."""
+class _UserCode(Op):
+    """An operation that calls a simulator, at one point at a time."""
 
     __props__ = ()
     knows_no_batches = True
-    default_output = 0
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
 
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
+
+class BlackBox(_UserCode):
+    """A simulator with the actions of its Jacobian; NaN where it fails."""
+
+    default_output = 0
 
     def make_node(self, *values):
         """Return the node; the output is flat."""
@@ -34,21 +38,12 @@ class BlackBox(Op):
 
     def pullback(self, inputs, outputs, cotangents):
         """Return the vector-Jacobian product."""
-        result = _Pullback(self)(*inputs, cotangents[0])
+        result = _Pullback(self.simulator)(*inputs, cotangents[0])
         return result if isinstance(result, list) else [result]
 
 
-class _Pullback(Op):
+class _Pullback(_UserCode):
     """Vector-Jacobian product of a black box; linear in its cotangent."""
-
-    __props__ = ()
-    knows_no_batches = True
-
-    def __init__(self, box: BlackBox) -> None:
-        self.box = box
-
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
 
     def make_node(self, *inputs):
         values, cotangent = inputs[:-1], pt.as_tensor(inputs[-1])
@@ -56,32 +51,23 @@ class _Pullback(Op):
 
     def perform(self, node, inputs, outputs):
         *values, cotangent = inputs
-        pulled = self.box.simulator.pulled(values, cotangent)
+        pulled = self.simulator.pulled(values, cotangent)
         for output, part in zip(outputs, pulled, strict=True):
             output[0] = part
 
     def pullback(self, inputs, outputs, cotangents):
         *values, cotangent = inputs
-        pushed = _Pushforward(self.box)(*values, *cotangents)
+        pushed = _Pushforward(self.simulator)(*values, *cotangents)
         missing = [grad_not_implemented(self, i, v) for i, v in enumerate(values)]
         return [*missing, pushed]
 
 
-class _Pushforward(Op):
+class _Pushforward(_UserCode):
     """Jacobian-vector product of a black box; linear in its tangents."""
-
-    __props__ = ()
-    knows_no_batches = True
-
-    def __init__(self, box: BlackBox) -> None:
-        self.box = box
-
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
 
     def make_node(self, *inputs):
         return Apply(self, [pt.as_tensor(v) for v in inputs], [pt.dvector()])
 
     def perform(self, node, inputs, outputs):
         half = len(inputs) // 2
-        outputs[0][0] = self.box.simulator.pushed(inputs[:half], inputs[half:])
+        outputs[0][0] = self.simulator.pushed(inputs[:half], inputs[half:])
