@@ -397,7 +397,11 @@ PAIRS = bj.JointDiscrepancy(
         (gauges({"old": TWO["old"]}), {}, "has 1 modality; two or more can predict each other"),
         (gauges(TWO), {"modality": "tilt"}, r"no modality \['tilt'\]; there are \['old', 'new'\]"),
         (gauges(TWO), {"draws": 24}, "draws=24; 25 are the least"),
-        (gauges(TWO), {"refitted": {"tilt": xr.DataTree()}}, r"refitted= names \['tilt'\]; left out are"),
+        (
+            gauges(TWO),
+            {"refitted": {"tilt": xr.DataTree()}},
+            r"refitted= names \['tilt'\]; left out are",
+        ),
         (gauges(HEAVY, SHARED), {"modality": "new"}, "'old' shares .* noise is not Gaussian.*give"),
         (gauges(THREE, PAIRS), {}, "unknown correlation for each pair.*common correlation"),
     ],

@@ -108,7 +108,10 @@ def test_a_callable_operator_gets_the_output_in_its_shape():
         (lambda f: "broken", "its output is str .'broken'.; give real numbers"),
         (lambda f: f.astype(str), "its output is str; give real numbers"),
         (lambda f: {"m": f}, "its output is a dict; give numbers, an array or an xarray.DataArray"),
-        (lambda f: [[1.0], [2.0, 3.0]], "its output is no array of numbers"),
+        (
+            lambda f: [[1.0], [2.0, 3.0]],
+            "its output is a list, no array of numbers: its rows have different lengths",
+        ),
         (lambda f: np.full((5, 7), None), "35 of 35 outputs are not finite at a prior draw"),
         (lambda f: (f * 100).astype("M8[s]"), "its output (holds dates|is no array of numbers)"),
         (lambda f: LABELLED.to_dataset(), "its output is a Dataset; give numbers"),

@@ -150,8 +150,10 @@ def as_array(subject: str, value: Any) -> np.ndarray:
         return np.asarray(value)
     except Exception as error:  # whatever the conversion of another library raises
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "inhomogeneous" in told:  # NumPy's word for it
+            told = "its rows have different lengths"
         raise ValueError(
-            f"{subject} is {type(value).__name__}, no array of numbers: {told}; give numbers"
+            f"{subject} is a {type(value).__name__}, no array of numbers: {told}; give numbers"
         ) from None
 
 
