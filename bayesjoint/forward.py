@@ -4,7 +4,6 @@ Every map turns latents into predicted data.  Two modalities that are given the 
 share one evaluation.
 """
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
@@ -27,6 +26,7 @@ from bayesjoint._graph.compile import UNOPTIMISED, compiled_function, in_turn
 from bayesjoint._graph.jacobians import JacobianActions
 from bayesjoint._graph.outputs import MapFault, Output
 from bayesjoint._graph.simulators import Simulator
+from bayesjoint._warnings import warn
 
 NOISY = 1e-9  # of the output: a simulator that repeats itself less well is told
 
@@ -364,12 +364,10 @@ class NumpyMap(ForwardMap):
 
     def _tell_noise(self, again: float) -> None:
         if again > NOISY:
-            warnings.warn(
+            warn(
                 f"map {self.name!r}: the simulator repeats itself only to {again:.1g} of its "
                 "output; its derivative is checked as closely as that allows, and draws are only "
-                "as exact as that is small beside the noise of the data",
-                UserWarning,
-                stacklevel=2,
+                "as exact as that is small beside the noise of the data"
             )
 
 

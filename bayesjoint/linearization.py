@@ -135,7 +135,7 @@ def linearize(
             raise ValueError(
                 "linearize: at= takes None, a mapping of names to values, or a sampled posterior"
             )
-        _failures.warn(functions.counts, 2)
+        _failures.warn(functions.counts)
     return tree_of(dataset, others)
 
 

@@ -1,7 +1,6 @@
 """NUTS preconditioned with the likelihood-informed spectrum, and the tree of results."""
 
 import os
-import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from bayesjoint._sampler import store as _store
 from bayesjoint._sampler.interrupts import deferred
 from bayesjoint._sampler.joint_draw import joint_points
 from bayesjoint._sampler.progress import Followed
+from bayesjoint._warnings import warn
 from bayesjoint.linearization import (
     at_other_modes,
     default_starts,
@@ -241,7 +241,7 @@ def _told(run: _run.Run, output: Any, draws: int) -> xr.DataTree:
     tree["posterior"].attrs.update(told)
     output.note(told, asked.get("draws_asked", 0))
     _warn(tree, draws, sum(count.failed for count in counts))
-    _failures.warn(counts, 3)
+    _failures.warn(counts)
     return tree
 
 
@@ -404,11 +404,9 @@ def _warn(tree: xr.DataTree, draws: int, failed: int) -> None:
     """Warn of an interrupt, and of divergences or chains apart: draws that cannot be trusted."""
     stats: Any = tree["sample_stats"]
     if (made := stats.sizes["draw"]) < draws:
-        warnings.warn(
+        warn(
             f"interrupted: {made} of {draws} draws of each chain were made and are kept; with a "
-            "store, resume=True goes on",
-            UserWarning,
-            stacklevel=4,
+            "store, resume=True goes on"
         )
     divergences = int(stats["diverging"].sum())
     if divergences:
@@ -418,12 +416,10 @@ def _warn(tree: xr.DataTree, draws: int, failed: int) -> None:
             if failed
             else divergence_words(tree, divergences)
         )
-        warnings.warn(cure, UserWarning, stacklevel=4)
+        warn(cure)
     judged = tree["posterior"].attrs
     if judged["r_hat"] > LARGE_R_HAT:
-        warnings.warn(
+        warn(
             f"the chains do not agree, r-hat {judged['r_hat']:.2f}: do not use these draws. "
-            f"{judged['diagnostics']}",
-            UserWarning,
-            stacklevel=4,
+            f"{judged['diagnostics']}"
         )

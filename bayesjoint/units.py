@@ -5,14 +5,14 @@ imported before two units differ.
 """
 
 import re
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from bayesjoint._warnings import warn
 
 SECONDS = "s"  # in which times without a stated unit are counted
 _DATE = re.compile(r"\bsince\b")
@@ -165,11 +165,7 @@ def parsed(text: str) -> Any:
             raise ValueError("a count of time since a date is no unit")
         return _registry().parse_units(text)
     except Exception:
-        warnings.warn(
-            f"units {text!r} are not known to pint: they are compared as text, and not converted",
-            UserWarning,
-            skip_file_prefixes=(str(Path(__file__).parent),),
-        )
+        warn(f"units {text!r} are not known to pint: they are compared as text, and not converted")
         return None
 
 

@@ -1,11 +1,11 @@
 """Where the maps of a problem, or its density, failed: told at the end, or the reason to stop."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from bayesjoint import _warnings
 from bayesjoint._graph.simulators import Failures
 from bayesjoint.forward import NumpyMap
 from bayesjoint.problem import JointProblem
@@ -66,11 +66,11 @@ def as_attrs(counts: Sequence[Failures], before: dict[str, Any]) -> dict[str, An
     return {**told, **({"first_failure": first} if first else {})}
 
 
-def warn(counts: Sequence[Failures], level: int) -> None:
+def warn(counts: Sequence[Failures]) -> None:
     """Warn of what failed."""
     for one in counts:
         if one.failed:
-            warnings.warn(one.words, UserWarning, stacklevel=level + 1)
+            _warnings.warn(one.words)
 
 
 def no_point(counts: Sequence[Failures], tried: int) -> ValueError:

@@ -1,6 +1,5 @@
 """How a discrepancy is fitted to the data it acts on: their units, their labels, their times."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ import pandas as pd
 
 from bayesjoint import _validate, arrays
 from bayesjoint import units as _units
+from bayesjoint._warnings import warn
 from bayesjoint.priors import Prior
 
 if TYPE_CHECKING:
@@ -281,12 +281,10 @@ def _order(owner: str, first: str, name: str, one: Any, other: Any) -> np.ndarra
         return None if np.array_equal(where, np.arange(one.size)) else where
     if np.any(where >= 0):
         names = ", ".join(map(repr, chosen))
-        warnings.warn(
+        warn(
             f"{owner}: the data of {name!r} and {first!r} have some values of {names} in common "
             f"and others not; they are paired by index. State on={chosen[0]!r}, or rename the "
-            "coordinate of one, if that is meant",
-            UserWarning,
-            skip_file_prefixes=arrays.PACKAGE,
+            "coordinate of one, if that is meant"
         )
     return None
 

@@ -1,6 +1,5 @@
 """What must hold between the parts of a problem; each check names object, fact and cure."""
 
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -15,6 +14,7 @@ from bayesjoint._graph.compile import UNOPTIMISED, compiled_function, in_turn, r
 from bayesjoint._graph.differences import spreads_of
 from bayesjoint._graph.outputs import MapFault, sizes_agree
 from bayesjoint._problem import names
+from bayesjoint._warnings import warn
 from bayesjoint.couplings._group import connected, digest, tabulated, upstream
 from bayesjoint.priors import Prior
 
@@ -68,11 +68,9 @@ def _check_reach(problem: "JointProblem") -> None:
             reached |= set(coupling.latents)
     unreached = sorted(known - reached)
     if unreached and problem.modalities:
-        warnings.warn(
+        warn(
             f"no modality reaches {unreached}: what is reported of them is the prior only, with "
-            "its couplings",
-            UserWarning,
-            stacklevel=5,
+            "its couplings"
         )
 
 
@@ -260,11 +258,9 @@ def _raise_unusable(forward: Any, faults: list, tried: int) -> None:
 def _warn_of(forward: Any, faults: list, tried: int) -> None:
     first = next((fault for fault in faults if isinstance(fault, Exception)), faults[0])
     shown = f"{type(first).__name__}: {first}" if isinstance(first, Exception) else first
-    warnings.warn(
+    warn(
         f"map {forward.name!r} fails at {len(faults)} of {tried} prior draws, the first with "
-        f"{shown}; such points count as impossible",
-        UserWarning,
-        stacklevel=7,
+        f"{shown}; such points count as impossible"
     )
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from bayesjoint._sampler.telling import warn
+from bayesjoint._warnings import warn
 
 
 def lock_of(path: Path) -> Path:

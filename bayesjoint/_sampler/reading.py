@@ -16,7 +16,7 @@ from xarray.core import indexing
 from bayesjoint._sampler import marker as _marker
 from bayesjoint._sampler.marker import Marker, damaged
 from bayesjoint._sampler.packing import guarded, unpacked
-from bayesjoint._sampler.telling import warn
+from bayesjoint._warnings import warn
 
 SAMPLER, RECORD = "sampler", "checkpoints"  # groups that continue a run
 IN_MEMORY = 1_000_000_000  # bytes: a smaller tree is read at once, a larger one as it is used

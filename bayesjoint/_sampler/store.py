@@ -26,7 +26,7 @@ from bayesjoint._sampler.marker import Group, Marker
 from bayesjoint._sampler.nuts import Chain
 from bayesjoint._sampler.packing import guarded, not_storable, packed
 from bayesjoint._sampler.reading import RECORD, SAMPLER
-from bayesjoint._sampler.telling import warn
+from bayesjoint._warnings import warn
 
 CHUNK = 16_000_000  # bytes of a chunk, about
 

@@ -7,8 +7,6 @@ cannot.  `aligned` and `matrix` bring them into the order and units of the place
 changing it afterwards changes nothing.
 """
 
-from pathlib import Path
-
 from bayesjoint.arrays.coordinates import Frame, bare_coordinate, coordinate, frame_of
 from bayesjoint.arrays.keeping import keep, keep_settings
 from bayesjoint.arrays.labels import SAME_PLACE, matched, plain
@@ -24,12 +22,10 @@ from bayesjoint.arrays.reading import (
     read,
 )
 
-PACKAGE = (str(Path(__file__).parent.parent),)  # warnings point at the caller's line, not in here
 LARGEST_INTEGER = 2**53  # beyond, not every whole number is a floating-point number
 
 __all__ = [
     "LARGEST_INTEGER",
-    "PACKAGE",
     "SAME_PLACE",
     "Axes",
     "Frame",

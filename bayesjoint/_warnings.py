@@ -1,10 +1,11 @@
 """Warnings that point at the user's own line."""
 
 import contextlib
+import os
 import warnings
 from pathlib import Path
 
-OURS = (str(Path(__file__).parents[1]), contextlib.__file__)
+OURS = (str(Path(__file__).parent) + os.sep, contextlib.__file__)
 
 
 def warn(text: str) -> None:
