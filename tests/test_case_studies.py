@@ -81,6 +81,7 @@ def test_notebook_runs(path, this_interpreter):
     assert any("image/png" in o.get("data", {}) for o in outputs)
 
 
+@pytest.mark.slow
 def test_the_twenty_lines_of_the_readme_run_as_pasted(tmp_path):
     script = tmp_path / "survey.py"
     script.write_text(EXAMPLES[0], "utf-8")

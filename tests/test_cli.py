@@ -362,6 +362,7 @@ def test_a_partial_run_says_so(monkeypatch, capsys, model, tmp_path, draws, page
         assert f"(partial: {draws // 10} of {draws} draws" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_resuming_takes_the_settings_of_the_run(monkeypatch, capsys, model, tmp_path):
     asked = {}
 

@@ -51,6 +51,7 @@ def test_gradients_of_iterated_maps_are_compiled_in_seconds():
     np.testing.assert_allclose(slope[1], -np.sum(1.0 / (1.0 - 0.3 * np.cos(solved))), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_graphs_of_threads_are_compiled_one_at_a_time(monkeypatch):
     """Two threads, before they took turns, took PyTensor's settings from each other."""
     inside, function, compiler = [], pytensor.function, pytensor.config.cxx

@@ -88,12 +88,14 @@ def test_a_map_is_the_linearization_with_these_weights(local):
     assert found == pytest.approx(float(bj.leakage(tree).sel(**WAY)), rel=1e-8)
 
 
+@pytest.mark.slow
 def test_relative_variance_is_that_of_the_sweep(local):
     sweep = bj.coupling_sweep(problem(), [2.0], at=point())
     expected = GRID.size * float((sweep["posterior_sd"] ** 2).sum())
     assert local.constant(2.0).relative_variance() == pytest.approx(expected, rel=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [None, point()], ids=["map", "values"])
 def test_a_sweep_is_a_linearization_at_each_weight(at):
     sweep = bj.coupling_sweep(problem(), [0.5, 5.0], at=at)
@@ -109,12 +111,14 @@ def test_a_sweep_is_a_linearization_at_each_weight(at):
         np.testing.assert_allclose(row["prior_norm"], ds["prior_norm"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_without_coupling_nothing_leaks():
     sweep = bj.coupling_sweep(problem(), [0.0])
     assert float(sweep["leakage"].sel(**WAY, weight=0.0)) < 1e-15
     assert float(sweep["posterior_sd"].max()) < 1.0
 
 
+@pytest.mark.slow
 def test_the_weight_meets_its_bound():
     found = bj.design_weight(problem(), leakage=0.05, **WAY)
     tree = bj.linearize(problem(float(found["weight"])))
@@ -123,6 +127,7 @@ def test_the_weight_meets_its_bound():
     assert float(found["leakage"].item()) == pytest.approx(reached, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_shaped_map_gains_more_within_the_bound(shaped):
     scalar, best = (shaped.sel(design=name) for name in ("scalar", "shaped"))
     assert best["leakage"] <= 0.05 and scalar["leakage"] <= 0.05
@@ -174,6 +179,7 @@ def test_what_makes_no_sense_is_refused():
         bj.coupling_sweep(problem(), [-1.0])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_the_sweep_is_drawn():
     sweep = bj.coupling_sweep(problem(), [0.0, 1.0, 10.0], at=point())

@@ -55,6 +55,7 @@ def test_log_z_and_its_error_are_those_of_a_gaussian():
     np.testing.assert_allclose(np.std(shifts, axis=0), 1.0, atol=0.3)
 
 
+@pytest.mark.slow
 def test_the_slope_of_log_z_is_the_mean_potential(table):
     weight, step = table.weight[2:-1], 1e-4
     slope = (table.log_z(weight * (1 + step)) - table.log_z(weight * (1 - step))) / (
@@ -105,6 +106,7 @@ def test_ranks_of_an_unknown_weight_are_uniform_and_without_normaliser_they_are_
     assert kstest(naive, "uniform").pvalue < 1e-6
 
 
+@pytest.mark.slow
 def test_calibration_finds_the_weight_of_a_similarity():
     """In the errors of draws there, and of the ones it was read from (seeds 1 and 2)."""
     found = bj.calibrate_coupling(problem(), similarity=0.7, draws=300, random_seed=1)
@@ -161,6 +163,7 @@ def test_similarity_is_measured_where_the_coupling_counts_cells():
     assert np.all(SharedStructure(coupling, GRID).measure([moved])[0] == within[0])
 
 
+@pytest.mark.slow
 def test_a_map_of_weights_is_calibrated_by_a_factor():
     turned = xr.DataArray(np.where(MASK, IMAGE, np.nan), dims=GRID.dims).T
     given = xr.DataArray(1.0 + np.indices(GRID.shape)[0], dims=GRID.dims)

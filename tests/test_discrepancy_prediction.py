@@ -123,6 +123,7 @@ def predicted():
     return bj.predict_discrepancy(problem, tree, at, draws=4_000, random_seed=1)
 
 
+@pytest.mark.slow
 def test_draws_have_its_mean_and_covariance(predicted):
     """Within 4.5 Monte Carlo errors."""
     kernel = product((TERMS["matern"],), np.concatenate([ALL[:, 0], NEW])[:, None], (2.0,))

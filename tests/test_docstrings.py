@@ -14,7 +14,12 @@ def examples(name):
     return [t for t in finder.find(value, name, globs={}) if t.examples]
 
 
-@pytest.mark.parametrize("name", bj.__all__)
+SLOW = {"calibrate_coupling", "coupling_sweep", "design_weight", "report", "tabulate_normaliser"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in bj.__all__]
+)
 def test_examples_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # an example may write a file
     found = examples(name)

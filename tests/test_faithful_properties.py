@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pint
 import pymc as pm
+import pytest
 import xarray as xr
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
@@ -246,14 +247,25 @@ def told_or_refused(case: Case) -> bj.JointProblem | None:
         return None
 
 
-@settings(max_examples=2000, **QUIET)
-@given(cases())
-def test_what_a_problem_holds_is_what_was_told(case):
+def compare_held(case: Case) -> None:
     if (problem := told_or_refused(case)) is not None:
         compare(case, held(problem))
 
 
-@settings(max_examples=40, **QUIET)
+@settings(max_examples=400, **QUIET)
+@given(cases())
+def test_what_a_problem_holds_is_what_was_told(case):
+    compare_held(case)
+
+
+@pytest.mark.slow  # 100 seconds
+@settings(max_examples=2000, **QUIET)
+@given(cases())
+def test_two_thousand_problems_hold_what_was_told(case):
+    compare_held(case)
+
+
+@settings(max_examples=20, **QUIET)
 @given(cases(sharpest=6.0))
 def test_posteriors_are_those_of_linear_algebra(case):
     if (problem := told_or_refused(case)) is not None:

@@ -80,6 +80,7 @@ def test_a_length_along_times_needs_units_of_time(times, length):
     refused(lambda: seen(times, length_scale=length), "JointDiscrepancy")
 
 
+@pytest.mark.slow
 def test_priors_over_lengths_along_dates_state_their_units():
     """The posterior is that of the same problem in days."""
     prior = {"sigma": 5.0}
@@ -127,6 +128,7 @@ def test_products_over_time_and_place():
     require(found, closed_form(np.ones(5), VALUES, expected))
 
 
+@pytest.mark.slow
 def test_two_modalities_share_a_clock():
     """One in dates, one with a time zone, one second apart from it or not at all."""
     zone = pd.DatetimeIndex(DATES).tz_localize("UTC").tz_convert("America/Lima")
@@ -158,6 +160,7 @@ def test_missing_times_are_refused():
     refused(lambda: problem(data), "NaN")
 
 
+@pytest.mark.slow
 def test_data_of_time_spans_are_seconds():
     spans = np.array([1, 2, 4], dtype="timedelta64[D]")
     expected = closed_form(
@@ -200,6 +203,7 @@ def test_fields_along_times_are_those_along_days(axis):
     require(other, one)
 
 
+@pytest.mark.slow
 def test_fields_along_dates_need_lengths_with_units():
     grid = bj.Grid(time=DATES)
     prior = bj.Prior(pm.HalfNormal, sigma=5.0)

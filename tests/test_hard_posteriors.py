@@ -142,6 +142,7 @@ def test_funnel():
     assert tree["posterior"].attrs["target_accept"] > 0.8
 
 
+@pytest.mark.slow
 def test_banana_and_that_preconditioning_does_not_help():
     """Seed 1; moments of one run in nine are beyond their errors, which know of no missed tail.
 

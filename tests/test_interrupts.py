@@ -68,7 +68,7 @@ def trials(count, seed, store=""):
 
 
 @pytest.mark.parametrize("stored", [True, False])
-@pytest.mark.parametrize("count", [6, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [4, pytest.param(60, marks=pytest.mark.slow)])
 def test_an_interrupt_at_any_moment_keeps_the_draws(tmp_path, stored, count):
     """Either the draws come back, of all chains alike, or none was made (seed 8 of the moments).
 

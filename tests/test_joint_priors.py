@@ -224,6 +224,7 @@ def test_separate_problems_keep_what_a_modality_needs():
     np.testing.assert_array_equal(kept.correlation, CORRELATION[np.ix_([0, 2], [0, 2])])
 
 
+@pytest.mark.slow
 def test_an_unknown_correlation_is_sampled_with_the_fields():
     even = bj.Prior(pm.Uniform, lower=-1.0, upper=1.0)
     made = problem(bj.CorrelatedFields("a", "b", correlation=even), names="ab")
@@ -374,6 +375,7 @@ def test_fields_of_known_correlation_are_the_same_everywhere_and_say_so():
         assert eig == pytest.approx(exact, rel=1e-8) and local == 0
 
 
+@pytest.mark.slow
 def test_other_couplings_make_a_problem_local():
     coupled = problem(bj.CrossGradient("a", "b", weight=3.0), names="ba")
     assert information_at(coupled, 0.0)[1] == 1

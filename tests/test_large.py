@@ -29,6 +29,7 @@ def functions(request):
     return ModelFunctions(request.param())
 
 
+@pytest.mark.slow
 def test_the_mode_is_that_of_the_dense_search(functions, monkeypatch):
     dense = _mode.maximum_a_posteriori(functions)
     monkeypatch.setattr(_curvature, "DENSE_LIMIT", 10)
@@ -80,6 +81,7 @@ def pair(request, functions):
     return complete, large
 
 
+@pytest.mark.slow
 def test_pairs_are_those_of_the_complete_spectrum(pair):
     complete, large = (tree["linearization"].to_dataset() for tree in pair)
     rank = large.attrs["rank"]
@@ -134,6 +136,7 @@ def test_a_sum_of_many_terms_is_split():
     assert total(np.arange(700.0)) == pytest.approx(700 * 699 / 2)
 
 
+@pytest.mark.slow
 def test_forty_latents():
     """Each with its own prior and its own column: the information of direct algebra."""
     rng = np.random.default_rng(1)

@@ -74,6 +74,7 @@ def table(places):
 OFF = np.meshgrid([1.0, 10.0, 100.0], [1.0, 1.15, 1.7, 2.6, 4.2, 5.0])
 
 
+@pytest.mark.slow
 def test_log_z_and_its_error_are_those_of_a_determinant(places):
     rng = np.random.default_rng(1)
     truth = np.array([exact(w, n)[1] for w, n in zip(*map(np.ravel, OFF), strict=True)])
@@ -122,6 +123,7 @@ def functions(request, table):
     return ModelFunctions(guided(UNIFORM, weight, normaliser=table).without_data())
 
 
+@pytest.mark.slow
 def test_the_density_has_log_z_with_its_error(functions, table):
     build, where = functions.build, functions.slices[f"{NAME}_normaliser_white"]
     errors = where.stop - where.start
@@ -150,6 +152,7 @@ def test_the_gradient_is_that_of_differences(functions):
         assert slope == pytest.approx((above - below) / (2 * step), rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_tabulated_normaliser_is_the_determinant():
     table = bj.tabulate_normaliser(
         guided(), length_scale=(LOW, HIGH), weights=6, length_scales=5, draws=1200, random_seed=1
@@ -242,6 +245,7 @@ def test_ranks_are_uniform_where_the_coupled_prior_is_gaussian(table):
     assert kstest(ranks_of(truth, LENGTHS, naive), "uniform").pvalue < 1e-6
 
 
+@pytest.mark.slow
 def test_ranks_are_uniform_where_weight_and_length_scale_are_unknown(table):
     rng, count = np.random.default_rng(9), 200
     length = spread_over_the_prior(count, 3)
@@ -264,6 +268,7 @@ def averaged(table):
     return guided(UNIFORM, modalities=[modality], normaliser=table)
 
 
+@pytest.mark.slow
 def test_draws_of_the_joint_prior_have_the_stated_length_scale(table):
     functions = ModelFunctions(guided(UNIFORM, normaliser=table))
     density, rng = CompiledDensity(functions), np.random.default_rng(6)
@@ -280,6 +285,7 @@ def test_draws_of_the_joint_prior_have_the_stated_length_scale(table):
     assert naive - stated > 5.0 * error
 
 
+@pytest.mark.slow
 def test_a_run_stores_what_belongs_to_an_unknown_length_scale(table):
     problem = averaged(table)
     tree = bj.sample(pickle.loads(pickle.dumps(problem)), draws=200, random_seed=1)

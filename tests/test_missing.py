@@ -203,6 +203,7 @@ def test_a_discrepancy_in_coordinates(which, gaps):
     compare(*problems(BOTH, gaps, discrepancy=DISCREPANCIES[which]))
 
 
+@pytest.mark.slow
 def test_unknown_settings_of_a_discrepancy():
     discrepancy = bj.JointDiscrepancy(
         sd={"a": UNKNOWN, "b": 0.4}, correlation=0.5, on="east", length_scale=UNKNOWN
@@ -250,6 +251,7 @@ def test_a_given_covariance():
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_sampled_discrepancy_has_the_same_likelihood():
     """Latent form: the prior of what is observed does not depend on the form."""
     latent = bj.JointDiscrepancy(sd=SD, correlation=0.6, form="latent", **BY_PLACE)
@@ -340,6 +342,7 @@ def test_many_incomplete_pairs_are_refused_with_the_cure(monkeypatch):
     problems(BOTH, SAME, discrepancy=by_index, without={})
 
 
+@pytest.mark.slow
 def test_problems_with_gaps_are_copied_and_sent(pair):
     for other in (pickle.loads(pickle.dumps(pair[0])), copy.deepcopy(pair[0])):
         compare(other, pair[1])
@@ -380,6 +383,7 @@ def pair():
     return problems(BOTH, discrepancy=COMMON)
 
 
+@pytest.mark.slow
 def test_derived_problems_keep_the_gaps(pair):
     ways = {
         "without": lambda p: p.without("b"),
@@ -408,6 +412,7 @@ def test_simulated_data_observe_no_more_than_the_data(pair):
     compare(*again)
 
 
+@pytest.mark.slow
 def test_other_data_may_miss_others(pair):
     """Forth and back: graphs of one pattern are not taken for those of another."""
     data = image("a", with_gaps("a", {"a": [2]}))

@@ -95,6 +95,7 @@ def linear():
     return made, bj.linearize(made, starts=1)["linearization"].to_dataset()
 
 
+@pytest.mark.slow
 def test_the_local_prior_is_that_of_the_map(linear):
     """Its covariance is ``G G^T``, with G the Jacobian of both fields in the white variables."""
     made, ds = linear

@@ -48,6 +48,7 @@ def found(request):
     return case, bj.leave_modality_out(case.problem, draws=DRAWS, random_seed=0, refitted=refitted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GROUPS)
 def test_data_are_predicted_with_the_errors_of_the_others(found, name):
     case, report = found
@@ -115,6 +116,7 @@ def test_the_refit_with_fewest_draws_says_how_many_are_used():
     assert "30 predicted data sets are too few" in report.attrs["words"][-1]
 
 
+@pytest.mark.slow
 def test_left_out_data_do_not_enter():
     """Whatever they are, and with the scale of their errors unknown, the prediction is the same."""
     case = Case("discrepancy")
@@ -175,6 +177,7 @@ def log_density_of(report, name, density, mean, sd):
     assert abs(row["log_density"] - peak - np.log(total)) < 4.5 * row["log_density_mcse"]
 
 
+@pytest.mark.slow
 def test_heavy_tails_are_predicted_from_their_noise():
     old, new = np.array([0.3, 0.5]), np.array([0.1, 0.9, 3.0])
     noise = bj.StudentTNoise(sd=0.4, nu=4)
@@ -207,6 +210,7 @@ def test_counts_are_predicted_from_their_noise():
     np.testing.assert_allclose(report["new_pit"], below + halves)
 
 
+@pytest.mark.slow
 def test_heavy_tails_beside_a_shared_discrepancy():
     """Level plus discrepancy of one datum, given the other, is Gaussian; then tails are added."""
     old, new, correlation = np.array([0.9]), np.array([1.4]), 0.8
@@ -224,6 +228,7 @@ def test_heavy_tails_beside_a_shared_discrepancy():
     log_density_of(report, "new", lambda x: stats.t.logpdf(new, 4, x, 0.2).sum(), mean, sd)
 
 
+@pytest.mark.slow
 def test_an_unknown_scale_of_what_is_left_out_has_its_prior():
     old, new = np.array([0.2, 0.4, 0.1]), np.array([1.5])
     scale = bj.Prior(pm.LogNormal, mu=-1.0, sigma=0.5)
@@ -279,6 +284,7 @@ def test_settings_of_what_is_left_out_have_their_prior_beside_a_coupling():
     assert stats.kstest((correlations + 1) / 2, stats.beta(2, 2).cdf).pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_words_say_which_modality_the_others_fail_to_predict():
     sharp, blunt = bj.GaussianNoise(sd=0.1), bj.GaussianNoise(sd=0.5)
     agreed = np.random.default_rng(3).normal(0.5, 0.1, (2, 8))
@@ -294,6 +300,7 @@ def test_words_say_which_modality_the_others_fail_to_predict():
     assert not any("Nothing but" in sentence for sentence in others)
 
 
+@pytest.mark.slow
 def test_a_small_contradiction_in_many_data_shows_in_what_they_would_teach():
     """Four sd of the level apart: next to nothing in the distance of 400 data."""
     rng = np.random.default_rng(5)
@@ -317,6 +324,7 @@ def test_data_that_are_closer_than_claimed_are_told():
     assert report.attrs["words"][0].startswith("The others predict still more closely than they")
 
 
+@pytest.mark.slow
 def test_words_say_what_nothing_else_sees():
     problem = gauges({"old": ([0.3], bj.GaussianNoise(sd=0.5))})
     drift = bj.Parameter("drift", STANDARD, coords={"axis": ["east", "north"]})
@@ -335,6 +343,7 @@ def test_words_say_what_nothing_else_sees():
     )
 
 
+@pytest.mark.slow
 def test_an_instrument_that_sees_no_unknown_is_predicted_all_the_same():
     """By the errors of the others alone, and the others by its own."""
     cause = bj.JointDiscrepancy(loadings={"old": 1.0, "watch": 1.0}, sd=0.5)
@@ -419,6 +428,7 @@ def test_a_tempered_neighbour_is_refused():
         bj.leave_modality_out(problem, "new")
 
 
+@pytest.mark.slow
 def test_a_refit_with_the_modality_is_refused():
     problem = gauges(TWO)
     tree = bj.sample(problem, random_seed=1, **FAST)

@@ -120,6 +120,7 @@ def tree(tmp_path_factory):
     return bj.sample(energy(), draws=1500, store=store, resume=True, checkpoint=500, **QUICK)
 
 
+@pytest.mark.slow
 def test_each_chain_has_the_posterior_of_its_mode(tree):
     """Means and sd of all chains against quadrature, in Monte Carlo errors (seed 1)."""
     started = tree["posterior"].attrs["mode_of_chain"]

@@ -209,6 +209,7 @@ def test_a_tree_of_awkward_names_goes_through_files(awkward, tmp_path):
     xr.testing.assert_allclose(bj.resolution(again.load()), bj.resolution(awkward))
 
 
+@pytest.mark.slow
 def test_figures_and_the_page_speak_of_names_as_they_are(awkward, tmp_path):
     figures = [
         plots.plot_resolution(awkward),
@@ -490,6 +491,7 @@ def test_joint_likelihoods_are_those_of_all_data(sampled):
     np.testing.assert_allclose(values["joint"] + values["elpd"], values["joint_"], rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_figures_and_the_page_of_draws(sampled, tmp_path):
     _, tree, _ = sampled
     figures = [plots.plot_predictive_check(tree), plots.plot_leave_one_out(tree)]

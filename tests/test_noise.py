@@ -283,6 +283,7 @@ def test_nothing_is_counted_where_a_discrepancy_takes_the_expectation_below_zero
     assert likelihood(discrepancy_white=white[[1, 1, 0, 1]]) < -100.0
 
 
+@pytest.mark.slow
 def test_counts_with_a_discrepancy_larger_than_their_rate_are_simulated():
     drawn = [
         bj.simulate(counted(2.0, [0, 0, 3, 1], 4.0), random_seed=seed)["y"].values

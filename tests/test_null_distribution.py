@@ -41,6 +41,7 @@ def explained(case, sensitivity, prior, y):
     return expected, np.trace(shares @ shares) + 2.0 * slope @ posterior @ slope
 
 
+@pytest.mark.slow
 def test_tension_under_correlated_errors_is_that_of_dense_algebra(case):
     report = bj.tension(bj.linearize(case.problem), bj.linearize(case.problem.split()))
     joint, split = (explained(case, *form, case.data) for form in forms(case))

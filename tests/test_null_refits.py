@@ -102,6 +102,7 @@ def with_data(problem, values):
     )
 
 
+@pytest.mark.slow
 def test_a_replicate_has_the_suspiciousness_that_tension_reports(refits):
     seed = np.random.SeedSequence(1)
     _, values = refits.simulated(seed)
@@ -127,6 +128,7 @@ class Counting(Executor):
         return [run(*task) for run, task in map(pickle.loads, tasks)]
 
 
+@pytest.mark.slow
 def test_a_replicate_follows_from_its_seed_and_number():
     problem, executor = instruments(), Counting()
     first = bj.tension_null(problem, refit=True, replicates=2, random_seed=3)
@@ -140,6 +142,7 @@ def test_a_replicate_follows_from_its_seed_and_number():
     assert "discrepancy_correlation" in more.attrs["hyperparameters"]
 
 
+@pytest.mark.slow
 def test_replicates_that_fail_are_counted(monkeypatch):
     search, calls = _null_refits.maximum_a_posteriori, []
 

@@ -35,8 +35,8 @@ def compilations(monkeypatch):
     return names
 
 
-@pytest.mark.parametrize("form", ["marginal", "latent"])
-@pytest.mark.parametrize("backend", ["interpreted", "numba"])
+@pytest.mark.parametrize("form", ["latent", pytest.param("marginal", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("backend", ["interpreted", pytest.param("numba", marks=pytest.mark.slow)])
 def test_other_data_are_sampled_as_a_new_problem_is(form, backend, monkeypatch):
     first = gauges.make(form)
     bj.sample(first, **SETTINGS, backend=backend)
@@ -54,6 +54,7 @@ def test_other_data_are_sampled_as_a_new_problem_is(form, backend, monkeypatch):
         )
 
 
+@pytest.mark.slow
 def test_a_tempered_density_takes_other_data():
     first = gauges.make(power=0.5)
     second = other_data(first)
@@ -108,6 +109,7 @@ def test_functions_are_lent_to_one_user_and_lost_by_an_error():
     assert not pickle.loads(pickle.dumps(problem)).pool.idle
 
 
+@pytest.mark.slow
 def test_threads_do_not_mix_their_data():
     problem = gauges.make()
     bj.linearize(problem, at={"level": 0.0, "rate": 10.0, "old_scale": 1.0})

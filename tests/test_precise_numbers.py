@@ -368,6 +368,7 @@ def test_a_vector_is_mapped_element_by_element():
 # ---- contraction against the prior itself ------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_prior_sds_are_known_where_no_coupling_changes_them():
     grid = bj.Grid(x=np.arange(4.0))
     sd, mean = bj.Prior(pm.HalfNormal, sigma=2.0), bj.Prior(pm.Normal, mu=1.0, sigma=3.0)

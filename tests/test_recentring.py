@@ -118,6 +118,7 @@ def test_values_beyond_all_numbers_are_no_error(linear):
     assert np.isnan(pulled(x, 1e200 * matrix, data, lower, x, 1.0)[1]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_fields_are_standard_normal_whatever_the_hyperparameters(case):
     correlation, names, settings = CASES[case]
@@ -141,6 +142,7 @@ def test_fields_are_standard_normal_whatever_the_hyperparameters(case):
     np.testing.assert_allclose(found.rows.T @ found.data, given.data * 1e2, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_hyperparameters_have_the_density_with_fields_integrated_out():
     made = problem(0.01, EVEN, sd=ABOUT_ONE, length_scale=LENGTH)
     functions = ModelFunctions(made)
@@ -161,6 +163,7 @@ def test_hyperparameters_have_the_density_with_fields_integrated_out():
     np.testing.assert_allclose(off, off[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_correlation_of_precise_fields_is_that_of_quadrature():
     noise = 1e-3
     made = problem(noise, EVEN)
@@ -181,6 +184,7 @@ def test_a_correlation_of_precise_fields_is_that_of_quadrature():
         assert abs(z) < LARGEST_Z
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["interpreted", "numba"])
 def test_a_recentred_density_leaves_all_others_alone(backend):
     made = problem(0.1, EVEN)

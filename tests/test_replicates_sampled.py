@@ -35,6 +35,7 @@ def sensors(correlation, noise=None):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [0.9, 0.0])
 def test_a_replicate_is_analysed_as_the_closed_form_says(known):
     """All the data say is their mean, of variance (1 + correlation + noise) / (2 n)."""
@@ -69,6 +70,7 @@ class Counting(Executor):
         return [function(task) for task in tasks]
 
 
+@pytest.mark.slow
 def test_heavy_tails_are_sampled_by_an_executor():
     executor = Counting()
     cost = bj.discrepancy_cost(

@@ -82,6 +82,7 @@ def scatter_by_chance(z, correlation):
     return np.abs(z).max() < largest_z(z.size, 1e-4) and low - 0.1 < spread < high + 0.1
 
 
+@pytest.mark.slow
 def test_joint_problem_of_200_unknowns_agrees_with_the_closed_form(case, tree):
     mean, covariance = case.posterior()
     sd = np.sqrt(np.diag(covariance))
@@ -188,6 +189,7 @@ def test_arviz_reads_the_tree(tree):
     assert az.psense(tree, var_names=["density"], group="likelihood")["density"].max() > 0.0
 
 
+@pytest.mark.slow
 def test_latent_and_marginal_form_have_one_posterior():
     """Small problem, both forms by NUTS, in the Monte Carlo errors of both (seed 5).
 
@@ -258,6 +260,7 @@ def test_plain_pymc_samples_the_model_unchanged():
     assert gap < 4.5 * np.hypot(*errors)
 
 
+@pytest.mark.slow
 def test_student_t_and_poisson_noise_sample():
     """A level seen by counts and by heavy-tailed data, against quadrature (seed 4)."""
     from scipy import stats
@@ -301,6 +304,7 @@ def test_student_t_and_poisson_noise_sample():
     assert tree["posterior_predictive"]["counts"].min() >= 0
 
 
+@pytest.mark.slow
 def test_coupled_prior_is_drawn_with_its_coupling():
     """The cross-gradient must lower the structural misfit of prior draws (seed 6)."""
     grid = bj.Grid(depth=np.arange(4.0), x=np.arange(5.0))
@@ -373,6 +377,7 @@ def test_tree_is_written_and_read_again(tmp_path):
         xr.testing.assert_equal(again[name].to_dataset().load(), tree[name].to_dataset())
 
 
+@pytest.mark.slow
 def test_tempering_multiplies_the_log_likelihood():
     """Power 1/4 doubles the sd of a measured level (seed 8); stored densities stay untempered."""
     data = xr.DataArray(np.zeros(16), dims="t")

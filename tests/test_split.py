@@ -70,6 +70,7 @@ def test_the_covariance_of_all_errors_stays_with_a_discrepancy_of_the_shared_map
     np.testing.assert_allclose(second.factor @ second.factor.T, first.factor @ first.factor.T)
 
 
+@pytest.mark.slow
 def test_predictions_and_density_agree_where_the_copies_are_equal():
     problem = volcano()
     split = problem.split()
@@ -230,6 +231,7 @@ def test_what_is_held_is_known_in_the_problem_and_when_it_is_split():
     assert first(**point) == pytest.approx(second(**point), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_tree_says_where_errors_are_held():
     problem = volcano()
     tree = bj.linearize(problem, backend="interpreted")
@@ -250,6 +252,7 @@ def test_errors_of_hold_name_the_cure():
         volcano().hold(xr.DataTree())
 
 
+@pytest.mark.slow
 def test_tension_names_the_errors_that_were_fitted_anew():
     insar = volcano().modality["insar"].data
     problem = volcano().with_data(xr.Dataset({"insar": insar.copy(data=np.linspace(-3.0, 3.0, 5))}))

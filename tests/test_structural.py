@@ -276,6 +276,7 @@ def cost_of(functions, coupling):
 SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in ("cross", "sparsity")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tv", *SLOWLY])
 def test_draws_of_the_prior_contain_it(name, rng):
     """Against draws of the uncoupled prior, weighted; without it they would be six errors lower."""
@@ -291,6 +292,7 @@ def test_draws_of_the_prior_contain_it(name, rng):
     assert before.mean() < after - 6 * error
 
 
+@pytest.mark.slow
 def test_draws_with_a_guide_have_the_covariance_of_theory(rng):
     """A guide leaves the prior Gaussian: ``N(0, (I + Gamma)^-1)`` exactly."""
     functions, coupling = functions_of(COUPLINGS["guide"]), COUPLINGS["guide"]

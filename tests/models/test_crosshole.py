@@ -49,6 +49,7 @@ def errors(grid):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", crosshole.PRIOR)
 def test_correlated_fields_carry_edges_from_one_to_the_other(errors, name):
     # Measured: 0.67 and 0.66 apart, 0.41 and 0.43 together.

@@ -246,6 +246,7 @@ def fine_preview():
     return bj.linearize(section.problem(nx=24, nz=24, coupling=0.0, edge=50.0))
 
 
+@pytest.mark.slow
 def test_the_data_are_fitted_to_their_noise(previews, fine_preview):
     for tree in (*previews.values(), fine_preview):
         fit = tree["linearization"]

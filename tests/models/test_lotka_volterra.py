@@ -74,6 +74,7 @@ def test_settings_that_make_no_sense_raise(option):
         model.problem(**option)
 
 
+@pytest.mark.slow
 def test_the_simulated_series_share_their_equations():
     made = model.problem(years=3)
     assert [m.name for m in made.modalities] == ["hare", "lynx"]

@@ -66,6 +66,7 @@ def test_reflectivity_is_that_of_refnx(layers, lossy):
     np.testing.assert_allclose(reflectivity(q, stack), refnx_reflect.abeles(q, stack), rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_without_loss_everything_is_reflected_below_the_critical_edge():
     curve = reflectivity(np.linspace(1e-3, 0.0146, 20), random_stack(3, 2, lossy=False))
     np.testing.assert_allclose(curve, 1.0, rtol=1e-12)

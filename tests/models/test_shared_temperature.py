@@ -113,6 +113,7 @@ def test_toolkit_agrees_with_dense_algebra(stated, errors):
     assert list(stated[errors].index) == ["surface[0]", "surface[1]", "vapour[0]", "vapour[1]"]
 
 
+@pytest.mark.slow
 def test_posterior_mean_is_that_of_dense_algebra():
     data = model.simulate(**SMALL, seed=4)
     linear = bj.linearize(model.problem(data))["linearization"]

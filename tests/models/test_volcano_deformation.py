@@ -66,6 +66,7 @@ def test_independent_errors_are_tempered_and_without_discrepancy(folder):
     assert powers == {"gnss": 5 / 6, "ascending": 1 / 6, "descending": 1 / 6}
 
 
+@pytest.mark.slow
 def test_modalities_share_one_forward_map(folder):
     problem = volcano.problem(folder, rank=5)
     assert len({id(modality.forward) for modality in problem.modalities}) == 1
@@ -260,6 +261,7 @@ def test_radar_is_compared_with_gnss_where_it_sees_stations():
     assert np.isnan(gap[7])
 
 
+@pytest.mark.slow
 def test_a_ratio_of_rates_multiplies_what_radar_sees(unimak):
     problem = volcano.problem(unimak, place="unimak", errors="stated", own_rates=True)
     sources = {"westdahl_x": -1e4, "westdahl_y": -9e3, "westdahl_depth": 7e3}
@@ -314,6 +316,7 @@ def test_thinning_keeps_all_stations(folder):
     assert thinned["ascending"].easting[1] == scenes["ascending"].easting[4]
 
 
+@pytest.mark.slow
 def test_stations_are_left_out_and_refitted_where_weights_are_not_trusted(folder, monkeypatch):
     problem = volcano.problem(folder, errors="independent")
     rng = np.random.default_rng(1)

@@ -64,7 +64,9 @@ def test_powers_of_ten_stay_formulas():
     assert powers and all(label.get_parse_math() for label in powers)
 
 
-@pytest.mark.parametrize("text", ODD)
+@pytest.mark.parametrize(
+    "text", [*ODD[:2], *(pytest.param(text, marks=pytest.mark.slow) for text in ODD[2:])]
+)
 def test_the_page_is_written_and_escaped(tmp_path, text):
     tree = with_odd_text(example_tree(draws=40), text)
     path = tmp_path / "page.html"

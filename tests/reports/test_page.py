@@ -162,6 +162,7 @@ def test_overstated_errors_in_words(tmp_path, words_only):
     assert "errors are too large by a factor of about" in text
 
 
+@pytest.mark.slow
 def test_compromise_has_its_place(tree, tmp_path):
     joint = factory.make()
     alone = {
@@ -274,6 +275,7 @@ def test_certain_digits(value, sd, known):
     assert digits(value, sd) == known
 
 
+@pytest.mark.slow
 def test_page_shows_the_discrepancy_that_was_drawn(tmp_path):
     from bayesjoint.reports.example import example_tree
 

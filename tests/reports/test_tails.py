@@ -44,6 +44,7 @@ def before(report):
     return float(report["r_hat"]) <= 1.01 and float(report["ess_bulk"]) >= 400
 
 
+@pytest.mark.slow
 def test_runs_that_lack_part_of_a_tail_are_found_out():
     """Of 60 runs of two chains: those of low sd that r-hat and the bulk alone would call good."""
     random = np.random.default_rng(SEED)
