@@ -6,9 +6,10 @@ import os
 import warnings
 from pathlib import Path
 
-# The last is where dataclasses have the __init__ that they write, "<string>" less its last letter:
-# Python 3.12 and 3.13 do not skip a file whose whole name is the prefix.
-OURS = (str(Path(__file__).parent) + os.sep, contextlib.__file__, functools.__file__, "<string")
+# Frames between the user's line and ours; dataclasses write their __init__ in "<string>".  Each
+# less its last letter: Python 3.12 and 3.13 do not skip a file whose whole name is the prefix.
+BETWEEN = [name[:-1] for name in (contextlib.__file__, functools.__file__, "<string>")]
+OURS = (str(Path(__file__).parent) + os.sep, *BETWEEN)
 
 
 def warn(text: str) -> None:
