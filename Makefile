@@ -21,7 +21,7 @@ test: $(STAMP)  ## the quick tests; ARGS="-k noise" selects among them
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 test-all: $(STAMP)  ## every test, the long statistical ones too
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 test-lowest: $(STAMP)  ## some tests with the lowest versions that pyproject.toml allows
 	@sh .ci/lowest.sh
