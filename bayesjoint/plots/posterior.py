@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from bayesjoint import arrays
 from bayesjoint.plots._fields import (
     draw_image,
     draw_profile,
@@ -97,9 +98,9 @@ def plot_posterior(dt: xr.DataTree, latents: Sequence[str] | None = None) -> Fig
 
 
 def drawn_as_field(ds: xr.Dataset, name: str) -> bool:
-    """Whether a latent is drawn as a map or profile: on a grid of numbers, or of many elements."""
+    """Whether a latent is drawn as a map or profile: on numbers or times, or of many elements."""
     grid = _read.template(ds, name)
-    numeric = all(np.issubdtype(grid[dim].dtype, np.number) for dim in grid.dims)
+    numeric = all(arrays.is_measured(grid[dim]) for dim in grid.dims)
     return grid.ndim > 0 and (grid.size > 50 or (numeric and grid.size > 3))
 
 
@@ -115,7 +116,7 @@ def _density(
     ax: Axes, row: Row, ds: xr.Dataset, posterior: xr.DataArray | None, prior: xr.DataArray | None
 ) -> None:
     cell = int(row.cells[0])
-    ax.set_title(words(row.label), fontsize=8.5)
+    ax.set_title(row.label.replace(row.latent, words(row.latent), 1), fontsize=8.5)
     curve = _gaussian(ds, cell) if posterior is None else _smooth(posterior.isel(cell=cell).values)
     if curve is None:
         note(ax, "constant")
