@@ -149,6 +149,9 @@ def dress(axis: Any, of: Axis, most: int | None = None, log: bool = False) -> No
 
 def _numbers(axis: Any, of: Axis, most: int | None) -> None:
     known = of.at[np.isfinite(of.at)]
+    if known.size == 1:
+        axis.set_ticks(known)
+        return
     axis.get_major_locator().set_params(integer=bool((known == np.round(known)).all()))
     if most is not None:
         axis.get_major_locator().set_params(nbins=most)

@@ -116,7 +116,7 @@ def _density(
     ax: Axes, row: Row, ds: xr.Dataset, posterior: xr.DataArray | None, prior: xr.DataArray | None
 ) -> None:
     cell = int(row.cells[0])
-    ax.set_title(row.label.replace(row.latent, words(row.latent), 1), fontsize=8.5)
+    ax.set_title(words(row.label), fontsize=8.5)
     curve = _gaussian(ds, cell) if posterior is None else _smooth(posterior.isel(cell=cell).values)
     if curve is None:
         note(ax, "constant")
