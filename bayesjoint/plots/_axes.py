@@ -131,7 +131,10 @@ def in_readable_unit(spans: np.ndarray) -> tuple[np.ndarray, str]:
 def _name(label: Any) -> str:
     parts = label if isinstance(label, tuple) else (label,)
     text = ", ".join(arrays.plain(part) for part in parts)
-    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1]}…"
+    if len(text) <= LONGEST_NAME:
+        return text
+    kept = LONGEST_NAME // 2  # at both ends: names often differ in the last letters
+    return f"{text[: kept - 1]}…{text[-kept:]}"
 
 
 def dress(axis: Any, of: Axis, most: int | None = None, log: bool = False) -> None:

@@ -62,10 +62,11 @@ def plot_fit(dt: xr.DataTree) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Along a coordinate or an index: data in black with their noise sd where it is known,
+        Along a coordinate, names or an index: data in black with their noise sd where it is known,
         central 50 and 90 % of the responses in colour (without noise); below, both without the
-        median response. Many data with positions: maps of the data, of the mean response and of
-        the difference. Units of the data.
+        median response. A panel for each entry of a short dim. Many data with positions, or on
+        two coordinates: maps of the data, of the mean response and of the difference. Units of the
+        data.
 
     Raises
     ------
