@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from scipy import stats
 
 import bayesjoint as bj
 from bayesjoint._compiled.functions import ModelFunctions
-from bayesjoint.studies.cross_validation import given_the_rest
+from bayesjoint.studies.cross_validation import _by_position, given_the_rest
 from tests.chance import largest_z
 from tests.helpers import STANDARD, data
 from tests.stations import COMPONENTS, KINDS, SIZE, STATIONS, WITHIN, Case
@@ -97,7 +98,7 @@ def test_a_refit_predicts_without_weights():
     draws, sd = left_out["predicted"].isel(station=3).values, np.sqrt(np.diag(covariance))
     assert np.all(np.abs(draws.mean(axis=0) - expected) < 5 * sd / np.sqrt(1_000))
     np.testing.assert_allclose(draws.std(axis=0), sd, rtol=5 / np.sqrt(2 * 1_000))
-    with pytest.raises(ValueError, match=r"no station is labelled \['far'\]"):
+    with pytest.raises(ValueError, match=r"no station is labelled far; there are"):
         bj.leave_out(case.problem, case.draws(5), "gnss", "station", refitted={"far": refitted[3]})
 
 
@@ -184,3 +185,13 @@ def test_a_datum_that_no_unknown_reaches_leaves_the_posterior_as_it_is():
     np.testing.assert_allclose(left_out["log_density"][1], stats.norm.logpdf(2.0, 0.0, 0.5))
     with pytest.raises(ValueError, match="leave_out: importance weights need 25 draws.* 5;"):
         bj.leave_out(problem, draws, "line", "station", draws=5)
+
+
+@pytest.mark.parametrize("key", [np.datetime64("2020-01-02"), pd.Timestamp("2020-01-02")])
+def test_refits_are_found_by_their_date(key):
+    """Dates were compared as nanoseconds, so that no refit had its label."""
+    dates = pd.date_range("2020", periods=3)
+    measured = xr.DataArray(np.zeros((1, 3)), {"user:t": dates}, ("modality", "user:t"))
+    assert _by_position(measured, "t", {key: "tree"}) == {1: "tree"}
+    with pytest.raises(ValueError, match="no t is labelled 2021; there are 2020-01-01"):
+        _by_position(measured, "t", {"2021": "tree"})

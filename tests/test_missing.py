@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import arviz as az
 import numpy as np
 import pymc as pm
 import pytest
@@ -651,8 +652,22 @@ def test_figures_leave_gaps(tree):
 # ---- stacked dims -------------------------------------------------------------------------------
 
 
+def files_hold(tree, folder):
+    """Write a tree as xarray and ArviZ do, and unstack what is read; its levels are plain."""
+    tree.to_netcdf(folder / "tree.nc")
+    tree.to_zarr(folder / "tree.zarr", consolidated=False)
+    with az.from_netcdf(folder / "tree.nc") as one:
+        for read in (one, az.from_zarr(folder / "tree.zarr", consolidated=False)):
+            xr.testing.assert_equal(read["posterior"].to_dataset(), tree["posterior"].to_dataset())
+            again = read["posterior"]["a_response"].set_index(pixel=["pixel_y_a", "pixel_x_a"])
+            wanted = tree["posterior"]["a_response"].unstack("pixel")
+            xr.testing.assert_equal(again.unstack("pixel"), wanted)
+            xr.testing.assert_equal(bj.leave_one_out(read), bj.leave_one_out(tree))
+            bj.plot_fit(read)
+
+
 @pytest.mark.parametrize("gaps", [{}, GAPS], ids=["complete", "with gaps"])
-def test_data_of_a_stacked_dim(gaps):
+def test_data_of_a_stacked_dim(gaps, tmp_path):
     """Everything in memory; a latent has the dims that were stacked."""
     data = image("a", with_gaps("a", gaps)).drop_vars(["east", "north"])
     field = bj.GaussianField(
@@ -680,14 +695,22 @@ def test_data_of_a_stacked_dim(gaps):
         stacked, draws=40, tune=40, chains=2, random_seed=1, progress=False,
         backend="interpreted", prior_draws=10,
     )  # fmt: skip
-    index = drawn["posterior"].to_dataset().indexes["pixel"]
+    index = drawn["posterior"].to_dataset().indexes["pixel_y_a"]
     assert index.names == ["pixel_y_a", "pixel_x_a"]
     assert list(index) == [(y, x) for y in range(3) for x in range(4)]
-    unstacked = drawn["posterior"]["a_response"].unstack("pixel")
-    np.testing.assert_allclose(unstacked.values, drawn["posterior"]["field"].values, **EXACT)
+    field = drawn["posterior"]["field"]
     for group in ("posterior_predictive", "observed_data", "prior_predictive"):
-        assert drawn[group].to_dataset().indexes["pixel"].equals(index)
-    pickle.loads(pickle.dumps(drawn))
-    copy.deepcopy(drawn)
+        assert drawn[group].to_dataset().indexes["pixel_x_a"].equals(index)
+    for tree in (drawn, pickle.loads(pickle.dumps(drawn)), copy.deepcopy(drawn)):
+        unstacked = tree["posterior"]["a_response"].unstack("pixel")
+        np.testing.assert_allclose(unstacked.values, field.values, **EXACT)
+    levels = drawn["posterior"].to_dataset()
+    row = levels.sel(pixel_y_a=1.0)["a_response"]
+    np.testing.assert_allclose(row.values, field.sel(y_a=1.0).values, **EXACT)
+    np.testing.assert_allclose(
+        levels.isel(pixel=[1, 6])["a_response"].values,
+        field.values.reshape(2, 40, 12)[..., [1, 6]], **EXACT,
+    )  # fmt: skip
+    files_hold(drawn, tmp_path)
     bj.predictive_check(drawn), bj.leave_one_out(drawn), bj.resolution(drawn)
     bj.leave_out(stacked, drawn, "a", "pixel", random_seed=1)

@@ -16,6 +16,7 @@ from xarray.core import indexing
 from bayesjoint._sampler import marker as _marker
 from bayesjoint._sampler.marker import Marker, damaged
 from bayesjoint._sampler.packing import guarded, unpacked
+from bayesjoint._sampler.stacked import in_levels
 from bayesjoint._warnings import warn
 
 SAMPLER, RECORD = "sampler", "checkpoints"  # groups that continue a run
@@ -73,7 +74,7 @@ def tree(path: Path, marker: Marker) -> xr.DataTree:
     groups = {n: dataset(path, n, marker) for n in marker.groups if n not in (SAMPLER, RECORD)}
     posterior = groups["posterior"]
     posterior.attrs |= {"sampling_time": marker.seconds} | marker.told
-    result = xr.DataTree.from_dict(groups)
+    result = xr.DataTree.from_dict({n: in_levels(group) for n, group in groups.items()})
     result.attrs.update(marker.labels)
     size = sum(node.to_dataset(inherit=False).nbytes for node in result.subtree)
     return guarded(result.load() if size < IN_MEMORY else result)

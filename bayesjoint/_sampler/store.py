@@ -26,6 +26,7 @@ from bayesjoint._sampler.marker import Group, Marker
 from bayesjoint._sampler.nuts import Chain
 from bayesjoint._sampler.packing import guarded, not_storable, packed
 from bayesjoint._sampler.reading import RECORD, SAMPLER
+from bayesjoint._sampler.stacked import in_levels
 from bayesjoint._warnings import warn
 
 CHUNK = 16_000_000  # bytes of a chunk, about
@@ -61,7 +62,9 @@ class MemoryOutput:
         grown["posterior"] = grown["posterior"].assign_attrs(self._told)
         groups = {**grown, **self._static}
         return guarded(
-            xr.DataTree.from_dict({name: group.drop_encoding() for name, group in groups.items()})
+            xr.DataTree.from_dict(
+                {n: in_levels(group.drop_encoding()) for n, group in groups.items()}
+            )
         )
 
 

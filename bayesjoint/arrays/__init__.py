@@ -7,9 +7,15 @@ cannot.  `aligned` and `matrix` bring them into the order and units of the place
 changing it afterwards changes nothing.
 """
 
-from bayesjoint.arrays.coordinates import Frame, bare_coordinate, coordinate, frame_of
+from bayesjoint.arrays.coordinates import (
+    Frame,
+    bare_coordinate,
+    coordinate,
+    frame_of,
+    is_measured,
+)
 from bayesjoint.arrays.keeping import keep, keep_settings
-from bayesjoint.arrays.labels import SAME_PLACE, matched, plain
+from bayesjoint.arrays.labels import SAME_PLACE, matched, plain, plain_labels
 from bayesjoint.arrays.matrices import columns_of, matrix, matrix_sides, rows_of, sparse_matrix
 from bayesjoint.arrays.observed import data, observations, real_and_imaginary
 from bayesjoint.arrays.places import Axes, aligned, mask, positions
@@ -38,6 +44,7 @@ __all__ = [
     "data",
     "frame_of",
     "is_labelled",
+    "is_measured",
     "keep",
     "keep_settings",
     "mask",
@@ -48,6 +55,7 @@ __all__ = [
     "numbers",
     "observations",
     "plain",
+    "plain_labels",
     "positions",
     "read",
     "real_and_imaginary",

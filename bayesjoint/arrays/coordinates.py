@@ -68,6 +68,13 @@ def coordinate(subject: str, value: Any, frame: Frame | None = None) -> np.ndarr
     return np.asarray(change(numbers), dtype=float)
 
 
+def is_measured(value: xr.DataArray) -> bool:
+    """Return whether a coordinate holds numbers or times, and not names."""
+    if isinstance(value.dtype, np.dtype):
+        return value.dtype.kind in "iufmM"
+    return isinstance(value.dtype, pd.DatetimeTZDtype)
+
+
 def bare_coordinate(subject: str, value: Any) -> np.ndarray:
     """Return the bare array of a coordinate; dates with a time zone are those of Greenwich."""
     if isinstance(value, (xr.DataArray, xr.Variable)):

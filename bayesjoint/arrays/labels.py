@@ -1,5 +1,6 @@
 """Labels of two sides, matched."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 from bayesjoint import units as _units
 from bayesjoint.arrays.reading import comparable, in_levels_of
 
+LARGE = 1e5  # as map coordinates, of which all digits are shown
 SAME_PLACE = 1e-6  # of the distance to the next label: two coordinates that are nearer are one
 
 
@@ -66,4 +68,17 @@ def plain(label: Any) -> str:
         return str(pd.Timedelta(label))
     if isinstance(label, np.datetime64):  # to the hour, where it is one
         return str(np.datetime_as_string(label, unit="auto"))
-    return f"{label:g}" if isinstance(label, (int, float, np.number)) else str(label)
+    if isinstance(label, (int, np.integer)):
+        return str(label)
+    if isinstance(label, (float, np.floating)):
+        return f"{label:.10g}" if abs(float(label)) >= LARGE else f"{label:g}"
+    return str(label)
+
+
+def plain_labels(labels: Iterable[Any]) -> list[str]:
+    """Return labels as tables show them, with as many digits as it takes to tell them apart."""
+    values = list(labels)
+    shown = [plain(label) for label in values]
+    if len(set(shown)) == len(set(values)):
+        return shown
+    return [str(float(v)) if isinstance(v, (float, np.floating)) else str(v) for v in values]

@@ -90,11 +90,11 @@ def field_moments(page: Contents, name: str) -> tuple[xr.DataArray, xr.DataArray
 
 def tiles(page: Contents) -> list[tuple[str, str]]:
     """Return the numbers at the top of the page: figure, and what it counts."""
-    data = int(one_point(page.linear["n_data"]).sum())
+    data, unknowns = int(one_point(page.linear["n_data"]).sum()), page.linear.sizes["unknown"]
     shown = [
         (grouped(len(page.modalities)), "data set" + "s" * (len(page.modalities) != 1)),
         (grouped(data), "datum" if data == 1 else "data"),
-        (grouped(page.linear.sizes["unknown"]), "unknowns"),
+        (grouped(unknowns), "unknown" + "s" * (unknowns != 1)),
         (f"{float(page.resolution['dofs']):.1f}", "degrees of freedom"),
         (f"{float(page.information['eig']):.1f}", "nats of information"),
     ]

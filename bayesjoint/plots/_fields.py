@@ -9,6 +9,7 @@ import xarray as xr
 
 from bayesjoint import arrays
 from bayesjoint._names import plain
+from bayesjoint.plots._axes import Axis, along, dress
 from bayesjoint.plots._style import (
     MUTED,
     POSTERIOR,
@@ -31,16 +32,16 @@ def one_point[T: (xr.Dataset, xr.DataArray)](values: T) -> T:
     return values.mean("point", keep_attrs=True) if "point" in values.dims else values
 
 
-def points_down(values: xr.DataArray, dim: str) -> bool:
+def points_down(coordinate: xr.DataArray, name: str) -> bool:
     """Whether an axis is drawn downwards: named depth, or stated so (CF convention)."""
-    return plain(dim).startswith("depth") or str(values[dim].attrs.get("positive", "")) == "down"
+    return plain(name).startswith("depth") or str(coordinate.attrs.get("positive", "")) == "down"
 
 
 def oriented(values: xr.DataArray) -> xr.DataArray:
     """Transpose a 2-D array to (upright, across)."""
     dims = [str(dim) for dim in values.dims]
     for dim in dims:
-        if points_down(values, dim):
+        if points_down(values[dim], dim):
             return values.transpose(dim, ...)
     for name in UPRIGHT:
         for dim in dims:
@@ -60,15 +61,14 @@ def flat_enough(values: xr.DataArray) -> tuple[xr.DataArray, str]:
     return values, ", ".join(cuts)
 
 
-def is_number(coordinate: xr.DataArray) -> bool:
-    """Whether a coordinate can be drawn on a numerical axis."""
-    return bool(np.issubdtype(coordinate.dtype, np.number))
+def axis_of(values: xr.DataArray, dim: str) -> Axis:
+    """Return the axis along a dim."""
+    return along(dim, values[dim].variable)
 
 
 def positions(values: xr.DataArray, dim: str) -> np.ndarray:
     """Return numbers along a dim; labels become 0, 1, 2 …."""
-    coordinate = values[dim]
-    return coordinate.values.astype(float) if is_number(coordinate) else np.arange(coordinate.size)
+    return axis_of(values, dim).at
 
 
 def cell_edges(centres: np.ndarray) -> np.ndarray:
@@ -77,11 +77,6 @@ def cell_edges(centres: np.ndarray) -> np.ndarray:
         return centres[0] + np.array([-0.5, 0.5])
     middles = (centres[1:] + centres[:-1]) / 2
     return np.concatenate([[2 * centres[0] - middles[0]], middles, [2 * centres[-1] - middles[-1]]])
-
-
-def axis_label(values: xr.DataArray, dim: str) -> str:
-    """Name of a dim with the units of its coordinate."""
-    return with_units(words(dim), str(values[dim].attrs.get("units") or ""))
 
 
 def proportion(values: xr.DataArray) -> float:
@@ -96,7 +91,7 @@ def proportion(values: xr.DataArray) -> float:
 
 def _same_measure(values: xr.DataArray, first: str, second: str) -> bool:
     stated = [str(values[dim].attrs.get("units") or "") for dim in (first, second)]
-    numeric = is_number(values[first]) and is_number(values[second])
+    numeric = all(axis_of(values, dim).kind == "numbers" for dim in (first, second))
     return numeric and stated[0] == stated[1] and "time" not in (plain(first), plain(second))
 
 
@@ -112,36 +107,30 @@ def draw_image(
     if reach > 0:
         style = {"vmin": -reach / factor, "vmax": reach / factor, **style}
     image = draw_cells(ax, values, values.values, **style)
-    bar = ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02, shrink=0.94)
+    colour_bar(ax, image, with_units(label, units) if label else pretty_units(units))
+
+
+def colour_bar(ax: Axes, image: Any, label: str) -> None:
+    """Draw a colour bar beside an image, as high as it is."""
+    bar = ax.figure.colorbar(image, cax=ax.inset_axes((1.02, 0.0, 0.045, 1.0)))
     bar.outline.set_visible(False)
-    bar.set_label(with_units(label, units) if label else pretty_units(units))
+    bar.set_label(label)
 
 
 def draw_cells(ax: Axes, values: xr.DataArray, colours: np.ndarray, **style: Any) -> Any:
     """Draw the cells of an oriented 2-D array in numbers to be mapped, or in colours (…, 3)."""
     upright, across = (str(dim) for dim in values.dims)
-    image = ax.pcolormesh(
-        cell_edges(positions(values, across)),
-        cell_edges(positions(values, upright)),
-        colours,
-        **style,
-    )
+    x, y = axis_of(values, across), axis_of(values, upright)
+    image = ax.pcolormesh(cell_edges(x.at), cell_edges(y.at), colours, **style)
     ratio = proportion(values)
     true_scale = _same_measure(values, upright, across) and ratio != 0.62
     ax.set_aspect("equal" if true_scale else "auto")
-    ax.set(xlabel=axis_label(values, across), ylabel=axis_label(values, upright))
-    if points_down(values, upright):
+    dress(ax.xaxis, x)
+    dress(ax.yaxis, y)
+    if points_down(values[upright], upright):
         ax.invert_yaxis()
-    _name_ticks(ax, values, across, upright)
     ax.spines[:].set_visible(False)
     return image
-
-
-def _name_ticks(ax: Axes, values: xr.DataArray, across: str, upright: str) -> None:
-    if not is_number(values[across]):
-        ax.set_xticks(positions(values, across), [str(v) for v in values[across].values])
-    if not is_number(values[upright]):
-        ax.set_yticks(positions(values, upright), [str(v) for v in values[upright].values])
 
 
 def draw_profile(
@@ -149,24 +138,24 @@ def draw_profile(
 ) -> None:
     """Draw a 1-D array as a line; a depth axis stands upright and points down."""
     dim = str(values.dims[0])
-    where = positions(values, dim)
+    axis = axis_of(values, dim)
     style = {"color": colour, "lw": 1.6, "marker": "o", "ms": 3, **style}
-    if points_down(values, dim):
-        ax.plot(values.values, where, **style)
-        ax.set(xlabel=label, ylabel=axis_label(values, dim))
+    if points_down(values[dim], dim):
+        ax.plot(values.values, axis.at, **style)
+        ax.set_xlabel(label)
+        dress(ax.yaxis, axis)
         ax.yaxis.set_inverted(True)
     else:
-        ax.plot(where, values.values, **style)
-        ax.set(xlabel=axis_label(values, dim), ylabel=label)
-    if not is_number(values[dim]):
-        ax.set_xticks(where, [str(v) for v in values[dim].values])
+        ax.plot(axis.at, values.values, **style)
+        ax.set_ylabel(label)
+        dress(ax.xaxis, axis)
     grid_lines(ax)
 
 
 def shade_profile(ax: Axes, low: xr.DataArray, high: xr.DataArray, **style: Any) -> None:
     """Shade between two 1-D arrays, along the same axes as ``draw_profile``."""
     dim = str(low.dims[0])
-    fill = ax.fill_betweenx if points_down(low, dim) else ax.fill_between
+    fill = ax.fill_betweenx if points_down(low[dim], dim) else ax.fill_between
     fill(positions(low, dim), low.values, high.values, lw=0, **style)
 
 

@@ -112,8 +112,9 @@ def colours(names: Iterable[str]) -> dict[str, str]:
 
 
 def words(name: object) -> str:
-    """Write a name as words."""
-    return _names.plain(name).replace("_", " ")
+    """Write a name as words; labels in brackets behind it stay as they are."""
+    own, bracket, labels = _names.plain(name).partition("[")
+    return own.replace("_", " ") + bracket + labels
 
 
 def with_units(label: str, units: str) -> str:

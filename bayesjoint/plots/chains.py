@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import arrays
 from bayesjoint.plots._fields import note
 from bayesjoint.plots._style import (
     MUTED,
@@ -135,9 +136,8 @@ def _worst(dt: xr.DataTree, quantities: Judged) -> tuple[str, str]:
 
 
 def _position(values: xr.DataArray, dim: str, i: int) -> str:
-    value = values[dim].values[i]
-    number = np.issubdtype(values[dim].dtype, np.number)
-    return f"{words(dim)} {value:.4g}" if number else str(value)
+    label = arrays.plain(values[dim].values[i])
+    return f"{words(dim)} {label}" if arrays.is_measured(values[dim]) else label
 
 
 def _dots(ax: Axes, quantities: Judged, names: list[str], score: str, filled: bool) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from bayesjoint.plots._data import Curve, chart_of, curves_of, logarithmic, observations
+from bayesjoint.plots._axes import counted, dress
+from bayesjoint.plots._data import Curve, chart_of, curves_of, logarithmic, observations, turned
 from bayesjoint.plots._shared_residuals import (
     draw_correlations,
     draw_pairs,
@@ -19,6 +20,7 @@ from bayesjoint.plots._style import (
     FAINT,
     INK,
     MUTED,
+    WIDTH,
     colours,
     grid_lines,
     new_figure,
@@ -84,10 +86,11 @@ def plot_predictive_check(dt: xr.DataTree) -> Figure:
     """
     blocks, report = residuals(dt), predictive_check(dt)
     together = len(blocks) > 1
-    fig = new_figure(2.55 * (len(blocks) + together), apart=0.05)
-    strips = fig.subfigures(len(blocks) + together, 1, squeeze=False)
-    colour = colours(blocks)
     observed, predictive = observations(dt), _read.group(dt, "posterior_predictive")
+    heights = [2.55 + turned(observed[name], WIDTH / 2) for name in blocks] + [2.55] * together
+    fig = new_figure(sum(heights), apart=0.05)
+    strips = fig.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)
+    colour = colours(blocks)
     for strip, (name, block) in zip(strips.flat[: len(blocks)], blocks.items(), strict=True):
         axes = _panels(strip, words(name))
         _replicated(axes[0], observed[name], predictive[name], block, colour[name])
@@ -138,7 +141,7 @@ def _flat(data: xr.DataArray) -> Curve:
     if len(panels) == 1:
         return panels[0]
     label = f"datum ({', '.join(map(words, data.dims))})"
-    return Curve("", np.arange(data.size), label, np.arange(data.size), continuous=False)
+    return Curve("", counted(label, data.size), np.arange(data.size), continuous=False)
 
 
 def _replicated(
@@ -162,7 +165,8 @@ def _replicated(
     if not thin and logarithmic(observed):
         ax.set_yscale("log")
     ax.set_title("data and replicated data" + (", minus median" if thin else ""))
-    ax.set(xlabel=curve.label, ylabel=with_units(str(data.attrs.get("long_name", "data")), units))
+    dress(ax.xaxis, curve.axis, log=True)
+    ax.set(ylabel=with_units(str(data.attrs.get("long_name", "data")), units))
     grid_lines(ax)
 
 
@@ -177,7 +181,8 @@ def _residuals(ax: Axes, data: xr.DataArray, block: Residuals, colour: str) -> N
     ax.axhline(0.0, color=INK, lw=0.7)
     ax.plot(curve.where, middle, "o", ms=3 if middle.size < 200 else 1.5, color=colour)
     reach = max(3.0, 1.1 * float(np.nanmax(np.abs(middle))))
-    ax.set(ylim=(-reach, reach), xlabel=curve.label, title="standardised residuals")
+    dress(ax.xaxis, curve.axis, log=True)
+    ax.set(ylim=(-reach, reach), title="standardised residuals")
     grid_lines(ax, "x")
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint import _arguments
-from bayesjoint.plots._fields import axis_label, draw_image, is_number, positions
+from bayesjoint.plots._axes import dress
+from bayesjoint.plots._fields import axis_of, draw_image
 from bayesjoint.plots._style import (
     INK,
     PRIOR,
@@ -134,10 +135,11 @@ def _candidates(ax: Axes, worth: xr.DataArray) -> None:
     )
     if worth.ndim == 1:
         dim = str(worth.dims[0])
-        ax.plot(positions(shown, dim), shown.values, "o-", color=CANDIDATE, ms=4, lw=1.2)
-        if not is_number(shown[dim]):
-            short_labels(ax, [str(label) for label in shown[dim].values])
-        ax.set(xlabel=axis_label(shown, dim), ylabel="would remove [%]", ylim=(0, None))
+        axis = axis_of(shown, dim)
+        line: Any = {"ls": "" if axis.kind == "names" else "-", "color": CANDIDATE}
+        ax.plot(axis.at, shown.values, marker="o", ms=4, lw=1.2, **line)
+        dress(ax.xaxis, axis)
+        ax.set(ylabel="would remove [%]", ylim=(0, None))
         grid_lines(ax)
     else:
         draw_image(ax, shown, "would remove", "%", cmap=SEQUENTIAL)

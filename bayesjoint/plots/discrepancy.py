@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from bayesjoint.plots._data import Chart, chart_of, curves_of, observations
+from bayesjoint.plots._axes import dress
+from bayesjoint.plots._data import Chart, chart_of, curves_of, observations, turned
 from bayesjoint.plots._style import (
     INK,
     WIDTHS,
@@ -65,7 +66,7 @@ def plot_discrepancy(dt: xr.DataTree) -> Figure:
             "(bj.JointDiscrepancy) and sample it"
         )
     maps = {name: chart_of(observed[name]) for name in names}
-    heights = [3.0 if maps[name] else 2.2 for name in names]
+    heights = [3.0 if maps[name] else 2.2 + turned(observed[name]) for name in names]
     fig = new_figure(sum(heights))
     strips = fig.subfigures(len(names), 1, squeeze=False, height_ratios=heights)
     colour = colours(map(str, observed.data_vars))
@@ -104,8 +105,7 @@ def _curves(strip: SubFigure, data: xr.DataArray, draws: np.ndarray, colour: str
     for ax, curve in zip(axes.flat, panels, strict=True):
         draw_bands(ax, draws[:, curve.members] / factor, curve, colour)
         ax.axhline(0.0, color=INK, lw=0.7)
-        ax.set(xlabel=curve.label, title=curve.title)
-        if not curve.continuous:
-            ax.xaxis.get_major_locator().set_params(integer=True)
+        dress(ax.xaxis, curve.axis, log=True)
+        ax.set_title(curve.title)
         grid_lines(ax)
     axes[0, 0].set_ylabel(with_units("discrepancy", units))

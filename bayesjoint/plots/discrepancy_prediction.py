@@ -9,8 +9,16 @@ import xarray as xr
 
 from bayesjoint import _arguments
 from bayesjoint._names import restored
-from bayesjoint.plots._data import chart_of, coordinate_of, curves_of, observations
-from bayesjoint.plots._fields import draw_image, flat_enough, oriented
+from bayesjoint.plots._axes import dress, on_axis
+from bayesjoint.plots._data import (
+    Curve,
+    chart_of,
+    coordinate_of,
+    curves_of,
+    observations,
+    variable_at_data,
+)
+from bayesjoint.plots._fields import axis_of, draw_image, flat_enough, oriented
 from bayesjoint.plots._style import (
     DATA,
     INK,
@@ -113,25 +121,27 @@ def _residual(dt: xr.DataTree | None, name: str) -> xr.DataArray | None:
 
 
 def _line(strip: SubFigure, values: xr.DataArray, data: xr.DataArray | None, colour: str) -> None:
-    (curve,) = curves_of(values.isel(sample=0, drop=True))
+    curves = curves_of(values.isel(sample=0, drop=True))
     factor, units = scaled_units(values.values, str(values.attrs.get("units") or ""))
-    ax = strip.subplots()
-    draw_bands(ax, values.values / factor, curve, colour)
-    ax.axhline(0.0, color=INK, lw=0.7)
-    where = _of_data(values, data) if data is not None and curve.continuous else None
-    if data is not None and where is not None:
-        ax.plot(where, data.values.ravel() / factor, "o", color=DATA, ms=3.2, zorder=3)
-    ax.set(xlabel=curve.label, ylabel=with_units("discrepancy", units))
-    ax.set_title("dots: data minus mean response" if where is not None else "")
-    grid_lines(ax)
+    axes = strip.subplots(1, len(curves), squeeze=False, sharey=True)[0]
+    for ax, curve in zip(axes, curves, strict=True):
+        draw_bands(ax, values.values[:, curve.members] / factor, curve, colour)
+        ax.axhline(0.0, color=INK, lw=0.7)
+        where = None if data is None or len(curves) > 1 else _of_data(values, data, curve)
+        if data is not None and where is not None:
+            ax.plot(where, data.values.ravel() / factor, "o", color=DATA, ms=3.2, zorder=3)
+        dress(ax.xaxis, curve.axis, log=True)
+        ax.set_title(curve.title if where is None else "dots: data minus mean response")
+        grid_lines(ax)
+    axes[0].set_ylabel(with_units("discrepancy", units))
 
 
-def _of_data(values: xr.DataArray, data: xr.DataArray) -> np.ndarray | None:
+def _of_data(values: xr.DataArray, data: xr.DataArray, curve: Curve) -> np.ndarray | None:
     """Return where data lie along the one dim of predicted values; None if that is not known."""
     coordinate = coordinate_of(data, str(values.dims[1]))
-    if coordinate is None:
+    if coordinate is None or not curve.continuous:
         return None
-    return coordinate.broadcast_like(data).transpose(*data.dims).values.ravel()
+    return on_axis(curve.axis, variable_at_data(data, coordinate))
 
 
 def _maps(strip: SubFigure, values: xr.DataArray, data: xr.DataArray | None) -> None:
@@ -154,10 +164,14 @@ def _maps(strip: SubFigure, values: xr.DataArray, data: xr.DataArray | None) -> 
 
 def _places(ax: Axes, values: xr.DataArray, data: xr.DataArray) -> None:
     """Draw the places of data as dots on a map, without changing its limits."""
-    upright, across = (coordinate_of(data, str(dim)) for dim in oriented(values).dims)
-    if across is None or upright is None:
+    dims = [str(dim) for dim in oriented(values).dims]
+    found = [(dim, coordinate_of(data, dim)) for dim in dims]
+    y, x = (
+        None if c is None else on_axis(axis_of(values, dim), variable_at_data(data, c))
+        for dim, c in found
+    )
+    if x is None or y is None:
         return
     limits = ax.get_xlim(), ax.get_ylim()
-    x, y = (c.broadcast_like(data).transpose(*data.dims).values.ravel() for c in (across, upright))
     ax.plot(x, y, "o", ms=2.5, mfc="none", mec=INK, mew=0.6)
     ax.set(xlim=limits[0], ylim=limits[1])

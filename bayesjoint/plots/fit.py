@@ -8,7 +8,17 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint._names import plain, restored
-from bayesjoint.plots._data import Chart, Curve, chart_of, curves_of, logarithmic, observations
+from bayesjoint.plots._axes import dress
+from bayesjoint.plots._data import (
+    Chart,
+    Curve,
+    chart_of,
+    curves_of,
+    logarithmic,
+    observations,
+    turned,
+)
+from bayesjoint.plots._fields import cell_edges, colour_bar
 from bayesjoint.plots._style import (
     DATA,
     POSTERIOR,
@@ -52,10 +62,11 @@ def plot_fit(dt: xr.DataTree) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Along a coordinate or an index: data in black with their noise sd where it is known,
+        Along a coordinate, names or an index: data in black with their noise sd where it is known,
         central 50 and 90 % of the responses in colour (without noise); below, both without the
-        median response. Many data with positions: maps of the data, of the mean response and of
-        the difference. Units of the data.
+        median response. A panel for each entry of a short dim. Many data with positions, or on
+        two coordinates: maps of the data, of the mean response and of the difference. Units of the
+        data.
 
     Raises
     ------
@@ -72,7 +83,7 @@ def plot_fit(dt: xr.DataTree) -> Figure:
     """
     posterior, observed = _read.group(dt, "posterior"), observations(dt)
     names = [str(name) for name in observed.data_vars]
-    heights = [3.1 if chart_of(observed[name]) else 3.4 for name in names]
+    heights = [3.1 if chart_of(observed[name]) else 3.4 + turned(observed[name]) for name in names]
     fig = new_figure(max(sum(heights), 1.0))
     strips = fig.subfigures(max(len(names), 1), 1, squeeze=False, height_ratios=heights or None)
     colour = colours(names)
@@ -131,7 +142,7 @@ def _curves(
         if logarithmic(observed):
             pair[0].set_yscale("log")
         pair[1].axhline(0.0, color=colour, lw=0.8)
-        pair[1].set_xlabel(curve.label)
+        dress(pair[1].xaxis, curve.axis, log=True)
     axes[0, 0].set_ylabel(with_units(str(data.attrs.get("long_name", "data")), units))
     axes[1, 0].set_ylabel("minus median\nresponse")
     strip.align_ylabels(axes[:, 0])
@@ -193,20 +204,21 @@ def _maps(strip: SubFigure, data: xr.DataArray, responses: np.ndarray, chart: Ch
 
 
 def draw_chart(
-    ax: Axes, chart: Chart, values: np.ndarray, title: str, label: str, **style: object
+    ax: Axes, chart: Chart, values: np.ndarray, title: str, label: str, **style: Any
 ) -> None:
-    """Draw data as coloured points on their map."""
-    size = float(np.clip(9000 / values.size, 1.5, 30))
-    points = ax.scatter(
-        chart.across, chart.upright, c=values, s=size, marker="s", lw=0, rasterized=True,
-        **style,  # type: ignore[arg-type]
-    )  # fmt: skip
+    """Draw data on their map: as an image where their places are a grid, else as points."""
+    style = {"rasterized": True, **style}
+    if (image := chart.image(values)) is not None:
+        x, y, cells = image
+        points: Any = ax.pcolormesh(cell_edges(x), cell_edges(y), cells, **style)
+    else:
+        size = float(np.clip(9000 / values.size, 1.5, 30))
+        place = chart.across.at, chart.upright.at
+        points = ax.scatter(*place, c=values, s=size, marker="s", lw=0, **style)
     ax.set_title(title)
-    ax.set(xlabel=chart.labels[0], ylabel=chart.labels[1])
     ax.set_aspect("equal" if chart.to_scale else "auto")
-    ax.locator_params(nbins=4)
+    dress(ax.xaxis, chart.across, most=4)
+    dress(ax.yaxis, chart.upright, most=5)
     if chart.downwards:
         ax.yaxis.set_inverted(True)
-    bar = ax.figure.colorbar(points, ax=ax, fraction=0.05, pad=0.02, shrink=0.9)
-    bar.outline.set_visible(False)
-    bar.set_label(label)
+    colour_bar(ax, points, label)

@@ -116,7 +116,7 @@ def _profile(report: xr.Dataset) -> Figure:
     units = [str(name) for name in report["unit"].values]
     palette, values = colours(units), report["probability"]
     (dim,) = (str(d) for d in report["most_likely"].dims)
-    upright = points_down(values, dim)
+    upright = points_down(values[dim], dim)
     fig = new_figure(4.2 if upright else 3.0, 4.5 if upright else WIDTH)
     ax = fig.subplots()
     for name in units:

@@ -9,6 +9,7 @@ import xarray as xr
 
 from bayesjoint import _arguments
 from bayesjoint._names import of_user, plain, restored
+from bayesjoint.plots._axes import dress
 from bayesjoint.plots._data import curves_of
 from bayesjoint.plots._style import (
     DATA,
@@ -98,9 +99,7 @@ def draw_predicted(
         draw_bands(ax, draws[:, curve.members] / factor, curve, colour)
         draw_data(ax, apart[curve.members] / factor, None, curve)
         ax.set_title(curve.title or " ")  # as high as the panel beside
-        ax.set_xlabel(curve.label)
-        if not curve.continuous:
-            ax.locator_params(axis="x", integer=True)
+        dress(ax.xaxis, curve.axis, log=True)
         grid_lines(ax)
     axes[0].set_ylabel(with_units("minus median prediction", units))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from bayesjoint import arrays
 from bayesjoint.plots._fields import (
     draw_image,
     draw_profile,
@@ -97,9 +98,9 @@ def plot_posterior(dt: xr.DataTree, latents: Sequence[str] | None = None) -> Fig
 
 
 def drawn_as_field(ds: xr.Dataset, name: str) -> bool:
-    """Whether a latent is drawn as a map or profile: on a grid of numbers, or of many elements."""
+    """Whether a latent is drawn as a map or profile: on numbers or times, or of many elements."""
     grid = _read.template(ds, name)
-    numeric = all(np.issubdtype(grid[dim].dtype, np.number) for dim in grid.dims)
+    numeric = all(arrays.is_measured(grid[dim]) for dim in grid.dims)
     return grid.ndim > 0 and (grid.size > 50 or (numeric and grid.size > 3))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayesjoint import arrays
 from bayesjoint._names import plain, user, with_marks
 from bayesjoint.plots._fields import (
     draw_image,
@@ -33,6 +34,7 @@ from bayesjoint.plots._style import (
     words,
 )
 from bayesjoint.reports import _read, point_spread, resolution
+from bayesjoint.reports.resolution import as_attribute
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -179,18 +181,27 @@ def _scaled(ds: xr.Dataset, report: xr.Dataset, name: str) -> float:
     sd = one_point(ds["prior_sd"])
     source = report.attrs["source"]
     grid = _read.on_grid(sd, ds, source)
-    chosen = {dim: report.attrs[f"chosen_{plain(dim)}"] for dim in grid.dims}
-    return float(report[user(name)] * grid.sel(chosen) / sd[_read.cells_of(ds, name)[0]])
+    there = grid.isel(_chosen(report, grid))
+    return float(report[user(name)] * there / sd[_read.cells_of(ds, name)[0]])
 
 
 def _through(field: xr.DataArray, report: xr.Dataset, name: str) -> tuple[xr.DataArray, str]:
     """Cut a volume through the source cell, another latent's volume through its middle."""
     if name != report.attrs["source"] or field.ndim < 3:
         return flat_enough(field)
-    dims = [str(dim) for dim in field.dims[:-2]]
-    chosen = {dim: report.attrs[f"chosen_{plain(dim)}"] for dim in dims}
-    where = ", ".join(f"{words(dim)} = {value:g}" for dim, value in chosen.items())
-    return field.sel(chosen, drop=True), where
+    chosen = {dim: i for dim, i in _chosen(report, field).items() if dim in field.dims[:-2]}
+    labels = {dim: arrays.plain(field[dim].values[i]) for dim, i in chosen.items()}
+    where = ", ".join(f"{words(dim)} = {label}" for dim, label in labels.items())
+    return field.isel(chosen, drop=True), where
+
+
+def _chosen(report: xr.Dataset, grid: xr.DataArray) -> dict[str, int]:
+    """Return the position of the source cell along each dim."""
+    found = {}
+    for dim in map(str, grid.dims):
+        labels = [as_attribute(label) for label in grid[dim].values]
+        found[dim] = labels.index(report.attrs[f"chosen_{plain(dim)}"])
+    return found
 
 
 def _response(ax: Axes, field: xr.DataArray, title: str) -> None:
@@ -206,14 +217,12 @@ def _response(ax: Axes, field: xr.DataArray, title: str) -> None:
 
 def _mark(ax: Axes, field: xr.DataArray, report: xr.Dataset) -> None:
     dims = [str(dim) for dim in (oriented(field) if field.ndim == 2 else field).dims]
-    where = [
-        positions(field, dim)[list(field[dim].values).index(report.attrs[f"chosen_{plain(dim)}"])]
-        for dim in dims
-    ]
+    chosen = _chosen(report, field)
+    where = [positions(field, dim)[chosen[dim]] for dim in dims]
     if field.ndim == 2:
         ax.plot(where[1], where[0], marker="x", color="white", ms=9, mew=3.6)
         ax.plot(where[1], where[0], marker="x", color=INK, ms=8, mew=1.8)
-    elif points_down(field, dims[0]):
+    elif points_down(field[dims[0]], dims[0]):
         ax.axhline(where[0], color=INK, lw=0.8, ls=":")
     else:
         ax.axvline(where[0], color=INK, lw=0.8, ls=":")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 from scipy.spatial import KDTree
 
+from bayesjoint import arrays, units
 from bayesjoint.reports._numbers import data as number_of_data
 
 FEWEST = 3  # pairs from which a correlation has a meaning
@@ -104,7 +105,8 @@ def _by_place(first: xr.DataArray, second: xr.DataArray, prefer: Sequence[str]) 
     if not names:
         return None
     dims = tuple(_carrying(data, names) for data in (first, second))
-    places = [_places(data, names, of) for data, of in zip((first, second), dims, strict=True)]
+    frames = {name: _frame(_coordinates(first)[name]) for name in names}
+    places = [_places(data, frames, of) for data, of in zip((first, second), dims, strict=True)]
     there = [np.flatnonzero(_there(*side)) for side in zip((first, second), dims, strict=True)]
     places = [place[where] for place, where in zip(places, there, strict=True)]
     span = np.ptp(np.concatenate(places), axis=0)
@@ -125,16 +127,16 @@ def _spacing(places: np.ndarray) -> float:
 
 
 def _in_common(first: xr.DataArray, second: xr.DataArray, prefer: Sequence[str]) -> list[str]:
-    names = [name for name in _coordinates(first) if name in _coordinates(second)]
+    one, other = _coordinates(first), _coordinates(second)
+    names = [name for name in one if name in other and _comparable(one[name], other[name])]
     return [name for name in names if name in prefer] or names
 
 
 def _coordinates(data: xr.DataArray) -> dict[str, xr.DataArray]:
-    """Return numeric coordinates by the name that the user gave, without that of the modality."""
+    """Return coordinates of numbers or times by the name that the user gave them, not `m_time`."""
     found = {}
     for key, values in data.coords.items():
-        numeric = np.issubdtype(values.dtype, np.number) or values.dtype.kind in "mM"
-        if values.ndim and numeric:
+        if values.ndim and arrays.is_measured(values):
             found[str(key).removeprefix(f"{data.name}_")] = values
     return found
 
@@ -146,9 +148,25 @@ def _carrying(data: xr.DataArray, names: list[str]) -> tuple[str, ...]:
     return tuple(str(dim) for dim in data.dims if dim in of)
 
 
-def _places(data: xr.DataArray, names: list[str], dims: tuple[str, ...]) -> np.ndarray:
-    """Return the coordinates along dims, flat, shape (place, name)."""
+def _frame(coordinate: xr.DataArray) -> arrays.Frame:
+    return arrays.frame_of("a coordinate", coordinate)
+
+
+def _comparable(first: xr.DataArray, second: xr.DataArray) -> bool:
+    """Tell whether two coordinates are both dates, or numbers in units that can be converted."""
+    one, other = _frame(first), _frame(second)
+    return one.is_time == other.is_time and units.compatible(one.units, other.units)
+
+
+def _places(
+    data: xr.DataArray, frames: Mapping[str, arrays.Frame], dims: tuple[str, ...]
+) -> np.ndarray:
+    """Return the coordinates along dims, flat, in one frame each, shape (place, name)."""
     template = data.isel({dim: 0 for dim in data.dims if dim not in dims}, drop=True)
     coords = _coordinates(data)
-    columns = [coords[n].broadcast_like(template).transpose(*dims).values.ravel() for n in names]
-    return np.stack([np.asarray(column).astype(float) for column in columns], axis=1)
+    columns = []
+    for name, frame in frames.items():
+        numbers = arrays.coordinate(name, coords[name], frame)
+        place = xr.DataArray(numbers, dims=coords[name].dims).broadcast_like(template)
+        columns.append(place.transpose(*dims).values.ravel())
+    return np.stack(columns, axis=1)

@@ -44,10 +44,10 @@ def rows_of(ds: xr.Dataset, latent: str, largest: int) -> list[Row]:
         return [Row(latent, latent, cells, element=True)]
     if grid.size > largest:
         return [Row(latent, latent, cells, element=False)]
-    labels = product(*(grid[dim].values for dim in grid.dims))
+    labels = product(*(arrays.plain_labels(grid[dim].values) for dim in grid.dims))
     return [
         Row(
-            f"{latent}[{', '.join(map(arrays.plain, where))}]",
+            f"{latent}[{', '.join(where)}]",
             latent,
             cells[i : i + 1],
             element=True,

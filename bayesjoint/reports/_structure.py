@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from bayesjoint import _arguments, arrays
+from bayesjoint import units as _units
 from bayesjoint._kernels.differences import cell_widths
 from bayesjoint._kernels.structure import Gradients, gradients_of, similarity
 from bayesjoint._names import free, plain
@@ -33,8 +34,15 @@ class Pair:
 
     @property
     def axes(self) -> list[np.ndarray]:
-        """Cell centres along each dim."""
-        return [self.grid[dim].values.astype(float) for dim in self.grid.dims]
+        """Cell centres along each dim, all in one unit where they are stated."""
+        frames = _frames(self.grid)
+        units = _common_units(frames)
+        centres = []
+        for dim, frame in zip(self.grid.dims, frames, strict=True):
+            numbers = arrays.coordinate(f"the grid: {dim!r}", self.grid[dim], frame)
+            change = _units.conversion("the grid: {}, {}", frame.units, units, "")
+            centres.append(np.asarray(change.of_differences(numbers)))
+        return centres
 
     @property
     def volumes(self) -> np.ndarray:
@@ -48,6 +56,15 @@ class Pair:
     def has_structure(self) -> bool:
         """Whether directions can differ: two dims or more with two cells or more."""
         return sum(size > 1 for size in self.grid.shape) > 1
+
+
+def _frames(grid: xr.DataArray) -> list[arrays.Frame]:
+    return [arrays.frame_of(f"the grid: {dim!r}", grid[dim]) for dim in grid.dims]
+
+
+def _common_units(frames: list[arrays.Frame]) -> str | None:
+    """Return the units of the first axis that states some."""
+    return next((frame.units for frame in frames if frame.units), None)
 
 
 def masked(pair: Pair, mask: xr.DataArray | np.ndarray | None) -> Pair:
@@ -68,7 +85,7 @@ def comparable(dt: xr.DataTree) -> bool:
         return False
     posterior = dt["posterior"].to_dataset()
     fields = [_one_draw(posterior[name]) for name in _field_names(dt, posterior)]
-    return any(_same_grid(a, b) for a, b in combinations(fields, 2))
+    return any(_same_grid(a, b) and _has_gradients(a) for a, b in combinations(fields, 2))
 
 
 def pairs_of(dt: xr.DataTree, chosen: Sequence[tuple[str, str]] | None) -> list[Pair]:
@@ -78,6 +95,7 @@ def pairs_of(dt: xr.DataTree, chosen: Sequence[tuple[str, str]] | None) -> list[
     if chosen is None:
         asked = list(combinations(fields, 2))
         kept = [(a, b) for a, b in asked if _same_grid(fields[a], fields[b])]
+        kept = [pair for pair in kept if _has_gradients(fields[pair[0]])] or kept[:1]
     else:
         kept = _as_pairs(chosen)
         _require_pairs(kept, fields)
@@ -86,6 +104,8 @@ def pairs_of(dt: xr.DataTree, chosen: Sequence[tuple[str, str]] | None) -> list[
         raise ValueError(
             f"alignment needs two fields on one grid; there are {', '.join(there) or 'none'}"
         )
+    for a, b in kept:
+        _require_gradients(a, b, fields[a])
     names: list[str] = []
     for a, b in kept:  # ("a", "b_c") and ("a_b", "c") have one name
         names.append(free(f"{a}_{b}", names))
@@ -120,9 +140,24 @@ def _one_draw(draws: xr.DataArray) -> xr.DataArray:
 
 
 def _is_field(values: xr.DataArray) -> bool:
-    return values.ndim > 0 and all(
-        dim in values.coords and np.issubdtype(values[dim].dtype, np.number) for dim in values.dims
-    )
+    if not values.ndim or any(dim not in values.coords for dim in values.dims):
+        return False
+    return all(arrays.is_measured(values[dim]) for dim in values.dims)
+
+
+def _require_gradients(first: str, second: str, grid: xr.DataArray) -> None:
+    if not _has_gradients(grid):
+        units = {plain(d): f.units for d, f in zip(grid.dims, _frames(grid), strict=True)}
+        raise ValueError(
+            f"alignment: the axes of {first!r} and {second!r} are in {units}, so that gradients "
+            "along them cannot be compared; give pairs= of fields whose axes are in one unit"
+        )
+
+
+def _has_gradients(grid: xr.DataArray) -> bool:
+    """Whether gradients along the axes can be compared: these are in units of one kind."""
+    frames = _frames(grid)
+    return all(_units.compatible(frame.units, _common_units(frames)) for frame in frames)
 
 
 def _same_grid(first: xr.DataArray, second: xr.DataArray) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from bayesjoint import arrays
 from bayesjoint._kernels.differences import cell_widths
 from bayesjoint._kernels.mixture import GaussianMixture, correlation_factors
 from bayesjoint._names import labelled, user
@@ -76,7 +77,7 @@ def membership(dt: xr.DataTree, mixture: str | None = None) -> xr.Dataset:
     logs = np.log(probability.where(probability > 0, 1.0))
     volumes = np.ones(())
     for dim in grid.dims:
-        volumes = np.multiply.outer(volumes, cell_widths(grid[dim].values.astype(float)))
+        volumes = np.multiply.outer(volumes, cell_widths(arrays.coordinate(str(dim), grid[dim])))
     report = xr.Dataset(
         {
             "probability": probability,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayesjoint import arrays
@@ -172,15 +173,15 @@ def point_spread(dt: xr.DataTree, latent: str, /, **coords: Any) -> xr.Dataset:
     latent : str
         Latent that truly changes.
     **coords
-        One value per dim of the latent; the nearest cell is taken. None for a scalar. Labels
-        that are no numbers must match exactly.
+        One value per dim of the latent; the nearest cell is taken. None for a scalar. Dates and
+        time spans may be text, as ``"2020-03-01"``; names must match exactly.
 
     Returns
     -------
     xarray.Dataset
         ``<latent>`` (its own dims) for every latent and hyperparameter, in its units per unit of
         the source. Attrs: ``source``, ``cell`` (the cell really taken, in words) and
-        ``chosen_<dim>``.
+        ``chosen_<dim>``, of dates and time spans as text.
 
     Raises
     ------
@@ -226,14 +227,16 @@ def _nearest_cell(grid: xr.DataArray, latent: str, coords: dict[str, Any]) -> di
 
 def _nearest_index(places: xr.DataArray, dim: str, wanted: Any) -> int:
     values = places.values
-    if np.issubdtype(values.dtype, np.number):
-        frame = arrays.frame_of(f"point_spread: {dim!r}", places)
-        at = arrays.coordinate(f"point_spread: {dim!r}", wanted, frame)
+    if arrays.is_measured(places):
+        subject = f"point_spread: {dim!r}"
+        frame = arrays.frame_of(subject, places)
+        times = frame.is_time or values.dtype.kind == "m"
+        given = _as_time(wanted) if times and isinstance(wanted, str) else wanted
+        at = arrays.coordinate(subject, given, frame)
         if at.ndim or not np.isfinite(at):
-            raise ValueError(
-                f"point_spread: {dim!r} is {wanted!r}; give one number, where a cell is"
-            )
-        return _cell_at(values, dim, float(at))
+            one = "time" if times else "number"
+            raise ValueError(f"{subject} is {wanted!r}; give one {one}, where a cell is")
+        return _cell_at(arrays.coordinate(subject, places, frame), places, dim, float(at), wanted)
     wanted = getattr(wanted, "values", wanted)
     found = np.flatnonzero(values == wanted)
     if found.size == 0:
@@ -241,15 +244,26 @@ def _nearest_index(places: xr.DataArray, dim: str, wanted: Any) -> int:
     return int(found[0])
 
 
-def _cell_at(values: np.ndarray, dim: str, at: float) -> int:
+def _as_time(text: str) -> Any:
+    """Return a date or time span that is written out, as it is in tables."""
+    for kind in (pd.Timestamp, pd.Timedelta):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _cell_at(values: np.ndarray, places: xr.DataArray, dim: str, at: float, wanted: Any) -> int:
     """Return the cell that is nearest; a place a cell or more beyond the grid raises."""
     nearest = int(np.argmin(np.abs(values - at)))
     outside = not values.min() <= at <= values.max()
     width = np.abs(np.diff(values[:2] if nearest == 0 else values[-2:])).max(initial=0.0)
     if outside and len(values) > 1 and abs(at - values[nearest]) > width:
+        ends = (arrays.plain(places.values[i]) for i in (np.argmin(values), np.argmax(values)))
         raise ValueError(
-            f"point_spread: {dim} = {at:g} lies outside the grid, which reaches from "
-            f"{values.min():g} to {values.max():g}"
+            f"point_spread: {dim} = {arrays.plain(wanted)} lies outside the grid, which reaches "
+            f"from {' to '.join(ends)}"
         )
     return nearest
 
@@ -257,8 +271,11 @@ def _cell_at(values: np.ndarray, dim: str, at: float) -> int:
 def _chosen(grid: xr.DataArray, latent: str, position: dict[str, int]) -> dict[str, Any]:
     values = {dim: grid[user(dim)].values[position[dim]] for dim in map(plain, grid.dims)}
     words = ", ".join(f"{dim} = {arrays.plain(value)}" for dim, value in values.items())
-    chosen = {
-        f"chosen_{dim}": getattr(value, "item", lambda v=value: v)()
-        for dim, value in values.items()
-    }
+    chosen = {f"chosen_{dim}": as_attribute(value) for dim, value in values.items()}
     return {"cell": f"{latent} at {words}" if words else latent} | chosen
+
+
+def as_attribute(label: Any) -> Any:
+    """Return a label as an attribute that any file holds: a number, or text."""
+    number = isinstance(label, np.number) and not isinstance(label, np.timedelta64)
+    return label.item() if number else str(label)

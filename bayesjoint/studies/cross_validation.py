@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import logsumexp
 
-from bayesjoint import _arguments
+from bayesjoint import _arguments, arrays
 from bayesjoint._compiled.functions import ModelFunctions, compiled
 from bayesjoint._compiled.latent_space import LatentSpace
 from bayesjoint._graph.compile import threads_for
@@ -207,11 +207,15 @@ def _measured(problem: JointProblem, names: Sequence[str], dim: str) -> xr.DataA
 
 def _by_position(measured: xr.DataArray, dim: str, refitted: Mapping[Any, Any]) -> dict[int, Any]:
     """Return the refits by position along the dim."""
-    labels = measured[user(dim)].values.tolist()
-    unknown = [label for label in refitted if label not in labels]
+    labels = measured[user(dim)].to_index()  # in which dates are dates
+    found = {label: labels.get_indexer_for([label]) for label in refitted}
+    unknown = [label for label, where in found.items() if len(where) != 1 or where[0] < 0]
     if unknown:
-        raise ValueError(f"leave_out: no {dim} is labelled {unknown}; there are {labels}")
-    return {labels.index(label): tree for label, tree in refitted.items()}
+        raise ValueError(
+            f"leave_out: no {dim} is labelled {', '.join(map(arrays.plain, unknown))}; there are "
+            f"{', '.join(map(arrays.plain, labels))}"
+        )
+    return {int(found[label][0]): tree for label, tree in refitted.items()}
 
 
 def _groups(functions: ModelFunctions, names: Sequence[str], dim: str) -> np.ndarray:

@@ -314,7 +314,8 @@ def test_data_with_positions_become_a_map():
     }
     data = xr.DataArray(random.standard_normal(size), dims="pixel", coords=coords, name="insar")
     chart = _data.chart_of(data)
-    assert chart is not None and chart.labels == ("easting [km]", "northing [km]")
+    assert chart is not None
+    assert (chart.across.label, chart.upright.label) == ("easting [km]", "northing [km]")
     assert chart.to_scale and not chart.downwards
     assert _data.chart_of(data[:20]) is None
     assert _data.chart_of(data.drop_vars("insar_easting")) is None
@@ -365,6 +366,6 @@ def test_the_axis_is_a_coordinate_in_order_not_a_count():
         np.zeros(3), dims="point", coords={"point": [0, 1, 2], "q": ("point", [0.1, 0.2, 0.4])}
     )
     (curve,) = _data.curves_of(q)
-    assert curve.label == "q" and curve.continuous
+    assert curve.axis.label == "q" and curve.continuous
     (curve,) = _data.curves_of(q.drop_vars("q"))
-    assert curve.label == "point" and not curve.continuous
+    assert curve.axis.label == "point" and not curve.continuous
