@@ -297,11 +297,11 @@ def _parameter(prior: Prior, key: str, value: Any) -> Any:
         return value
     if isinstance(value, int | float):
         return arrays.number(repr(prior), key, value) if abs(value) > 2**1000 else value
-    if hasattr(value, "owner"):
+    if arrays.is_tensor(value):
         if any(hasattr(given.type, "dtype") for given in explicit_graph_inputs([value])):
             raise ValueError(f"{prior!r}: {key} is a tensor without a value; give a number")
         return value
-    if isinstance(value, list | tuple) and any(hasattr(each, "owner") for each in value):
+    if isinstance(value, list | tuple) and any(map(arrays.is_tensor, value)):
         return tuple(value)  # of distributions
     if _units.stated(value) is not None:
         raise ValueError(

@@ -96,7 +96,7 @@ def _given(name: str, returned: Any) -> arrays.Given:
     owner = f"map {name!r}"
     if returned is None:
         raise MapFault(f"{owner}: the function returned None; is a return missing?")
-    if hasattr(returned, "owner") and hasattr(returned, "type"):
+    if arrays.is_tensor(returned):
         raise MapFault(
             f"{owner}: the function returned a tensor of PyTensor; make the map with "
             "bj.pytensor_map"
