@@ -308,7 +308,7 @@ def _parameter(prior: Prior, key: str, value: Any) -> Any:
             f"{prior!r}: {key} has units of its own; give numbers in the units of the quantity, or "
             "those of the prior as units="
         )
-    if np.ma.is_masked(value):
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{prior!r}: {key} is masked in places; fill them")
     array = np.array(arrays.as_array(f"{prior!r}: {key}", value))
     if array.dtype.kind == "m":
