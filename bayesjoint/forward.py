@@ -24,6 +24,7 @@ from bayesjoint._graph.black_box import BlackBox
 from bayesjoint._graph.build import ModelBuild
 from bayesjoint._graph.compile import UNOPTIMISED, compiled_function, in_turn
 from bayesjoint._graph.jacobians import JacobianActions
+from bayesjoint._graph import outputs as _outputs
 from bayesjoint._graph.outputs import MapFault, Output
 from bayesjoint._graph.simulators import Simulator
 from bayesjoint._warnings import warn
@@ -214,13 +215,13 @@ class LinearMap(ForwardMap):
         """Check shapes and that no latent has a zero block."""
         for latent, matrix, value in zip(self.latents, self.matrices, draws[0], strict=True):
             if matrix.shape[1] != np.size(value):
-                raise ValueError(
+                raise MapFault(
                     f"map {self.name!r}: the matrix for {latent!r} has {matrix.shape[1]} columns, "
                     f"the latent {np.size(value)} elements {np.shape(value)}; one column each, in "
                     "C order"
                 )
             if abs(matrix).max() == 0:
-                raise ValueError(
+                raise MapFault(
                     f"map {self.name!r}: the matrix for {latent!r} is zero, the data say nothing "
                     f"of it; leave {latent!r} out of the map. What sees the errors alone is "
                     "Modality(name, data, None, noise)"
@@ -247,14 +248,7 @@ class PytensorMap(ForwardMap):
         return self._tensor(*values)
 
     def _tensor(self, *values: Any) -> Any:
-        output = self.function(*values)
-        try:
-            return pt.as_tensor(output)
-        except (NotImplementedError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"map {self.name!r}: it returns a {type(output).__name__}, which is no tensor; "
-                "let it return one, as pt.stack([...]) makes of several"
-            ) from error
+        return _outputs.tensor(f"map {self.name!r}", self.function, *values)
 
     def evaluated(self, values: list[np.ndarray]) -> np.ndarray:
         """Return the flat output at values of the latents."""

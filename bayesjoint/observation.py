@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytensor.sparse as ps
-import pytensor.tensor as pt
 from scipy import sparse
 
 from bayesjoint import arrays
 from bayesjoint import units as _units
 from bayesjoint._graph.build import ModelBuild
+from bayesjoint._graph.outputs import tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +65,23 @@ class ObservationOperator:
         """Return the tensor the instrument sees."""
         for index, step in enumerate(self.steps):
             if callable(step):
-                output = pt.as_tensor(step(output))
-            elif sparse.issparse(step):
+                output = tensor(f"modality {self.owner!r}: observe", step, output)
+                continue
+            self._require_columns(step, output.type.shape)
+            if sparse.issparse(step):
                 constant = ps.as_sparse_variable(sparse.csr_matrix(step))
                 output = ps.structured_dot(constant, output.ravel()[:, None])[:, 0]
             else:
                 output = build.matrix(f"{self.owner}_observe_{index}", step) @ output.ravel()
         return output
+
+    def _require_columns(self, step: Any, shape: tuple[int | None, ...]) -> None:
+        """Raise unless a matrix has a column for each element of what it acts on, if known."""
+        if None not in shape and step.shape[1] != int(np.prod(shape, dtype=int)):
+            raise ValueError(
+                f"a matrix with {step.shape[1]} columns acts on shape {tuple(shape)}; give one "
+                "column an element, in C order"
+            )
 
     @property
     def is_linear(self) -> bool:
