@@ -33,7 +33,7 @@ NOISY = 1e-9  # of the output: a simulator that repeats itself less well is told
 
 
 @dataclass(frozen=True, eq=False)
-class ForwardMap:
+class ForwardMap(arrays.Shown):
     """What all forward maps share; made by `linear_map`, `pytensor_map` and `numpy_map`.
 
     Attributes
@@ -60,6 +60,10 @@ class ForwardMap:
     _: KW_ONLY
     origin: "ForwardMap | None" = None
     conversions: Mapping[str, _units.Conversion] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for setting in ("input_units", "coords", "conversions"):
+            object.__setattr__(self, setting, arrays.keep(getattr(self, setting)))
 
     def output(self, build: ModelBuild):
         """Return the tensor of the map's output; computed once for each model."""
@@ -617,7 +621,7 @@ def _matrix(latent: str, matrix: Any) -> Any:
     """Return a matrix that nobody else can change; one with labels waits for its problem."""
     owner, what = "linear_map", f"the matrix for {latent!r}"
     if sparse.issparse(matrix):
-        return arrays.sparse_matrix(owner, what, matrix)
+        return arrays.keep(arrays.sparse_matrix(owner, what, matrix))
     given = arrays.read(owner, what, matrix)
     if given.values.ndim < 2 or (given.values.ndim > 2 and given.dims is None):
         raise ValueError(
@@ -641,7 +645,9 @@ def _in_order(
     """Return a matrix with rows and columns in the order of their labels."""
     if not arrays.is_labelled(matrix):
         return matrix
-    return arrays.matrix(owner, f"the matrix for {latent!r}", matrix, rows, columns)
+    return arrays.keep(
+        arrays.matrix(owner, f"the matrix for {latent!r}", matrix, rows, columns)
+    )
 
 
 def _require_same_rows(matrices: Iterable[Any]) -> None:
@@ -677,7 +683,7 @@ def _units_of_columns(
 
 def _multiply(build: ModelBuild, name: str, matrix: Any, vector):
     if sparse.issparse(matrix):
-        constant = ps.as_sparse_variable(sparse.csr_matrix(matrix))
+        constant = ps.as_sparse_variable(sparse.csr_matrix(matrix, copy=True))
         return ps.structured_dot(constant, vector[:, None])[:, 0]
     return build.matrix(name, matrix) @ vector
 

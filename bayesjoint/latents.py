@@ -74,7 +74,7 @@ class Parameter(Replaceable):
                 'of their dimension, as coords={"channel": ["a", "b"]}'
             )
         coords = {dim: _labels(owner, dim, labels) for dim, labels in self.coords.items()}
-        object.__setattr__(self, "coords", coords)
+        object.__setattr__(self, "coords", arrays.ReadOnly(coords))
         object.__setattr__(self, "prior", self.prior.aligned(owner, self.axes()))
 
     def axes(self) -> arrays.Axes:

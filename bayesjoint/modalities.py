@@ -154,7 +154,7 @@ class Modality(Replaceable):
     @cached_property
     def places(self) -> np.ndarray:
         """Where the data that were observed are among all, in C order."""
-        return np.flatnonzero(~_validate.is_missing(self.data.values))
+        return arrays.keep(np.flatnonzero(~_validate.is_missing(self.data.values)))
 
     @property
     def whole(self) -> "Modality":

@@ -343,14 +343,16 @@ class CorrelatedNoise(Noise):
             self, "scale", _validate.number("CorrelatedNoise", "scale", self.scale, "1")
         )
         given = arrays.matrix("CorrelatedNoise", "covariance", self.covariance, None, None)
-        object.__setattr__(self, "matrix", given)
+        object.__setattr__(self, "matrix", arrays.keep(given))
         if not arrays.is_labelled(self.covariance):  # with labels, the data give the order
             _ = self.correlation_factor
 
     @cached_property
     def correlation_factor(self) -> np.ndarray:  # type: ignore[override]
         """Lower Cholesky factor of the covariance; the data are whitened by its inverse."""
-        return _validate.covariance_factor("CorrelatedNoise: covariance", self.matrix)
+        return arrays.keep(
+            _validate.covariance_factor("CorrelatedNoise: covariance", self.matrix)
+        )
 
     def fitted(self, owner: str, data: Any) -> "Noise":
         """Return the noise with its covariance in the order and the units of the data."""
@@ -370,7 +372,7 @@ class CorrelatedNoise(Noise):
             _ = self.correlation_factor
             return self
         noise = self.replace()
-        object.__setattr__(noise, "matrix", matrix)
+        object.__setattr__(noise, "matrix", arrays.keep(matrix))
         noise.__dict__.pop("correlation_factor", None)
         _ = noise.correlation_factor
         return noise

@@ -69,7 +69,7 @@ class ObservationOperator:
                 continue
             self._require_columns(step, output.type.shape)
             if sparse.issparse(step):
-                constant = ps.as_sparse_variable(sparse.csr_matrix(step))
+                constant = ps.as_sparse_variable(sparse.csr_matrix(step, copy=True))
                 output = ps.structured_dot(constant, output.ravel()[:, None])[:, 0]
             else:
                 output = build.matrix(f"{self.owner}_observe_{index}", step) @ output.ravel()
@@ -109,7 +109,7 @@ def _step(step: Any, owner: str, rows: arrays.Axes | None) -> Callable | np.ndar
     if callable(step):
         return step
     if sparse.issparse(step):
-        return arrays.sparse_matrix(owner, "observe", step)
+        return arrays.keep(arrays.sparse_matrix(owner, "observe", step))
     shape = arrays.read(owner, "observe", step).values.shape
     if len(shape) < 2:
         raise ValueError(
@@ -118,7 +118,7 @@ def _step(step: Any, owner: str, rows: arrays.Axes | None) -> Callable | np.ndar
         )
     if rows is not None and shape[0] != rows.size and not arrays.is_labelled(step):
         rows = None  # told with the output of the map
-    return arrays.matrix(owner, "observe", step, rows, None)
+    return arrays.keep(arrays.matrix(owner, "observe", step, rows, None))
 
 
 def _columns_axes(step: Any, owner: str, rows: arrays.Axes | None) -> arrays.Axes | None:

@@ -1,6 +1,6 @@
 """Priors over numbers, and their map from white coordinates."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import Parameter, signature
 from typing import Any
@@ -78,13 +78,14 @@ class Prior:
             )
         self._check_names()
         labelled = {
-            key: arrays.read(repr(self), key, value)
+            key: replace(given, values=arrays.keep(given.values))
             for key, value in parameters.items()
             if arrays.is_labelled(value) and np.ndim(value)
+            for given in [arrays.read(repr(self), key, value)]
         }
-        object.__setattr__(self, "labelled", labelled)
+        object.__setattr__(self, "labelled", arrays.ReadOnly(labelled))
         numbers = {key: _parameter(self, key, value) for key, value in parameters.items()}
-        object.__setattr__(self, "parameters", numbers)
+        object.__setattr__(self, "parameters", arrays.ReadOnly(numbers))
         try:
             variable = self.dist()
         except Exception as error:

@@ -8,7 +8,7 @@ changing it afterwards changes nothing.
 """
 
 from bayesjoint.arrays.coordinates import Frame, bare_coordinate, coordinate, frame_of
-from bayesjoint.arrays.keeping import keep, keep_settings
+from bayesjoint.arrays.keeping import ReadOnly, Shown, keep, keep_settings
 from bayesjoint.arrays.labels import SAME_PLACE, matched, plain
 from bayesjoint.arrays.matrices import columns_of, matrix, matrix_sides, rows_of, sparse_matrix
 from bayesjoint.arrays.observed import data, observations, real_and_imaginary
@@ -31,6 +31,8 @@ __all__ = [
     "Axes",
     "Frame",
     "Given",
+    "ReadOnly",
+    "Shown",
     "aligned",
     "as_array",
     "bare_coordinate",

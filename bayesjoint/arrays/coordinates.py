@@ -51,6 +51,8 @@ def coordinate(subject: str, value: Any, frame: Frame | None = None) -> np.ndarr
     ValueError
         When it is neither numbers nor times, or its units cannot be converted.
     """
+    if frame is not None and frame.is_time:
+        value = _dates_of_text(subject, value)
     raw = bare_coordinate(subject, value)
     frame = frame_of(subject, value) if frame is None else frame
     if (raw.dtype.kind == "M") != frame.is_time:
@@ -66,6 +68,24 @@ def coordinate(subject: str, value: Any, frame: Frame | None = None) -> np.ndarr
         f"{subject} is in {{}}, but {{}} is needed", units, frame.units, "convert it"
     )
     return np.asarray(change(numbers), dtype=float)
+
+
+def _dates_of_text(subject: str, value: Any) -> Any:
+    """Return dates where they are written as text, as "2020-01-31"; all else as it is."""
+    labelled = isinstance(value, xr.DataArray | xr.Variable)
+    raw = as_array(subject, unwrapped(value.data if labelled else value))
+    written = raw.dtype.kind in "UT" or (
+        raw.dtype.kind == "O" and raw.size and all(isinstance(x, str) for x in raw.ravel())
+    )
+    if not written:
+        return value
+    try:
+        stamps = [naive(pd.Timestamp(str(x))) for x in raw.ravel()]
+    except ValueError:
+        raise ValueError(
+            f"{subject} holds text that is no date; give dates, as '2020-01-31'"
+        ) from None
+    return np.array(stamps, dtype="datetime64[ns]").reshape(raw.shape)
 
 
 def bare_coordinate(subject: str, value: Any) -> np.ndarray:

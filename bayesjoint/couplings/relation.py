@@ -10,7 +10,7 @@ import pytensor.tensor as pt
 from pytensor.gradient import pushforward
 from pytensor.graph.replace import graph_replace
 
-from bayesjoint import _validate
+from bayesjoint import _validate, arrays
 from bayesjoint._graph.build import ModelBuild
 from bayesjoint._graph.outputs import tensor
 from bayesjoint._replace import Replaceable
@@ -90,7 +90,7 @@ class PropertyRelation(Replaceable):
         }
         for key in coefficients:
             _validate.require_name(f"{self.name}: coefficient", key)
-        object.__setattr__(self, "coefficients", coefficients)
+        object.__setattr__(self, "coefficients", arrays.ReadOnly(coefficients))
 
     @property
     def parents(self) -> tuple[str, ...]:
