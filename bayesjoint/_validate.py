@@ -12,6 +12,7 @@ from bayesjoint import units as _units
 from bayesjoint.priors import Prior
 
 SYMMETRIC = 1e-8  # of the product of the two sds
+SMALLEST, LARGEST = 1e-150, 1e150  # of a scale: its square is an ordinary number
 SEMIDEFINITE = 1e-12  # of the number of rows: a negative eigenvalue of rounding
 
 
@@ -126,6 +127,12 @@ def require_positive(owner: str, setting: str, value: Any) -> None:
     if not np.all(array > 0):
         raise ValueError(
             f"{owner}: {setting} must be positive, the smallest given is {array.min():g}"
+        )
+    odd = array[(array < SMALLEST) | (array > LARGEST)]
+    if odd.size:
+        raise ValueError(
+            f"{owner}: {setting} is {odd.flat[0]:g}, whose square a computer cannot hold; state "
+            "it, and what it belongs to, in other units"
         )
 
 

@@ -396,6 +396,14 @@ def _labels(owner: str, dim: Any, labels: Any) -> np.ndarray:
     kept = np.array(arrays.as_array(f"{owner}: the labels along {dim!r}", labels))
     if kept.ndim != 1 or not kept.size:
         raise ValueError(f"{owner}: coords names {dim!r}; give it one label for each element")
+    index = pd.Index(kept)
+    if index.hasnans:
+        raise ValueError(f"{owner}: a label along {dim!r} is missing; give one for each element")
+    if not index.is_unique:
+        raise ValueError(
+            f"{owner}: the label {arrays.plain(index[index.duplicated()][0])!r} along {dim!r} "
+            "occurs twice, so that its elements cannot be told apart; make labels unique"
+        )
     return arrays.keep(kept)
 
 

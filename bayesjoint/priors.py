@@ -141,6 +141,13 @@ class Prior:
                 "number; give a distribution with lighter tails, as pm.LogNormal, or other "
                 "parameters"
             )
+        size = np.abs(values[np.abs(CHECKED) <= 1.0]).max(axis=0)
+        if np.any(size > LARGEST) or np.any(size < 1.0 / LARGEST):
+            extreme = "large" if np.any(size > LARGEST) else "small"
+            raise ValueError(
+                f"{self!r}: its values are too {extreme} for a computer to square; state the "
+                "quantity in other units"
+            )
         low = values[CHECKED <= UNDERFLOWN]
         if np.any(np.all(low == 0, axis=0)):
             raise ValueError(
@@ -286,6 +293,7 @@ class Prior:
 
 IMPROPER = ("FlatRV", "HalfFlatRV")
 WHOLE_LINE = ("SkewNormalRV", "ExGaussianRV")
+LARGEST = 1e150  # of values: their squares are ordinary numbers
 CHECKED = np.linspace(-8.0, 8.0, 33)  # standard normal deviates at which quantiles are looked at
 UNDERFLOWN = -4.0  # below which a quantile may not be zero throughout
 COUNTS = ("n", "steps", "ar_order")  # parameters that stay whole numbers

@@ -32,9 +32,12 @@ class Frame:
         return self.since is not None
 
 
-def frame_of(subject: str, value: Any) -> Frame:
-    """Return the frame in which a coordinate is stated: dates in seconds since the first."""
-    raw = bare_coordinate(subject, value)
+def frame_of(subject: str, value: Any, *, dated: bool = False) -> Frame:
+    """Return the frame in which a coordinate is stated: dates in seconds since the first.
+
+    Where dates are needed (``dated``), they may be written as text.
+    """
+    raw = bare_coordinate(subject, _dates_of_text(subject, value) if dated else value)
     if raw.dtype.kind == "M":
         known = raw[~np.isnat(raw)]
         return Frame(_units.SECONDS, known.min() if known.size else np.datetime64(0, "s"))

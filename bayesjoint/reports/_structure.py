@@ -34,7 +34,8 @@ class Pair:
     @property
     def axes(self) -> list[np.ndarray]:
         """Cell centres along each dim."""
-        return [self.grid[dim].values.astype(float) for dim in self.grid.dims]
+        owner = f"alignment: {self.first!r}"
+        return [arrays.coordinate(f"{owner}: {d!r}", self.grid[d]) for d in self.grid.dims]
 
     @property
     def volumes(self) -> np.ndarray:
@@ -106,7 +107,7 @@ def _as_pairs(chosen: Any) -> list[tuple[str, str]]:
 
 
 def _field_names(dt: xr.DataTree, posterior: xr.Dataset) -> list[str]:
-    """Names of the latents with numbers as coordinates."""
+    """Names of the latents with numbers or times as coordinates."""
     names = [str(name) for name in posterior.data_vars]
     if _read.has_groups(dt, "linearization"):
         names = [name for name in _read.latents(_read.linearization(dt)) if name in posterior]
@@ -121,7 +122,7 @@ def _one_draw(draws: xr.DataArray) -> xr.DataArray:
 
 def _is_field(values: xr.DataArray) -> bool:
     return values.ndim > 0 and all(
-        dim in values.coords and np.issubdtype(values[dim].dtype, np.number) for dim in values.dims
+        dim in values.coords and values[dim].dtype.kind in "fiumM" for dim in values.dims
     )
 
 

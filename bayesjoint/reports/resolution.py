@@ -226,14 +226,13 @@ def _nearest_cell(grid: xr.DataArray, latent: str, coords: dict[str, Any]) -> di
 
 def _nearest_index(places: xr.DataArray, dim: str, wanted: Any) -> int:
     values = places.values
-    if np.issubdtype(values.dtype, np.number):
-        frame = arrays.frame_of(f"point_spread: {dim!r}", places)
-        at = arrays.coordinate(f"point_spread: {dim!r}", wanted, frame)
+    if values.dtype.kind in "fiumM":
+        subject = f"point_spread: {dim!r}"
+        frame = arrays.frame_of(subject, places)
+        at = arrays.coordinate(subject, wanted, frame)
         if at.ndim or not np.isfinite(at):
-            raise ValueError(
-                f"point_spread: {dim!r} is {wanted!r}; give one number, where a cell is"
-            )
-        return _cell_at(values, dim, float(at))
+            raise ValueError(f"{subject} is {wanted!r}; give one number or time, where a cell is")
+        return _cell_at(arrays.coordinate(subject, places, frame), places, dim, float(at))
     wanted = getattr(wanted, "values", wanted)
     found = np.flatnonzero(values == wanted)
     if found.size == 0:
@@ -241,15 +240,17 @@ def _nearest_index(places: xr.DataArray, dim: str, wanted: Any) -> int:
     return int(found[0])
 
 
-def _cell_at(values: np.ndarray, dim: str, at: float) -> int:
+def _cell_at(values: np.ndarray, places: xr.DataArray, dim: str, at: float) -> int:
     """Return the cell that is nearest; a place a cell or more beyond the grid raises."""
     nearest = int(np.argmin(np.abs(values - at)))
     outside = not values.min() <= at <= values.max()
     width = np.abs(np.diff(values[:2] if nearest == 0 else values[-2:])).max(initial=0.0)
     if outside and len(values) > 1 and abs(at - values[nearest]) > width:
+        first, last = (arrays.plain(places.values[i]) for i in (values.argmin(), values.argmax()))
+        shown = f" = {at:g}" if places.dtype.kind in "fiu" else ""
         raise ValueError(
-            f"point_spread: {dim} = {at:g} lies outside the grid, which reaches from "
-            f"{values.min():g} to {values.max():g}"
+            f"point_spread: {dim}{shown} lies outside the grid, which reaches from {first} to "
+            f"{last}"
         )
     return nearest
 
@@ -258,7 +259,9 @@ def _chosen(grid: xr.DataArray, latent: str, position: dict[str, int]) -> dict[s
     values = {dim: grid[user(dim)].values[position[dim]] for dim in map(plain, grid.dims)}
     words = ", ".join(f"{dim} = {arrays.plain(value)}" for dim, value in values.items())
     chosen = {
-        f"chosen_{dim}": getattr(value, "item", lambda v=value: v)()
+        f"chosen_{dim}": arrays.plain(value)
+        if isinstance(value, np.datetime64 | np.timedelta64)
+        else getattr(value, "item", lambda v=value: v)()
         for dim, value in values.items()
     }
     return {"cell": f"{latent} at {words}" if words else latent} | chosen
