@@ -196,6 +196,12 @@ def require_unique(kind: str, names: Iterable[str]) -> None:
 def covariance_factor(owner: str, matrix: Any) -> np.ndarray:
     """Return the lower Cholesky factor of a covariance, or raise with its fault."""
     matrix = _symmetric(owner, matrix)
+    variances = np.abs(np.diag(matrix))
+    if np.any(variances > LARGEST**2) or np.any((variances < SMALLEST**2) & (variances > 0)):
+        raise ValueError(
+            f"{owner}: the entries reach from {variances.min():g} to {variances.max():g}, which a "
+            "computer cannot hold squared; state the matrix in other units"
+        )
     try:
         return np.linalg.cholesky(matrix)
     except np.linalg.LinAlgError:

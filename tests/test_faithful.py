@@ -585,6 +585,7 @@ FIELD_GRID = bj.Grid(x=np.arange(3.0))
     [
         lambda s: bj.GaussianNoise(sd=s),
         lambda s: bj.GaussianNoise(sd=[1.0, s]),
+        lambda s: bj.CorrelatedNoise(covariance=np.eye(2) * s * max(s, 1e-323)),
         lambda s: bj.StudentTNoise(sd=s, nu=4.0),
         lambda s: bj.GaussianNoise(sd=1.0, scale=s),
         lambda s: bj.JointDiscrepancy(sd={"m": s}),

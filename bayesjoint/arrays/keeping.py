@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any, NoReturn
 
 import numpy as np
@@ -39,7 +41,12 @@ class Shown:
 
 
 def keep(value: Any) -> Any:
-    """Return a copy of the arrays in a setting that nobody else can change; the rest as it is."""
+    """Return a copy of the arrays in a setting that nobody else can change; the rest as it is.
+
+    One number, in whatever spelling, becomes a plain one, unless it has units or labels.
+    """
+    if (one := _one_number(value)) is not None:
+        return one
     if isinstance(value, np.ma.MaskedArray):
         return value.copy()
     if isinstance(value, np.ndarray):
@@ -55,6 +62,22 @@ def keep(value: Any) -> Any:
     if isinstance(value, Mapping) and not isinstance(value, xr.Dataset | xr.DataTree):
         return ReadOnly({key: keep(item) for key, item in value.items()})
     return value
+
+
+def _one_number(value: Any) -> float | int | None:
+    """Return one real number as Python has it; None of all else, and of what has units."""
+    if isinstance(value, xr.DataArray):
+        bare = value.data if not value.ndim and not value.coords and not value.attrs else None
+        return _one_number(bare) if isinstance(bare, np.ndarray) else None
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        return None
+    if isinstance(value, np.ndarray) and not value.ndim:
+        value = value.item() if value.dtype.kind in "fiuO" else None
+    if isinstance(value, np.floating | Decimal | Fraction):
+        return float(value)
+    if isinstance(value, np.integer) and not isinstance(value, np.timedelta64):
+        return int(value)
+    return value if type(value) in (int, float) else None
 
 
 def _fixed(value: np.ndarray) -> np.ndarray:
