@@ -5,6 +5,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayesjoint import arrays
@@ -65,7 +66,8 @@ def parts(owner: str, setting: str, value: Any) -> tuple:
     """
     if isinstance(getattr(value, "name", None), str) and not isinstance(value, Sequence):
         return (value,)
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable | Sequence):
+    tables = str | bytes | Mapping | pd.DataFrame  # which would be read as the names they hold
+    if isinstance(value, tables) or not isinstance(value, Iterable | Sequence):
         raise ValueError(f"{owner}: {setting} is of type {type(value).__name__}; give a list")
     try:
         return tuple(value)
@@ -140,6 +142,19 @@ def require_known(owner: str, setting: str, value: Any) -> None:
     """Raise where a setting that must be known is given a prior."""
     if isinstance(value, Prior):
         raise ValueError(f"{owner}: {setting} must be known, {value!r} given; give a number")
+
+
+def keep_number(spec: Any, owner: str, setting: str) -> None:
+    """Replace a setting without units by a plain number.
+
+    Raises
+    ------
+    ValueError
+        When it is missing, or states other units.
+    """
+    value = getattr(spec, setting)
+    require_given(owner, setting, value, "give a number")
+    object.__setattr__(spec, setting, number(owner, setting, value, "1"))
 
 
 def require_scalar(owner: str, setting: str, value: Any) -> None:

@@ -569,6 +569,7 @@ def numpy_map(
     """
     names, label = _names(function, latents, name)
     simulator = Simulator(label, names, function, _without_derivative, _without_derivative)
+    _require_one_derivative(label, finite_differences, {"jacobian": jacobian, "jvp": jvp, "vjp": vjp})
     differences = None
     if finite_differences is not False:
         steps = _differences.steps_given(label, names, finite_differences)
@@ -592,6 +593,25 @@ def numpy_map(
         simulator,
         differences,
     )
+
+
+def _require_one_derivative(
+    label: str, differences: Any, given: Mapping[str, Callable | None]
+) -> None:
+    """Raise unless a derivative is given in one way, by functions."""
+    stated = {name: function for name, function in given.items() if function is not None}
+    for name, function in stated.items():
+        if not callable(function):
+            raise ValueError(
+                f"map {label!r}: {name} is of type {type(function).__name__}; give a function"
+            )
+    ways = ["finite_differences"] if differences is not False else []
+    ways += [name for name in stated if name == "jacobian"]
+    ways += ["jvp and vjp"] if set(stated) - {"jacobian"} else []
+    if len(ways) > 1:
+        raise ValueError(
+            f"map {label!r}: its derivative is given by {' and by '.join(ways)}; give one of them"
+        )
 
 
 def _names(function: Any, latents: Any, name: str | None) -> tuple[tuple[str, ...], str]:
@@ -692,7 +712,9 @@ def _stated_units(owner: str, names: tuple[str, ...], units: Any) -> dict[str, s
     """Return the units of the latents that a map states, by name."""
     if units is None:
         return {}
-    if not isinstance(units, Mapping):
+    if isinstance(units, Mapping):
+        _validate.require_mapping(owner, "input_units", units, '{"depth": "m"}')
+    else:
         each = list(units) if isinstance(units, list | tuple) else [units]
         if len(each) != len(names):
             raise ValueError(

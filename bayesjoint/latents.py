@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pymc as pm
 import pytensor.tensor as pt
+import xarray as xr
 from scipy import sparse
 
 from bayesjoint import _validate, arrays
@@ -68,7 +69,8 @@ class Parameter(Replaceable):
         owner = f"Parameter {self.name!r}"
         object.__setattr__(self, "units", _units.spelled(self.units))
         _validate.number(owner, "its value", self.prior, self.units)
-        if not isinstance(self.coords, Mapping):
+        of_data = isinstance(self.coords, xr.Dataset | xr.DataTree)  # whose dims would be lost
+        if not isinstance(self.coords, Mapping) or of_data:
             raise ValueError(
                 f"{owner}: coords is a {type(self.coords).__name__}; give the labels by the name "
                 'of their dimension, as coords={"channel": ["a", "b"]}'

@@ -339,9 +339,7 @@ class CorrelatedNoise(Noise):
         arrays.keep_settings(self)
         _validate.require_positive("CorrelatedNoise", "scale", self.scale)
         _validate.require_scalar("CorrelatedNoise", "scale", self.scale)
-        object.__setattr__(
-            self, "scale", _validate.number("CorrelatedNoise", "scale", self.scale, "1")
-        )
+        _validate.keep_number(self, "CorrelatedNoise", "scale")
         given = arrays.matrix("CorrelatedNoise", "covariance", self.covariance, None, None)
         object.__setattr__(self, "matrix", arrays.keep(given))
         if not arrays.is_labelled(self.covariance):  # with labels, the data give the order
@@ -413,6 +411,7 @@ def _check_scale(noise: Any, owner: str) -> None:
     _validate.require_positive(owner, "sd", _without_gaps(owner, noise.sd))
     _validate.require_positive(owner, "scale", noise.scale)
     _validate.require_scalar(owner, "scale", noise.scale)
+    _validate.keep_number(noise, owner, "scale")
     if isinstance(noise.sd, Prior) and isinstance(noise.scale, Prior):
         raise ValueError(
             f"{owner}: sd and scale are both unknown; only their product can be known, give one"

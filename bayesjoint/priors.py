@@ -296,12 +296,15 @@ WHOLE_LINE = ("SkewNormalRV", "ExGaussianRV")
 LARGEST = 1e150  # of values: their squares are ordinary numbers
 CHECKED = np.linspace(-8.0, 8.0, 33)  # standard normal deviates at which quantiles are looked at
 UNDERFLOWN = -4.0  # below which a quantile may not be zero throughout
+ENDS = ("lower", "upper")  # parameters that may be None: there is no end
 COUNTS = ("n", "steps", "ar_order")  # parameters that stay whole numbers
 _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
 def _parameter(prior: Prior, key: str, value: Any) -> Any:
     """Return a parameter that nobody else can change; what is no real number raises."""
+    if value is None and key not in ENDS:
+        raise ValueError(f"{prior!r}: {key} is None; give a number, or leave it out")
     if isinstance(value, bool | str) or value is None:
         return value
     if isinstance(value, int | float):
@@ -324,6 +327,8 @@ def _parameter(prior: Prior, key: str, value: Any) -> Any:
         raise ValueError(f"{prior!r}: {key} is a time span; give a number, and its units as units=")
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{prior!r}: {key} is {array.dtype}; give real numbers")
+    if not array.size:
+        raise ValueError(f"{prior!r}: {key} is empty; give one number, or one for each element")
     array.setflags(write=False)
     return array if array.ndim else array.item()
 
