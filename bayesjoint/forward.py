@@ -20,11 +20,11 @@ from bayesjoint import _validate, arrays
 from bayesjoint import units as _units
 from bayesjoint._graph import derivatives as _derivatives
 from bayesjoint._graph import differences as _differences
+from bayesjoint._graph import outputs as _outputs
 from bayesjoint._graph.black_box import BlackBox
 from bayesjoint._graph.build import ModelBuild
 from bayesjoint._graph.compile import UNOPTIMISED, compiled_function, in_turn
 from bayesjoint._graph.jacobians import JacobianActions
-from bayesjoint._graph import outputs as _outputs
 from bayesjoint._graph.outputs import MapFault, Output
 from bayesjoint._graph.simulators import Simulator
 from bayesjoint._warnings import warn
@@ -569,7 +569,9 @@ def numpy_map(
     """
     names, label = _names(function, latents, name)
     simulator = Simulator(label, names, function, _without_derivative, _without_derivative)
-    _require_one_derivative(label, finite_differences, {"jacobian": jacobian, "jvp": jvp, "vjp": vjp})
+    _require_one_derivative(
+        label, finite_differences, {"jacobian": jacobian, "jvp": jvp, "vjp": vjp}
+    )
     differences = None
     if finite_differences is not False:
         steps = _differences.steps_given(label, names, finite_differences)
@@ -665,9 +667,7 @@ def _in_order(
     """Return a matrix with rows and columns in the order of their labels."""
     if not arrays.is_labelled(matrix):
         return matrix
-    return arrays.keep(
-        arrays.matrix(owner, f"the matrix for {latent!r}", matrix, rows, columns)
-    )
+    return arrays.keep(arrays.matrix(owner, f"the matrix for {latent!r}", matrix, rows, columns))
 
 
 def _require_same_rows(matrices: Iterable[Any]) -> None:

@@ -348,9 +348,7 @@ class CorrelatedNoise(Noise):
     @cached_property
     def correlation_factor(self) -> np.ndarray:  # type: ignore[override]
         """Lower Cholesky factor of the covariance; the data are whitened by its inverse."""
-        return arrays.keep(
-            _validate.covariance_factor("CorrelatedNoise: covariance", self.matrix)
-        )
+        return arrays.keep(_validate.covariance_factor("CorrelatedNoise: covariance", self.matrix))
 
     def fitted(self, owner: str, data: Any) -> "Noise":
         """Return the noise with its covariance in the order and the units of the data."""

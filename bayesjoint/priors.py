@@ -14,7 +14,8 @@ from pymc.distributions.distribution import support_point
 from pymc.logprob.utils import ParameterValueError
 from pytensor.compile.builders import OpFromGraph
 from pytensor.gradient import DisconnectedInputError, NullTypeGradError
-from pytensor.graph.traversal import explicit_graph_inputs
+from pytensor.graph.traversal import ancestors, explicit_graph_inputs
+from pytensor.tensor.random.op import RNGConsumerOp
 from scipy import stats
 
 from bayesjoint import arrays
@@ -312,6 +313,11 @@ def _parameter(prior: Prior, key: str, value: Any) -> Any:
     if arrays.is_tensor(value):
         if any(hasattr(given.type, "dtype") for given in explicit_graph_inputs([value])):
             raise ValueError(f"{prior!r}: {key} is a tensor without a value; give a number")
+        if "dist" not in key and _is_random(value):
+            raise ValueError(
+                f"{prior!r}: {key} is a random variable; give a number, or make it a latent of "
+                "which a map follows"
+            )
         return value
     if isinstance(value, list | tuple) and any(map(arrays.is_tensor, value)):
         return tuple(value)  # of distributions
@@ -331,6 +337,12 @@ def _parameter(prior: Prior, key: str, value: Any) -> Any:
         raise ValueError(f"{prior!r}: {key} is empty; give one number, or one for each element")
     array.setflags(write=False)
     return array if array.ndim else array.item()
+
+
+def _is_random(value: Any) -> bool:
+    """Return whether a tensor is drawn anew whenever it is asked for."""
+    made = (v.owner.op for v in ancestors([value]) if v.owner is not None)
+    return any(isinstance(op, RNGConsumerOp) for op in made)
 
 
 def _labelled(given: arrays.Given) -> Any:

@@ -174,7 +174,10 @@ def test_a_right_derivative_passes_there():
     ("actions", "message"),
     [
         ({"jacobian": lambda x: None}, "jacobian returned None; is a return missing"),
-        ({"jacobian": lambda x: np.ones((2, 1), complex)}, "what jacobian returned: these are complex"),
+        (
+            {"jacobian": lambda x: np.ones((2, 1), complex)},
+            "what jacobian returned: these are complex",
+        ),
         (
             {"jvp": lambda v, t: np.ones(3), "vjp": lambda v, w: w.sum()},
             r"jvp returned an array of shape \(3,\); 2 needed, one number an output",

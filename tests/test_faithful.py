@@ -561,7 +561,9 @@ def test_candidates_of_several_latents_go_by_their_labels():
 LATENT_PRIOR = bj.Prior(pm.Normal, mu=0.0, sigma=1.0)
 
 
-@pytest.mark.parametrize("labels", [["a", "a"], [1.0, np.nan], [0, 1, 0], np.array(["NaT"], "M8[s]")])
+@pytest.mark.parametrize(
+    "labels", [["a", "a"], [1.0, np.nan], [0, 1, 0], np.array(["NaT"], "M8[s]")]
+)
 def test_labels_of_a_parameter_name_each_element_once(labels):
     refused(lambda: bj.Parameter("v", LATENT_PRIOR, coords={"c": labels}), "label")
 

@@ -19,6 +19,7 @@ import pymc as pm
 import pytensor.tensor as pt
 import pytest
 import xarray as xr
+from odd_taken import allowed
 from scipy import sparse
 
 import bayesjoint as bj
@@ -248,13 +249,27 @@ def call(name, argument, value):
     if "*names" in given:
         names = given.pop("*names")
         names = names if argument != "*names" else ("f", value)
-        return function(*names, **given)
+        return on_a_grid(function(*names, **given))
     positional = [
         key
         for key, parameter in inspect.signature(function).parameters.items()
         if parameter.kind == parameter.POSITIONAL_ONLY
     ]
-    return function(*(given.pop(key) for key in positional), **given)
+    return on_a_grid(function(*(given.pop(key) for key in positional), **given))
+
+
+@functools.cache
+def fields_of_couplings():
+    grid = bj.Grid(x=np.arange(3.0), y=np.arange(2.0))
+    return {n: bj.GaussianField(n, grid, sd=1.0, length_scale=1.0) for n in ("f", "g")}
+
+
+def on_a_grid(made):
+    """Check a coupling on fields: masks and maps of weights wait for these."""
+    latents = getattr(made, "latents", ())
+    if hasattr(made, "shapes") and latents and set(latents) <= set(fields_of_couplings()):
+        made.check(fields_of_couplings())
+    return made
 
 
 def runs(argument, value):
@@ -342,8 +357,12 @@ def outcomes(attack):
 @pytest.mark.parametrize(("name", "argument"), list(arguments()), ids=str)
 def test_odd_values_give_a_result_or_a_sentence(name, argument, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    _, raw = outcomes(lambda value: call(name, argument, value))
+    taken, raw = outcomes(lambda value: call(name, argument, value))
     assert not raw
+    parameter = inspect.signature(getattr(bj, name)).parameters.get(argument)
+    default = getattr(parameter, "default", "none")
+    base = bases().get(name, {}).get(argument, default)
+    assert not set(taken) - allowed(name, argument, base, base is None or default is None)
 
 
 @pytest.mark.parametrize("method", list(attacked()))

@@ -102,9 +102,7 @@ USES = {
     ),
     "jacobian": (lambda f: made(bj.numpy_map(doubled, "th", jacobian=f)), {"diagonal"}),
     "jvp": (
-        lambda f: made(
-            bj.numpy_map(doubled, "th", jvp=lambda v, t: f(t[0]), vjp=lambda v, c: [c])
-        ),
+        lambda f: made(bj.numpy_map(doubled, "th", jvp=lambda v, t: f(t[0]), vjp=lambda v, c: [c])),
         {"list", "single", "quantity"},
     ),
     "vjp": (

@@ -169,7 +169,8 @@ class PropertyRelation(Replaceable):
         given = predicted.type.shape
         if predicted.ndim == 0:
             return predicted
-        if len(given) != len(shape) or any(n not in (None, m) for n, m in zip(given, shape)):
+        pairs = zip(given, shape, strict=False)
+        if len(given) != len(shape) or any(n not in (None, m) for n, m in pairs):
             raise ValueError(
                 f"{self.name}: the function gives shape {given}, the field has {shape}; work cell "
                 "by cell"

@@ -8,7 +8,6 @@ names of the user are marked (see `bayesjoint._names`): reports take the marks o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -132,9 +131,7 @@ def require_known(ds: xr.Dataset, names: Any, what: str = "latent") -> list[str]
     except TypeError:  # some say that they can be iterated, and cannot
         listed = []
     if not listed or isinstance(names, xr.DataTree):
-        raise ValueError(
-            f"the {what}s are {_shown(names)}; give a list of {', '.join(known)}"
-        )
+        raise ValueError(f"the {what}s are {_shown(names)}; give a list of {', '.join(known)}")
     for name in listed:
         if not isinstance(name, str):
             raise ValueError(
