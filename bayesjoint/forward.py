@@ -569,9 +569,8 @@ def numpy_map(
     """
     names, label = _names(function, latents, name)
     simulator = Simulator(label, names, function, _without_derivative, _without_derivative)
-    _require_one_derivative(
-        label, finite_differences, {"jacobian": jacobian, "jvp": jvp, "vjp": vjp}
-    )
+    functions = {"jacobian": jacobian, "jvp": jvp, "vjp": vjp}
+    _require_one_derivative(label, finite_differences, functions)
     differences = None
     if finite_differences is not False:
         steps = _differences.steps_given(label, names, finite_differences)

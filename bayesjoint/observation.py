@@ -1,5 +1,6 @@
 """Observation operators: where and how an instrument samples the output of a forward map."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +78,8 @@ class ObservationOperator:
 
     def _require_columns(self, step: Any, shape: tuple[int | None, ...]) -> None:
         """Raise unless a matrix has a column for each element of what it acts on, if known."""
-        if None not in shape and step.shape[1] != int(np.prod(shape, dtype=int)):
+        known = [size for size in shape if size is not None]
+        if len(known) == len(shape) and step.shape[1] != math.prod(known):
             raise ValueError(
                 f"a matrix with {step.shape[1]} columns acts on shape {tuple(shape)}; give one "
                 "column an element, in C order"
