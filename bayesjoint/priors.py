@@ -255,14 +255,14 @@ class Prior:
     @cached_property
     def mean(self) -> np.ndarray | None:
         """Mean of each element; None where it is not known."""
-        return mean(self.quantile) if self.is_white else None
+        return _fixed(mean(self.quantile)) if self.is_white else None
 
     @cached_property
     def variance(self) -> np.ndarray | None:
         """Variance of each element, infinite where there is none; None where it is not known."""
         if self._known is not None:
-            return self._known.variance()
-        return variance(self.quantile) if self.is_white else None
+            return _fixed(self._known.variance())
+        return _fixed(variance(self.quantile)) if self.is_white else None
 
     @cached_property
     @in_turn()
@@ -337,6 +337,13 @@ def _parameter(prior: Prior, key: str, value: Any) -> Any:
         raise ValueError(f"{prior!r}: {key} is empty; give one number, or one for each element")
     array.setflags(write=False)
     return array if array.ndim else array.item()
+
+
+def _fixed(values: Any) -> np.ndarray:
+    """Return moments that are kept, and that nobody else can change."""
+    kept = np.array(values)
+    kept.setflags(write=False)
+    return kept
 
 
 def _is_random(value: Any) -> bool:
