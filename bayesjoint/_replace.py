@@ -3,8 +3,10 @@
 from dataclasses import fields
 from typing import Any, ClassVar, Self
 
+from bayesjoint import arrays
 
-class Replaceable:
+
+class Replaceable(arrays.Shown):
     """A frozen dataclass with copies that have other settings, checked as those of any other."""
 
     _positional: ClassVar[str] = ""  # the setting that is given as *args, if any

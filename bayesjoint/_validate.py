@@ -5,6 +5,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayesjoint import arrays
@@ -12,6 +13,7 @@ from bayesjoint import units as _units
 from bayesjoint.priors import Prior
 
 SYMMETRIC = 1e-8  # of the product of the two sds
+SMALLEST, LARGEST = 1e-150, 1e150  # of a scale: its square is an ordinary number
 SEMIDEFINITE = 1e-12  # of the number of rows: a negative eigenvalue of rounding
 
 
@@ -64,7 +66,8 @@ def parts(owner: str, setting: str, value: Any) -> tuple:
     """
     if isinstance(getattr(value, "name", None), str) and not isinstance(value, Sequence):
         return (value,)
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable | Sequence):
+    tables = str | bytes | Mapping | pd.DataFrame  # which would be read as the names they hold
+    if isinstance(value, tables) or not isinstance(value, Iterable | Sequence):
         raise ValueError(f"{owner}: {setting} is of type {type(value).__name__}; give a list")
     try:
         return tuple(value)
@@ -127,12 +130,31 @@ def require_positive(owner: str, setting: str, value: Any) -> None:
         raise ValueError(
             f"{owner}: {setting} must be positive, the smallest given is {array.min():g}"
         )
+    odd = array[(array < SMALLEST) | (array > LARGEST)]
+    if odd.size:
+        raise ValueError(
+            f"{owner}: {setting} is {odd.flat[0]:g}, whose square a computer cannot hold; state "
+            "it, and what it belongs to, in other units"
+        )
 
 
 def require_known(owner: str, setting: str, value: Any) -> None:
     """Raise where a setting that must be known is given a prior."""
     if isinstance(value, Prior):
         raise ValueError(f"{owner}: {setting} must be known, {value!r} given; give a number")
+
+
+def keep_number(spec: Any, owner: str, setting: str) -> None:
+    """Replace a setting without units by a plain number.
+
+    Raises
+    ------
+    ValueError
+        When it is missing, or states other units.
+    """
+    value = getattr(spec, setting)
+    require_given(owner, setting, value, "give a number")
+    object.__setattr__(spec, setting, number(owner, setting, value, "1"))
 
 
 def require_scalar(owner: str, setting: str, value: Any) -> None:
@@ -189,6 +211,12 @@ def require_unique(kind: str, names: Iterable[str]) -> None:
 def covariance_factor(owner: str, matrix: Any) -> np.ndarray:
     """Return the lower Cholesky factor of a covariance, or raise with its fault."""
     matrix = _symmetric(owner, matrix)
+    variances = np.abs(np.diag(matrix))
+    if np.any(variances > LARGEST**2) or np.any((variances < SMALLEST**2) & (variances > 0)):
+        raise ValueError(
+            f"{owner}: the entries reach from {variances.min():g} to {variances.max():g}, which a "
+            "computer cannot hold squared; state the matrix in other units"
+        )
     try:
         return np.linalg.cholesky(matrix)
     except np.linalg.LinAlgError:

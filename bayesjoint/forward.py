@@ -20,6 +20,7 @@ from bayesjoint import _validate, arrays
 from bayesjoint import units as _units
 from bayesjoint._graph import derivatives as _derivatives
 from bayesjoint._graph import differences as _differences
+from bayesjoint._graph import outputs as _outputs
 from bayesjoint._graph.black_box import BlackBox
 from bayesjoint._graph.build import ModelBuild
 from bayesjoint._graph.compile import UNOPTIMISED, compiled_function, in_turn
@@ -32,7 +33,7 @@ NOISY = 1e-9  # of the output: a simulator that repeats itself less well is told
 
 
 @dataclass(frozen=True, eq=False)
-class ForwardMap:
+class ForwardMap(arrays.Shown):
     """What all forward maps share; made by `linear_map`, `pytensor_map` and `numpy_map`.
 
     Attributes
@@ -59,6 +60,10 @@ class ForwardMap:
     _: KW_ONLY
     origin: "ForwardMap | None" = None
     conversions: Mapping[str, _units.Conversion] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for setting in ("input_units", "coords", "conversions"):
+            object.__setattr__(self, setting, arrays.keep(getattr(self, setting)))
 
     def output(self, build: ModelBuild):
         """Return the tensor of the map's output; computed once for each model."""
@@ -214,13 +219,13 @@ class LinearMap(ForwardMap):
         """Check shapes and that no latent has a zero block."""
         for latent, matrix, value in zip(self.latents, self.matrices, draws[0], strict=True):
             if matrix.shape[1] != np.size(value):
-                raise ValueError(
+                raise MapFault(
                     f"map {self.name!r}: the matrix for {latent!r} has {matrix.shape[1]} columns, "
                     f"the latent {np.size(value)} elements {np.shape(value)}; one column each, in "
                     "C order"
                 )
             if abs(matrix).max() == 0:
-                raise ValueError(
+                raise MapFault(
                     f"map {self.name!r}: the matrix for {latent!r} is zero, the data say nothing "
                     f"of it; leave {latent!r} out of the map. What sees the errors alone is "
                     "Modality(name, data, None, noise)"
@@ -247,14 +252,7 @@ class PytensorMap(ForwardMap):
         return self._tensor(*values)
 
     def _tensor(self, *values: Any) -> Any:
-        output = self.function(*values)
-        try:
-            return pt.as_tensor(output)
-        except (NotImplementedError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"map {self.name!r}: it returns a {type(output).__name__}, which is no tensor; "
-                "let it return one, as pt.stack([...]) makes of several"
-            ) from error
+        return _outputs.tensor(f"map {self.name!r}", self.function, *values)
 
     def evaluated(self, values: list[np.ndarray]) -> np.ndarray:
         """Return the flat output at values of the latents."""
@@ -571,6 +569,8 @@ def numpy_map(
     """
     names, label = _names(function, latents, name)
     simulator = Simulator(label, names, function, _without_derivative, _without_derivative)
+    functions = {"jacobian": jacobian, "jvp": jvp, "vjp": vjp}
+    _require_one_derivative(label, finite_differences, functions)
     differences = None
     if finite_differences is not False:
         steps = _differences.steps_given(label, names, finite_differences)
@@ -594,6 +594,25 @@ def numpy_map(
         simulator,
         differences,
     )
+
+
+def _require_one_derivative(
+    label: str, differences: Any, given: Mapping[str, Callable | None]
+) -> None:
+    """Raise unless a derivative is given in one way, by functions."""
+    stated = {name: function for name, function in given.items() if function is not None}
+    for name, function in stated.items():
+        if not callable(function):
+            raise ValueError(
+                f"map {label!r}: {name} is of type {type(function).__name__}; give a function"
+            )
+    ways = ["finite_differences"] if differences is not False else []
+    ways += [name for name in stated if name == "jacobian"]
+    ways += ["jvp and vjp"] if set(stated) - {"jacobian"} else []
+    if len(ways) > 1:
+        raise ValueError(
+            f"map {label!r}: its derivative is given by {' and by '.join(ways)}; give one of them"
+        )
 
 
 def _names(function: Any, latents: Any, name: str | None) -> tuple[tuple[str, ...], str]:
@@ -623,7 +642,7 @@ def _matrix(latent: str, matrix: Any) -> Any:
     """Return a matrix that nobody else can change; one with labels waits for its problem."""
     owner, what = "linear_map", f"the matrix for {latent!r}"
     if sparse.issparse(matrix):
-        return arrays.sparse_matrix(owner, what, matrix)
+        return arrays.keep(arrays.sparse_matrix(owner, what, matrix))
     given = arrays.read(owner, what, matrix)
     if given.values.ndim < 2 or (given.values.ndim > 2 and given.dims is None):
         raise ValueError(
@@ -647,7 +666,7 @@ def _in_order(
     """Return a matrix with rows and columns in the order of their labels."""
     if not arrays.is_labelled(matrix):
         return matrix
-    return arrays.matrix(owner, f"the matrix for {latent!r}", matrix, rows, columns)
+    return arrays.keep(arrays.matrix(owner, f"the matrix for {latent!r}", matrix, rows, columns))
 
 
 def _require_same_rows(matrices: Iterable[Any]) -> None:
@@ -683,7 +702,7 @@ def _units_of_columns(
 
 def _multiply(build: ModelBuild, name: str, matrix: Any, vector):
     if sparse.issparse(matrix):
-        constant = ps.as_sparse_variable(sparse.csr_matrix(matrix))
+        constant = ps.as_sparse_variable(sparse.csr_matrix(matrix, copy=True))
         return ps.structured_dot(constant, vector[:, None])[:, 0]
     return build.matrix(name, matrix) @ vector
 
@@ -692,7 +711,9 @@ def _stated_units(owner: str, names: tuple[str, ...], units: Any) -> dict[str, s
     """Return the units of the latents that a map states, by name."""
     if units is None:
         return {}
-    if not isinstance(units, Mapping):
+    if isinstance(units, Mapping):
+        _validate.require_mapping(owner, "input_units", units, '{"depth": "m"}')
+    else:
         each = list(units) if isinstance(units, list | tuple) else [units]
         if len(each) != len(names):
             raise ValueError(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pymc as pm
 import pytensor.tensor as pt
+import xarray as xr
 from scipy import sparse
 
 from bayesjoint import _validate, arrays
@@ -68,13 +69,14 @@ class Parameter(Replaceable):
         owner = f"Parameter {self.name!r}"
         object.__setattr__(self, "units", _units.spelled(self.units))
         _validate.number(owner, "its value", self.prior, self.units)
-        if not isinstance(self.coords, Mapping):
+        of_data = isinstance(self.coords, xr.Dataset | xr.DataTree)  # whose dims would be lost
+        if not isinstance(self.coords, Mapping) or of_data:
             raise ValueError(
                 f"{owner}: coords is a {type(self.coords).__name__}; give the labels by the name "
                 'of their dimension, as coords={"channel": ["a", "b"]}'
             )
         coords = {dim: _labels(owner, dim, labels) for dim, labels in self.coords.items()}
-        object.__setattr__(self, "coords", coords)
+        object.__setattr__(self, "coords", arrays.ReadOnly(coords))
         object.__setattr__(self, "prior", self.prior.aligned(owner, self.axes()))
 
     def axes(self) -> arrays.Axes:
@@ -396,6 +398,14 @@ def _labels(owner: str, dim: Any, labels: Any) -> np.ndarray:
     kept = np.array(arrays.as_array(f"{owner}: the labels along {dim!r}", labels))
     if kept.ndim != 1 or not kept.size:
         raise ValueError(f"{owner}: coords names {dim!r}; give it one label for each element")
+    index = pd.Index(kept)
+    if index.hasnans:
+        raise ValueError(f"{owner}: a label along {dim!r} is missing; give one for each element")
+    if not index.is_unique:
+        raise ValueError(
+            f"{owner}: the label {arrays.plain(index[index.duplicated()][0])!r} along {dim!r} "
+            "occurs twice, so that its elements cannot be told apart; make labels unique"
+        )
     return arrays.keep(kept)
 
 

@@ -109,7 +109,7 @@ class Modality(Replaceable):
             owner, self.data.values, tuple(map(str, self.data.dims)), self.missing
         )
         _validate.require_known(owner, "power", self.power)
-        object.__setattr__(self, "power", _validate.number(owner, "power", self.power, "1"))
+        _validate.keep_number(self, owner, "power")
         _validate.require_positive(owner, "power", self.power)
         object.__setattr__(self, "noise", self.noise.fitted(owner, self.data))
         self.noise.check(owner, self.data)
@@ -154,7 +154,7 @@ class Modality(Replaceable):
     @cached_property
     def places(self) -> np.ndarray:
         """Where the data that were observed are among all, in C order."""
-        return np.flatnonzero(~_validate.is_missing(self.data.values))
+        return arrays.keep(np.flatnonzero(~_validate.is_missing(self.data.values)))
 
     @property
     def whole(self) -> "Modality":

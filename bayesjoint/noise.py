@@ -339,18 +339,16 @@ class CorrelatedNoise(Noise):
         arrays.keep_settings(self)
         _validate.require_positive("CorrelatedNoise", "scale", self.scale)
         _validate.require_scalar("CorrelatedNoise", "scale", self.scale)
-        object.__setattr__(
-            self, "scale", _validate.number("CorrelatedNoise", "scale", self.scale, "1")
-        )
+        _validate.keep_number(self, "CorrelatedNoise", "scale")
         given = arrays.matrix("CorrelatedNoise", "covariance", self.covariance, None, None)
-        object.__setattr__(self, "matrix", given)
+        object.__setattr__(self, "matrix", arrays.keep(given))
         if not arrays.is_labelled(self.covariance):  # with labels, the data give the order
             _ = self.correlation_factor
 
     @cached_property
     def correlation_factor(self) -> np.ndarray:  # type: ignore[override]
         """Lower Cholesky factor of the covariance; the data are whitened by its inverse."""
-        return _validate.covariance_factor("CorrelatedNoise: covariance", self.matrix)
+        return arrays.keep(_validate.covariance_factor("CorrelatedNoise: covariance", self.matrix))
 
     def fitted(self, owner: str, data: Any) -> "Noise":
         """Return the noise with its covariance in the order and the units of the data."""
@@ -370,7 +368,7 @@ class CorrelatedNoise(Noise):
             _ = self.correlation_factor
             return self
         noise = self.replace()
-        object.__setattr__(noise, "matrix", matrix)
+        object.__setattr__(noise, "matrix", arrays.keep(matrix))
         noise.__dict__.pop("correlation_factor", None)
         _ = noise.correlation_factor
         return noise
@@ -411,6 +409,7 @@ def _check_scale(noise: Any, owner: str) -> None:
     _validate.require_positive(owner, "sd", _without_gaps(owner, noise.sd))
     _validate.require_positive(owner, "scale", noise.scale)
     _validate.require_scalar(owner, "scale", noise.scale)
+    _validate.keep_number(noise, owner, "scale")
     if isinstance(noise.sd, Prior) and isinstance(noise.scale, Prior):
         raise ValueError(
             f"{owner}: sd and scale are both unknown; only their product can be known, give one"

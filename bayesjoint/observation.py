@@ -1,17 +1,18 @@
 """Observation operators: where and how an instrument samples the output of a forward map."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytensor.sparse as ps
-import pytensor.tensor as pt
 from scipy import sparse
 
 from bayesjoint import arrays
 from bayesjoint import units as _units
 from bayesjoint._graph.build import ModelBuild
+from bayesjoint._graph.outputs import tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +66,24 @@ class ObservationOperator:
         """Return the tensor the instrument sees."""
         for index, step in enumerate(self.steps):
             if callable(step):
-                output = pt.as_tensor(step(output))
-            elif sparse.issparse(step):
-                constant = ps.as_sparse_variable(sparse.csr_matrix(step))
+                output = tensor(f"modality {self.owner!r}: observe", step, output)
+                continue
+            self._require_columns(step, output.type.shape)
+            if sparse.issparse(step):
+                constant = ps.as_sparse_variable(sparse.csr_matrix(step, copy=True))
                 output = ps.structured_dot(constant, output.ravel()[:, None])[:, 0]
             else:
                 output = build.matrix(f"{self.owner}_observe_{index}", step) @ output.ravel()
         return output
+
+    def _require_columns(self, step: Any, shape: tuple[int | None, ...]) -> None:
+        """Raise unless a matrix has a column for each element of what it acts on, if known."""
+        known = [size for size in shape if size is not None]
+        if len(known) == len(shape) and step.shape[1] != math.prod(known):
+            raise ValueError(
+                f"a matrix with {step.shape[1]} columns acts on shape {tuple(shape)}; give one "
+                "column an element, in C order"
+            )
 
     @property
     def is_linear(self) -> bool:
@@ -99,7 +111,7 @@ def _step(step: Any, owner: str, rows: arrays.Axes | None) -> Callable | np.ndar
     if callable(step):
         return step
     if sparse.issparse(step):
-        return arrays.sparse_matrix(owner, "observe", step)
+        return arrays.keep(arrays.sparse_matrix(owner, "observe", step))
     shape = arrays.read(owner, "observe", step).values.shape
     if len(shape) < 2:
         raise ValueError(
@@ -108,7 +120,7 @@ def _step(step: Any, owner: str, rows: arrays.Axes | None) -> Callable | np.ndar
         )
     if rows is not None and shape[0] != rows.size and not arrays.is_labelled(step):
         rows = None  # told with the output of the map
-    return arrays.matrix(owner, "observe", step, rows, None)
+    return arrays.keep(arrays.matrix(owner, "observe", step, rows, None))
 
 
 def _columns_axes(step: Any, owner: str, rows: arrays.Axes | None) -> arrays.Axes | None:

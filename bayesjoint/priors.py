@@ -1,6 +1,6 @@
 """Priors over numbers, and their map from white coordinates."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import Parameter, signature
 from typing import Any
@@ -14,7 +14,8 @@ from pymc.distributions.distribution import support_point
 from pymc.logprob.utils import ParameterValueError
 from pytensor.compile.builders import OpFromGraph
 from pytensor.gradient import DisconnectedInputError, NullTypeGradError
-from pytensor.graph.traversal import explicit_graph_inputs
+from pytensor.graph.traversal import ancestors, explicit_graph_inputs
+from pytensor.tensor.random.op import RNGConsumerOp
 from scipy import stats
 
 from bayesjoint import arrays
@@ -78,13 +79,14 @@ class Prior:
             )
         self._check_names()
         labelled = {
-            key: arrays.read(repr(self), key, value)
+            key: replace(given, values=arrays.keep(given.values))
             for key, value in parameters.items()
             if arrays.is_labelled(value) and np.ndim(value)
+            for given in [arrays.read(repr(self), key, value)]
         }
-        object.__setattr__(self, "labelled", labelled)
+        object.__setattr__(self, "labelled", arrays.ReadOnly(labelled))
         numbers = {key: _parameter(self, key, value) for key, value in parameters.items()}
-        object.__setattr__(self, "parameters", numbers)
+        object.__setattr__(self, "parameters", arrays.ReadOnly(numbers))
         try:
             variable = self.dist()
         except Exception as error:
@@ -139,6 +141,13 @@ class Prior:
                 f"{self!r}: its quantile at {first:g} standard normal deviates is no finite "
                 "number; give a distribution with lighter tails, as pm.LogNormal, or other "
                 "parameters"
+            )
+        size = np.abs(values[np.abs(CHECKED) <= 1.0]).max(axis=0)
+        if np.any(size > LARGEST) or np.any(size < 1.0 / LARGEST):
+            extreme = "large" if np.any(size > LARGEST) else "small"
+            raise ValueError(
+                f"{self!r}: its values are too {extreme} for a computer to square; state the "
+                "quantity in other units"
             )
         low = values[CHECKED <= UNDERFLOWN]
         if np.any(np.all(low == 0, axis=0)):
@@ -246,14 +255,14 @@ class Prior:
     @cached_property
     def mean(self) -> np.ndarray | None:
         """Mean of each element; None where it is not known."""
-        return mean(self.quantile) if self.is_white else None
+        return _fixed(mean(self.quantile)) if self.is_white else None
 
     @cached_property
     def variance(self) -> np.ndarray | None:
         """Variance of each element, infinite where there is none; None where it is not known."""
         if self._known is not None:
-            return self._known.variance()
-        return variance(self.quantile) if self.is_white else None
+            return _fixed(self._known.variance())
+        return _fixed(variance(self.quantile)) if self.is_white else None
 
     @cached_property
     @in_turn()
@@ -285,38 +294,62 @@ class Prior:
 
 IMPROPER = ("FlatRV", "HalfFlatRV")
 WHOLE_LINE = ("SkewNormalRV", "ExGaussianRV")
+LARGEST = 1e150  # of values: their squares are ordinary numbers
 CHECKED = np.linspace(-8.0, 8.0, 33)  # standard normal deviates at which quantiles are looked at
 UNDERFLOWN = -4.0  # below which a quantile may not be zero throughout
+ENDS = ("lower", "upper")  # parameters that may be None: there is no end
 COUNTS = ("n", "steps", "ar_order")  # parameters that stay whole numbers
 _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
 def _parameter(prior: Prior, key: str, value: Any) -> Any:
     """Return a parameter that nobody else can change; what is no real number raises."""
+    if value is None and key not in ENDS:
+        raise ValueError(f"{prior!r}: {key} is None; give a number, or leave it out")
     if isinstance(value, bool | str) or value is None:
         return value
     if isinstance(value, int | float):
         return arrays.number(repr(prior), key, value) if abs(value) > 2**1000 else value
-    if hasattr(value, "owner"):
+    if arrays.is_tensor(value):
         if any(hasattr(given.type, "dtype") for given in explicit_graph_inputs([value])):
             raise ValueError(f"{prior!r}: {key} is a tensor without a value; give a number")
+        if "dist" not in key and _is_random(value):
+            raise ValueError(
+                f"{prior!r}: {key} is a random variable; give a number, or make it a latent of "
+                "which a map follows"
+            )
         return value
-    if isinstance(value, list | tuple) and any(hasattr(each, "owner") for each in value):
+    if isinstance(value, list | tuple) and any(map(arrays.is_tensor, value)):
         return tuple(value)  # of distributions
     if _units.stated(value) is not None:
         raise ValueError(
             f"{prior!r}: {key} has units of its own; give numbers in the units of the quantity, or "
             "those of the prior as units="
         )
-    if np.ma.is_masked(value):
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{prior!r}: {key} is masked in places; fill them")
     array = np.array(arrays.as_array(f"{prior!r}: {key}", value))
     if array.dtype.kind == "m":
         raise ValueError(f"{prior!r}: {key} is a time span; give a number, and its units as units=")
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{prior!r}: {key} is {array.dtype}; give real numbers")
+    if not array.size:
+        raise ValueError(f"{prior!r}: {key} is empty; give one number, or one for each element")
     array.setflags(write=False)
     return array if array.ndim else array.item()
+
+
+def _fixed(values: Any) -> np.ndarray:
+    """Return moments that are kept, and that nobody else can change."""
+    kept = np.array(values)
+    kept.setflags(write=False)
+    return kept
+
+
+def _is_random(value: Any) -> bool:
+    """Return whether a tensor is drawn anew whenever it is asked for."""
+    made = (v.owner.op for v in ancestors([value]) if v.owner is not None)
+    return any(isinstance(op, RNGConsumerOp) for op in made)
 
 
 def _labelled(given: arrays.Given) -> Any:

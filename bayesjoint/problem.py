@@ -295,9 +295,13 @@ class JointProblem(Replaceable):
         if unknown:
             raise ValueError(f"there is no modality {unknown}; there are {sorted(self.modality)}")
 
-    @cached_property
+    @property
     def coords(self) -> dict[str, xr.DataArray]:
         """Coordinates of all dims of latents and data, with their units where they are stated."""
+        return {dim: labels.copy(deep=False) for dim, labels in self._coords.items()}
+
+    @cached_property
+    def _coords(self) -> dict[str, xr.DataArray]:
         coords: dict[str, xr.DataArray] = {}
         for latent in self.latents:
             grid = getattr(latent, "grid", None)
@@ -318,7 +322,7 @@ class JointProblem(Replaceable):
                 coords[dim] = xr.DataArray(np.asarray(values), dims=dim, attrs=attrs)
         return coords
 
-    @cached_property
+    @property
     def labelled_data(self) -> dict[str, xr.DataArray]:
         """The data of each modality; a coordinate is prefixed whose name another one takes.
 

@@ -86,6 +86,8 @@ def spelled(text: Any) -> str | None:
         raise ValueError(
             f'units are of type {type(text).__name__}; state them as text, as "kg m-3"'
         )
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError("units hold a letter that no file can; state them as text, as 'kg m-3'")
     return text if text.strip() else None
 
 

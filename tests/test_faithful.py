@@ -1,7 +1,10 @@
 """Labels go before positions, at any scale: the same numbers in another order are the same."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
+import pymc as pm
 import pytest
 import xarray as xr
 from scipy import sparse
@@ -528,6 +531,82 @@ def test_candidates_and_their_sds_go_by_labels():
         {"candidates": rows},
     ):
         refused(lambda s=settings | changed: bj.data_worth(tree, weights, **s))
+
+
+def test_candidates_of_several_latents_go_by_their_labels():
+    """By position, the sensitivity of one station was added to that of another."""
+    latents = [unknown(name) for name in ("a", "b")]
+    forward = bj.linear_map({"a": np.ones((3, 1)), "b": np.arange(3.0)[:, None]})
+    noise = bj.GaussianNoise(sd=1.0)
+    tree = bj.linearize(problem(letters(), noise, forward=forward, latents=latents))
+    one, other = (
+        xr.DataArray(values, {"candidate": LABELS}, "candidate")
+        for values in ([1.0, 2.0, 3.0], [5.0, -1.0, 0.5])
+    )
+    settings = {"candidate_sd": 1.0}
+    plain = bj.data_worth(tree, "a", candidates={"a": one, "b": other}, **settings)
+    turned = bj.data_worth(tree, "a", candidates={"a": one, "b": other[::-1]}, **settings)
+    xr.testing.assert_identical(turned["sd_with_candidate"], plain["sd_with_candidate"])
+    design = np.column_stack([np.ones(3), np.arange(3.0)])
+    for label, row in zip(LABELS, np.column_stack([one, other]), strict=True):
+        left = np.linalg.inv(np.eye(2) + design.T @ design + np.outer(row, row))
+        found = turned["sd_with_candidate"].sel(candidate=label)
+        np.testing.assert_allclose(found, np.sqrt(left[0, 0]), rtol=RTOL)
+    twins = other[[0, 0, 1]]
+    for strange in (other.assign_coords(candidate=list("abd")), other[:2], twins):
+        given = {"a": one, "b": strange}
+        refused(lambda c=given: bj.data_worth(tree, "a", candidates=c, **settings), "candidates")
+
+
+LATENT_PRIOR = bj.Prior(pm.Normal, mu=0.0, sigma=1.0)
+
+
+@pytest.mark.parametrize(
+    "labels", [["a", "a"], [1.0, np.nan], [0, 1, 0], np.array(["NaT"], "M8[s]")]
+)
+def test_labels_of_a_parameter_name_each_element_once(labels):
+    refused(lambda: bj.Parameter("v", LATENT_PRIOR, coords={"c": labels}), "label")
+
+
+def test_places_of_data_may_repeat_but_are_not_matched_then():
+    """Two measurements in one place are data; which sd belongs to which nobody can tell."""
+    data = xr.DataArray([1.0, 2.0, 4.0], {"s": list("aab")}, "s")
+    same = pd.Series(SD, list("aab"))
+    found = posterior(problem(data, bj.GaussianNoise(sd=same)))
+    require(found, closed_form(np.ones(3), DATA, np.diag(np.square(SD))))
+    refused(lambda: problem(data, bj.GaussianNoise(sd=same[::-1])), "occurs twice")
+    refused(lambda: problem(data).with_data({"m": data[::-1]}), "occurs twice")
+
+
+FIELD_GRID = bj.Grid(x=np.arange(3.0))
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-200, 1e200])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda s: bj.GaussianNoise(sd=s),
+        lambda s: bj.GaussianNoise(sd=[1.0, s]),
+        lambda s: bj.CorrelatedNoise(covariance=np.eye(2) * s * max(s, 1e-323)),
+        lambda s: bj.StudentTNoise(sd=s, nu=4.0),
+        lambda s: bj.GaussianNoise(sd=1.0, scale=s),
+        lambda s: bj.JointDiscrepancy(sd={"m": s}),
+        lambda s: bj.JointDiscrepancy(sd={"m": 1.0}, on="t", length_scale=s),
+        lambda s: bj.GaussianField("f", FIELD_GRID, sd=s, length_scale=1.0),
+        lambda s: bj.GaussianField("f", FIELD_GRID, sd=1.0, length_scale=s),
+        lambda s: bj.PropertyMixture(
+            "r", labels=["a", "b"], proportions=[0.5, 0.5], means={"f": [0.0, 1.0]}, sds={"f": s}
+        ),
+        lambda s: bj.JointTotalVariation("f", "g", weight=1.0, epsilon=0.1, scales={"f": s}),
+        lambda s: bj.Prior(pm.Normal, mu=0.0, sigma=s),
+        lambda s: bj.Prior(pm.HalfNormal, sigma=[1.0, s]),
+        lambda s: bj.Prior(pm.Uniform, lower=0.0, upper=s),
+    ],
+)  # fmt: skip
+def test_scales_whose_square_a_computer_cannot_hold_are_refused(make, size):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        refused(lambda: make(size), "units|computer")
 
 
 def test_candidates_without_labels_are_kept():

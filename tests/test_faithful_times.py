@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 import bayesjoint as bj
+from bayesjoint.reports.example import example_fields
 from tests.faithful import closed_form, letters, posterior, problem, refused, require, unknown
 
 DAYS = np.array([0.0, 1.0, 3.0, 7.0, 20.0])
@@ -254,3 +255,80 @@ def test_labels_that_are_dates_are_matched_in_any_zone():
         require(found, closed_form(np.ones(5), VALUES, np.diag(sd**2)))
     late = pd.Series(sd, pd.DatetimeIndex(DATES) + pd.Timedelta("1s"))
     refused(lambda: problem(data, bj.GaussianNoise(sd=late)), "modality 'm'")
+
+
+# ---- dates in reports and studies ---------------------------------------------------------------
+
+
+def dated_errors(origin=None):
+    times = pd.date_range("2020-01-01", periods=3, freq="2D")
+    data = xr.DataArray([0.1, -0.2, 0.3], {"time": times}, "time")
+    level = bj.Parameter("level", bj.Prior(pm.Normal, mu=0.0, sigma=1.0))
+    gauge = bj.Modality(
+        "gauge", data, bj.linear_map(np.ones((3, 1)), "level"), bj.GaussianNoise(sd=0.1)
+    )
+    settings = {"kernel": "drift", "origin": origin} if origin is not None else {}
+    errors = bj.JointDiscrepancy(
+        sd={"gauge": 0.3}, on="time", length_scale=np.timedelta64(3, "D"), **settings
+    )
+    return bj.JointProblem(latents=[level], modalities=[gauge], discrepancy=errors)
+
+
+WRITTEN = ["2020-01-02", "2020-01-04T12:00"]
+
+
+def test_discrepancies_are_predicted_at_dates_written_as_text():
+    made = dated_errors()
+    tree = bj.sample(
+        made, draws=20, tune=20, chains=1, random_seed=1, progress=False, backend="interpreted"
+    )
+    one, other = (
+        bj.predict_discrepancy(made, tree, {"time": at}, random_seed=1)
+        for at in (np.array(WRITTEN, dtype="M8[ns]"), WRITTEN)
+    )
+    np.testing.assert_array_equal(
+        one["gauge_discrepancy"].values, other["gauge_discrepancy"].values
+    )
+    refused(lambda: bj.predict_discrepancy(made, tree, {"time": ["soon"]}), "text that is no date")
+
+
+def test_origins_may_be_dates_written_as_text():
+    one, other = (
+        posterior(dated_errors(origin), "level")
+        for origin in (np.datetime64("2019-12-30"), "2019-12-30")
+    )
+    require(other, one)
+
+
+@pytest.mark.parametrize("axis", [DATES, DATES - DATES[0]], ids=["dates", "spans"])
+def test_point_spreads_are_found_by_times(axis):
+    field = bj.GaussianField("th", bj.Grid(time=axis), sd=2.0, length_scale=pd.Timedelta("5D"))
+    tree = bj.linearize(problem(letters(), matrix=MATRIX, latents=[field]))
+    wanted = bj.point_spread(tree, "th", time=axis[1])
+    near = axis[1] + np.timedelta64(1, "h")
+    for at in (near, str(near)) if np.asarray(axis).dtype.kind == "M" else (near,):
+        found = bj.point_spread(tree, "th", time=at)
+        np.testing.assert_array_equal(found["th"], wanted["th"])
+        assert found.attrs["cell"] == wanted.attrs["cell"]
+    refused(lambda: bj.point_spread(tree, "th", time=axis[0] - np.timedelta64(999, "D")), "outside")
+    refused(lambda: bj.point_spread(tree, "th", time=3.0 if axis is DATES else "soon"), "time")
+
+
+def test_fields_along_dates_are_aligned():
+    tree = example_fields(alike=0.5)
+    expected = bj.alignment(tree)
+    dim = str(tree["posterior"]["density"].dims[-1])
+    days = pd.Timestamp("2020-01-01") + pd.to_timedelta(tree["posterior"][dim].values, unit="s")
+    dated = xr.DataTree.from_dict(
+        {
+            name: group.to_dataset().assign_coords({dim: days})
+            if dim in group.dims
+            else group.to_dataset()
+            for name, group in tree.children.items()
+        }
+    )
+    found = bj.alignment(dated)
+    numbers = [n for n, v in expected.items() if v.dtype.kind == "f" and "units" not in v.attrs]
+    assert numbers
+    for name in numbers:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-9)

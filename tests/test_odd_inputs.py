@@ -19,6 +19,7 @@ import pymc as pm
 import pytensor.tensor as pt
 import pytest
 import xarray as xr
+from odd_taken import allowed
 from scipy import sparse
 
 import bayesjoint as bj
@@ -237,7 +238,7 @@ def guessed_names(name):
         return []
     found = inspect.signature(getattr(bj, name)).parameters
     names = [key for key, p in found.items() if p.kind != p.VAR_KEYWORD]
-    return names[:1] if name.startswith("plot_") else names  # the rest is that of the report
+    return names
 
 
 def call(name, argument, value):
@@ -248,18 +249,77 @@ def call(name, argument, value):
     if "*names" in given:
         names = given.pop("*names")
         names = names if argument != "*names" else ("f", value)
-        return function(*names, **given)
+        return on_a_grid(function(*names, **given))
     positional = [
         key
         for key, parameter in inspect.signature(function).parameters.items()
         if parameter.kind == parameter.POSITIONAL_ONLY
     ]
-    return function(*(given.pop(key) for key in positional), **given)
+    return on_a_grid(function(*(given.pop(key) for key in positional), **given))
+
+
+@functools.cache
+def fields_of_couplings():
+    grid = bj.Grid(x=np.arange(3.0), y=np.arange(2.0))
+    return {n: bj.GaussianField(n, grid, sd=1.0, length_scale=1.0) for n in ("f", "g")}
+
+
+def on_a_grid(made):
+    """Check a coupling on fields: masks and maps of weights wait for these."""
+    latents = getattr(made, "latents", ())
+    if hasattr(made, "shapes") and latents and set(latents) <= set(fields_of_couplings()):
+        made.check(fields_of_couplings())
+    return made
 
 
 def runs(argument, value):
     """Return whether a value lets a long computation begin: then it is refused at its door."""
     return value is None or argument in ("at", "store", "backend")
+
+
+@functools.cache
+def attacked():
+    """Return the methods of a problem and what makes a mixture, as functions of one odd value."""
+    part = problem_to_hold()
+    calls = {
+        "without": lambda value: part.without(value),
+        "replace": lambda value: part.replace(**{"couplings": value}),
+        "hold": lambda value: part.hold(value),
+        "hold a value": lambda value: part.hold({"m_sd": value}),
+        "with_data": lambda value: part.with_data(value),
+        "with_data of a modality": lambda value: part.with_data({"m": value}),
+    }
+    bounds = {"a": {"f": (0.0, 1.0)}, "b": {"f": (2.0, 3.0)}}
+    mixed = {"name": "rocks", "bounds": bounds, "proportions": [0.5, 0.5], "inside": 0.9}
+    mixed["correlation"] = None
+    for key in mixed:
+        calls[f"from_bounds {key}"] = lambda value, key=key: bj.PropertyMixture.from_bounds(
+            **mixed | {key: value}
+        )
+    calls["from_bounds of a unit"] = lambda value: bj.PropertyMixture.from_bounds(
+        **mixed | {"bounds": bounds | {"a": value}}
+    )
+    return calls
+
+
+WITHOUT_ARGUMENTS = {"without_data", "split", "separate"}
+NOT_OF_USERS = {"derived"}
+
+
+def test_no_method_of_a_problem_is_forgotten():
+    methods = {name for name, _ in inspect.getmembers(bj.JointProblem, inspect.isfunction)}
+    methods = {name for name in methods if not name.startswith("_")}
+    named = {name.split(" ")[0] for name in attacked()} - {"from_bounds"}
+    assert methods == named | WITHOUT_ARGUMENTS | NOT_OF_USERS
+    for name in WITHOUT_ARGUMENTS:
+        assert list(inspect.signature(getattr(bj.JointProblem, name)).parameters) == ["self"]
+
+
+@functools.cache
+def problem_to_hold():
+    seen = problem().modality["m"]
+    noise = bj.GaussianNoise(sd=bj.Prior(pm.HalfNormal, sigma=1.0))
+    return problem().replace(modalities=[seen.replace(noise=noise)])
 
 
 @functools.cache
@@ -275,20 +335,37 @@ def is_told(error):
     return ours and any(a <= last.lineno <= b for a, b in raise_statements(last.filename))
 
 
-@pytest.mark.parametrize(("name", "argument"), list(arguments()), ids=str)
-def test_odd_values_give_a_result_or_a_sentence(name, argument, tmp_path, monkeypatch):
+def outcomes(attack):
+    """Return which odd values are taken, and the errors that are not told in our words."""
     plt = pytest.importorskip("matplotlib.pyplot")
-    monkeypatch.chdir(tmp_path)
-    raw = {}
+    taken, raw = [], {}
     for label, value in odd_values().items():
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
             warnings.simplefilter("ignore", UserWarning)
             try:
-                call(name, argument, value)
+                attack(value)
+                taken.append(label)
             except Exception as error:
                 if not is_told(error):
                     raw[label] = f"{type(error).__name__}: {str(error)[:100]}"
             finally:
                 plt.close("all")
+    return taken, raw
+
+
+@pytest.mark.parametrize(("name", "argument"), list(arguments()), ids=str)
+def test_odd_values_give_a_result_or_a_sentence(name, argument, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    taken, raw = outcomes(lambda value: call(name, argument, value))
+    assert not raw
+    parameter = inspect.signature(getattr(bj, name)).parameters.get(argument)
+    default = getattr(parameter, "default", "none")
+    base = bases().get(name, {}).get(argument, default)
+    assert not set(taken) - allowed(name, argument, base, base is None or default is None)
+
+
+@pytest.mark.parametrize("method", list(attacked()))
+def test_odd_values_of_methods_give_a_result_or_a_sentence(method):
+    _, raw = outcomes(attacked()[method])
     assert not raw

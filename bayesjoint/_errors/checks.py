@@ -177,7 +177,8 @@ def _is_known(given: "JointDiscrepancy") -> bool:
 
 def _check_kernel(given: "JointDiscrepancy") -> None:
     """Raise unless each coordinate has a covariance function with the settings it needs."""
-    smoothness = _validate.number(given.owner, "smoothness", given.smoothness, "1")
+    _validate.keep_number(given, given.owner, "smoothness")
+    smoothness = given.smoothness
     if smoothness not in matern.CLOSED_FORMS:
         raise ValueError(
             f"{given.owner}: smoothness {given.smoothness} is not one of {matern.CLOSED_FORMS}"

@@ -201,7 +201,8 @@ def _of_times(given: "JointDiscrepancy", axis: str, stated: str | None) -> str:
 def _first(given: "JointDiscrepancy", since: list) -> Any:
     """Return the date from which time is counted: that of the origin, or the first of the data."""
     if given.origin is not None:
-        return arrays.frame_of(f"{given.owner}: origin", given.origin).since or min(since)
+        origin = arrays.frame_of(f"{given.owner}: origin", given.origin, dated=True)
+        return origin.since or min(since)
     return min(since)
 
 

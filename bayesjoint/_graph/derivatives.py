@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bayesjoint._graph.differences import Difference, Directional, moves
-from bayesjoint._graph.outputs import MapFault
+from bayesjoint._graph.outputs import MapFault, action
 from bayesjoint._graph.simulators import as_list
 
 TOLERANCE = 3e-3  # of the change over a block of columns
@@ -50,11 +50,8 @@ class Derivative:
 
     def pulled(self, values: list[np.ndarray], cotangent: np.ndarray) -> list[np.ndarray]:
         """Return the pull-back in the precision of the user."""
-        try:
-            parts = as_list(self.vjp(values, cotangent), len(values))
-        except MapFault as error:
-            raise MapFault(f"map {self.name!r}: {error}") from None
-        arrays = [np.asarray(part) for part in parts]
+        parts = as_list(self.name, self.vjp(values, cotangent), len(values))
+        arrays = [action(self.name, "vjp", part) for part in parts]
         for latent, array, value in zip(self.latents, arrays, values, strict=True):
             self._require(f"vjp for {latent!r}", array, np.size(value), "one number an element")
         return arrays
@@ -64,14 +61,12 @@ class Derivative:
         if self.jvp is None:
             raise TypeError(f"map {self.name!r} has no jvp")
         tangents = [tangent if i == index else np.zeros_like(v) for i, v in enumerate(values)]
-        array = np.asarray(self.jvp(values, tangents))
-        return array.ravel()
+        return action(self.name, "jvp", self.jvp(values, tangents)).ravel()
 
     def _require(self, what: str, array: np.ndarray, size: int, wanted: str) -> None:
-        if array.dtype.kind not in "fiub" or array.size != size:
-            held = "" if array.dtype.kind in "fiub" else f" of {array.dtype}"
+        if array.size != size:
             raise MapFault(
-                f"map {self.name!r}: {what} returned an array{held} of shape {array.shape}; "
+                f"map {self.name!r}: {what} returned an array of shape {array.shape}; "
                 f"{size} needed, {wanted}"
             )
 
@@ -247,8 +242,13 @@ def _check_columns(case: _Case, pulled: np.ndarray, count: int) -> None:
 def _check_adjoint(case: _Case, pulled: np.ndarray, pushed: np.ndarray) -> None:
     adjoint = float(np.sum(np.asarray(pulled, dtype=float).ravel() * case.signed))
     found = float(case.cotangent @ pushed)
-    if not (np.isfinite(adjoint) and np.isfinite(found)):
-        return  # one of them is not finite, which comparing with differences tells
+    if not np.isfinite(found):
+        return  # which comparing with differences tells
+    if not np.isfinite(adjoint):
+        raise MapFault(
+            f"map {case.tested.name!r}: vjp for {case.latent!r} is not finite at a prior draw, "
+            "where jvp is; mend it"
+        )
     single = {pulled.dtype, pushed.dtype} & {np.dtype("float32"), np.dtype("float16")}
     tolerance = ADJOINT_TOLERANCE_SINGLE if single else ADJOINT_TOLERANCE
     # Change of the output times cotangent, without cancellation.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesjoint._graph.outputs import MapFault
+from bayesjoint._graph.outputs import MapFault, action
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +51,7 @@ class JacobianActions:
         return matrices
 
     def _matrix(self, matrix: Any) -> np.ndarray:
-        if hasattr(matrix, "toarray"):
-            matrix = matrix.toarray()
-        array = np.atleast_2d(np.asarray(matrix))
-        if array.dtype.kind not in "fiub":
-            raise MapFault(
-                f"map {self.name!r}: the Jacobian holds {array.dtype}; real numbers are needed"
-            )
-        return array.astype(float, copy=False)
+        return np.atleast_2d(action(self.name, "jacobian", matrix)).astype(float, copy=False)
 
     def jvp(self, values: Sequence[np.ndarray], tangents: Sequence[np.ndarray]) -> np.ndarray:
         """Return the Jacobian times tangents, one a latent."""

@@ -1,12 +1,17 @@
-"""What a user's map returns: plain numbers of one form, with the labels that came with them."""
+"""What users' functions return: plain numbers of one form with their labels, or a tensor."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytensor.tensor as pt
 import xarray as xr
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Constant
+from pytensor.graph.traversal import ancestors
+from pytensor.tensor.random.op import RNGConsumerOp
 
 from bayesjoint import arrays
 
@@ -96,7 +101,7 @@ def _given(name: str, returned: Any) -> arrays.Given:
     owner = f"map {name!r}"
     if returned is None:
         raise MapFault(f"{owner}: the function returned None; is a return missing?")
-    if hasattr(returned, "owner") and hasattr(returned, "type"):
+    if arrays.is_tensor(returned):
         raise MapFault(
             f"{owner}: the function returned a tensor of PyTensor; make the map with "
             "bj.pytensor_map"
@@ -144,6 +149,89 @@ def _same_labels(given: arrays.Given, before: arrays.Given) -> bool:
             for now, then in zip(given.labels, before.labels, strict=True)
         )
     )
+
+
+def action(name: str, what: str, returned: Any) -> np.ndarray:
+    """Return the numbers that a part of a derivative returned, in the precision they came in.
+
+    Raises
+    ------
+    MapFault
+        When it holds no real numbers.
+    """
+    if type(returned) is np.ndarray and returned.dtype.kind in "fiub":
+        return returned
+    if returned is None:
+        raise MapFault(f"map {name!r}: {what} returned None; is a return missing?")
+    try:
+        values = arrays.read(f"map {name!r}", f"what {what} returned", returned, missing=True)
+    except ValueError as error:
+        raise MapFault(str(error)) from None
+    single = getattr(returned, "dtype", None) in (np.float32, np.float16)
+    return values.values.astype(returned.dtype) if single else values.values
+
+
+def tensor(owner: str, function: Callable, *given: Any, **settings: Any) -> Any:
+    """Return the tensor that a user's function makes of tensors.
+
+    Raises
+    ------
+    MapFault
+        When it fails, or makes no tensor of real numbers that follows from those alone.
+    """
+    try:
+        returned = function(*given, **settings)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a user's code raises
+        raise MapFault(
+            f"{owner}: the function fails with {type(error).__name__}: {error}"
+        ) from error
+    if returned is None:
+        raise MapFault(f"{owner}: the function returned None; is a return missing?")
+    try:
+        made = pt.as_tensor(returned)
+    except Exception:  # PyTensor has an error of its own for each kind of object
+        raise MapFault(
+            f"{owner}: the function returned {kind(returned)}, which is no tensor; let it return "
+            "one, as pt.stack([...]) makes of several"
+        ) from None
+    _require_own(owner, made, [*given, *settings.values()])
+    return made
+
+
+def kind(returned: Any) -> str:
+    """Return what was returned, in words of a message."""
+    held = f" of {returned.dtype}" if isinstance(returned, np.ndarray) else ""
+    return f"a {type(returned).__name__}{held}"
+
+
+def _require_own(owner: str, made: Any, given: Sequence[Any]) -> None:
+    """Raise unless a tensor is one of real numbers that follows from what was given alone."""
+    dtype = made.type.dtype
+    if dtype.startswith("complex"):
+        raise MapFault(
+            f"{owner}: the function returned complex numbers; stack real and imaginary part"
+        )
+    own = {id(variable) for variable in given}
+    upstream = list(ancestors([made], blockers=[v for v in given if arrays.is_tensor(v)]))
+    for variable in upstream:
+        if id(variable) in own:
+            continue
+        if variable.owner is not None and isinstance(variable.owner.op, RNGConsumerOp):
+            raise MapFault(
+                f"{owner}: the function returned a random tensor; let it follow from its arguments"
+            )
+        if variable.owner is None and not isinstance(variable, Constant | SharedVariable):
+            raise MapFault(
+                f"{owner}: the function uses the tensor {variable.name or 'without a name'!r}, "
+                "which is none of its arguments; let it follow from these, or give it a value"
+            )
+    if not dtype.startswith("float") and any(id(variable) in own for variable in upstream):
+        raise MapFault(
+            f"{owner}: the function returned numbers of {dtype}, which have no derivative; let it "
+            "return floating-point numbers"
+        )
 
 
 def sizes_agree(shape: Sequence[int], other: Sequence[int]) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesjoint._graph.outputs import MapFault, Output, in_form, read
+from bayesjoint._graph.outputs import MapFault, Output, action, in_form, kind, read
 
 REMEMBERED = 8  # points: chains take turns, and value and derivative are asked one after the other
 
@@ -184,7 +184,8 @@ class Simulator:
         """Return the Jacobian times tangents, flat; NaN where the black box fails."""
 
         def act() -> list[np.ndarray]:
-            return [np.asarray(self.jvp(_copies(values), tangents)).astype(float).ravel()]
+            returned = self.jvp(_copies(values), tangents)
+            return [action(self.name, "jvp", returned).astype(float).ravel()]
 
         pushed = self._guarded(values, act, tangents)
         return self._nothing(values) if pushed is None else pushed[0]
@@ -194,9 +195,9 @@ class Simulator:
         shapes = [np.shape(value) for value in values]
 
         def act() -> list[np.ndarray]:
-            pulled = as_list(self.vjp(_copies(values), cotangent), len(values))
+            pulled = as_list(self.name, self.vjp(_copies(values), cotangent), len(values))
             return [
-                np.asarray(part).astype(float).reshape(shape)
+                action(self.name, "vjp", part).astype(float).reshape(shape)
                 for part, shape in zip(pulled, shapes, strict=True)
             ]
 
@@ -251,13 +252,17 @@ class Simulator:
         self._forget()
 
 
-def as_list(pulled: Any, count: int) -> list:
-    """Return what a vjp gave as a list; for one latent a bare array will do."""
+def as_list(name: str, pulled: Any, count: int) -> list:
+    """Return what the vjp of a map gave as a list; for one latent a bare array will do."""
     if count == 1 and not isinstance(pulled, (list, tuple)):
         return [pulled]
-    if pulled is None or len(pulled) != count:
-        given = "None" if pulled is None else f"{len(pulled)} arrays"
-        raise MapFault(f"vjp returned {given} for {count} latents; one array for each is needed")
+    several = isinstance(pulled, list | tuple) or (isinstance(pulled, np.ndarray) and pulled.ndim)
+    if not several or len(pulled) != count:
+        given = f"{len(pulled)} arrays" if several else kind(pulled)
+        raise MapFault(
+            f"map {name!r}: vjp returned {given} for {count} latents; a list of one array for each "
+            "is needed"
+        )
     return list(pulled)
 
 

@@ -166,7 +166,15 @@ def _check_relations(problem: "JointProblem") -> None:
     evaluate = compiled_function(free, outputs, UNOPTIMISED)
     rng, whites = np.random.default_rng(0), {u.variable for u in build.unknowns if u.white}
     for _ in range(CHECK_DRAWS):
-        values = iter(evaluate(*(_draw(v, v.name in whites, rng) for v in free)))
+        drawn = [_draw(v, v.name in whites, rng) for v in free]
+        try:
+            values = iter(evaluate(*drawn))
+        except Exception as error:  # whatever the graph of a user raises
+            named = " or ".join(build.shaping[name].name for name in checks)
+            raise ValueError(
+                f"{named}: the function fails at a prior draw, or does not give one number a cell: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
         for name, changes in checks.items():
             build.shaping[name].check_changes([next(values) for _ in changes])
 
@@ -180,7 +188,11 @@ def _check_responses(problem: "JointProblem") -> None:
     for forward in _maps(problem):
         if not _is_checked(forward, usable[0]):
             values = [forward.inputs(draw) for draw in usable]
-            _check_map(forward, values, spreads_of([forward.inputs(draw) for draw in tried]))
+            try:
+                _check_map(forward, values, spreads_of([forward.inputs(draw) for draw in tried]))
+            except MapFault:
+                _check_sizes(problem, forward, usable[0])  # a wrong size tells more
+                raise
             _checked_maps[forward.origin or forward] = _signature(forward, usable[0])
     _check_shapes(problem, usable)
 
@@ -234,6 +246,8 @@ def _fault_at(forward: Any, draw: dict[str, np.ndarray]) -> Exception | str | No
         raise
     except Exception as error:  # noqa: BLE001 whatever a user's code raises
         return error
+    if output is not None and output.size == 0:
+        raise MapFault(f"map {forward.name!r}: its output has shape (0,); give one number a datum")
     if output is None or np.all(np.isfinite(output)):
         return None
     return f"{np.sum(~np.isfinite(output))} of {output.size} outputs are not finite"
@@ -264,12 +278,23 @@ def _warn_of(forward: Any, faults: list, tried: int) -> None:
     )
 
 
+def _check_sizes(problem: "JointProblem", forward: Any, draw: dict[str, np.ndarray]) -> None:
+    """Raise where a map predicts another number of data than there are."""
+    output = forward.evaluated(forward.inputs(draw))
+    if output is None:
+        return
+    form = forward.form_in(draw)
+    for modality in problem.modalities:
+        same = (modality.forward.origin or modality.forward) is (forward.origin or forward)
+        if same and modality.observe is None and output.size != modality.data.size:
+            _check_predicted(modality, output if form is None else output.reshape(form.shape))
+
+
 def _check_map(forward: Any, draws: list[list[np.ndarray]], spreads: list[np.ndarray]) -> None:
     """Check a derivative; the exception of a user's code is told with the map's name."""
     try:
         forward.check(draws, spreads)
-    except (ValueError, MemoryError) as error:
-        error.add_note(f"raised while the map {forward.name!r} was checked at prior draws")
+    except (MapFault, MemoryError):
         raise
     except Exception as error:
         raise ValueError(
@@ -349,15 +374,17 @@ def _predictor(modality: Any, scratch: ModelBuild, inputs: dict[str, Any]) -> Ca
     names = modality.forward.latents
     inputs_of_map = [inputs[n] for n in names]
     output = modality.forward.output(scratch)
-    seen = pt.tensor("output", dtype=output.type.dtype, shape=(None,) * output.type.ndim)
     forward = compiled_function(inputs_of_map, output, UNOPTIMISED)
 
     def predict(draw: dict[str, np.ndarray]) -> np.ndarray:
         value = forward(*(draw[n] for n in names))
+        seen = pt.tensor("output", dtype=output.type.dtype, shape=value.shape)
         ordered = modality.in_order(seen, modality.forward.form_in(inputs))
         try:
             response = modality.operator.apply(scratch, ordered)
             return np.asarray(compiled_function([seen], response, UNOPTIMISED)(value))
+        except MapFault:
+            raise
         except (ValueError, TypeError, IndexError) as error:
             raise ValueError(
                 f"modality {modality.name!r}: observe does not fit the output of the map "

@@ -14,7 +14,7 @@ from bayesjoint.arrays.coordinates import (
     frame_of,
     is_measured,
 )
-from bayesjoint.arrays.keeping import keep, keep_settings
+from bayesjoint.arrays.keeping import ReadOnly, Shown, keep, keep_settings
 from bayesjoint.arrays.labels import SAME_PLACE, matched, plain, plain_labels
 from bayesjoint.arrays.matrices import columns_of, matrix, matrix_sides, rows_of, sparse_matrix
 from bayesjoint.arrays.observed import data, observations, real_and_imaginary
@@ -23,6 +23,7 @@ from bayesjoint.arrays.reading import (
     Given,
     as_array,
     is_labelled,
+    is_tensor,
     number,
     numbers,
     read,
@@ -36,6 +37,8 @@ __all__ = [
     "Axes",
     "Frame",
     "Given",
+    "ReadOnly",
+    "Shown",
     "aligned",
     "as_array",
     "bare_coordinate",
@@ -45,6 +48,7 @@ __all__ = [
     "frame_of",
     "is_labelled",
     "is_measured",
+    "is_tensor",
     "keep",
     "keep_settings",
     "mask",

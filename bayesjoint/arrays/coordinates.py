@@ -32,9 +32,12 @@ class Frame:
         return self.since is not None
 
 
-def frame_of(subject: str, value: Any) -> Frame:
-    """Return the frame in which a coordinate is stated: dates in seconds since the first."""
-    raw = bare_coordinate(subject, value)
+def frame_of(subject: str, value: Any, *, dated: bool = False) -> Frame:
+    """Return the frame in which a coordinate is stated: dates in seconds since the first.
+
+    Where dates are needed (``dated``), they may be written as text.
+    """
+    raw = bare_coordinate(subject, _dates_of_text(subject, value) if dated else value)
     if raw.dtype.kind == "M":
         known = raw[~np.isnat(raw)]
         return Frame(_units.SECONDS, known.min() if known.size else np.datetime64(0, "s"))
@@ -51,6 +54,8 @@ def coordinate(subject: str, value: Any, frame: Frame | None = None) -> np.ndarr
     ValueError
         When it is neither numbers nor times, or its units cannot be converted.
     """
+    if frame is not None and frame.is_time:
+        value = _dates_of_text(subject, value)
     raw = bare_coordinate(subject, value)
     frame = frame_of(subject, value) if frame is None else frame
     if (raw.dtype.kind == "M") != frame.is_time:
@@ -73,6 +78,24 @@ def is_measured(value: xr.DataArray) -> bool:
     if isinstance(value.dtype, np.dtype):
         return value.dtype.kind in "iufmM"
     return isinstance(value.dtype, pd.DatetimeTZDtype)
+
+
+def _dates_of_text(subject: str, value: Any) -> Any:
+    """Return dates where they are written as text, as "2020-01-31"; all else as it is."""
+    labelled = isinstance(value, xr.DataArray | xr.Variable)
+    raw = as_array(subject, unwrapped(value.data if labelled else value))
+    written = raw.dtype.kind in "UT" or (
+        raw.dtype.kind == "O" and raw.size and all(isinstance(x, str) for x in raw.ravel())
+    )
+    if not written:
+        return value
+    try:
+        stamps = [naive(pd.Timestamp(str(x))) for x in raw.ravel()]
+    except ValueError:
+        raise ValueError(
+            f"{subject} holds text that is no date; give dates, as '2020-01-31'"
+        ) from None
+    return np.array(stamps, dtype="datetime64[ns]").reshape(raw.shape)
 
 
 def bare_coordinate(subject: str, value: Any) -> np.ndarray:

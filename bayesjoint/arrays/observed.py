@@ -40,7 +40,11 @@ def data(owner: str, value: xr.DataArray) -> xr.DataArray:
     }
     attrs = dict(value.attrs) | ({"units": given.units} if given.units else {})
     kept = xr.DataArray(numbers, coords, value.dims, value.name, attrs)
-    return kept.copy(deep=True, data=numbers)
+    kept = kept.copy(deep=True, data=numbers)
+    for coord in kept.coords.values():
+        if type(coord.variable.data) is np.ndarray and coord.variable.data.flags.owndata:
+            coord.variable.data.setflags(write=False)
+    return kept
 
 
 def _plain(coord: xr.DataArray) -> xr.DataArray:

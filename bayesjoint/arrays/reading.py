@@ -110,6 +110,12 @@ def is_labelled(value: Any) -> bool:
     return isinstance(value, kinds) or _units.of_quantity(value) is not None
 
 
+def is_tensor(value: Any) -> bool:
+    """Return whether it is a tensor of PyTensor, asked without importing that."""
+    kinds = type(value).__mro__
+    return any(k.__module__ == "pytensor.graph.basic" and k.__name__ == "Variable" for k in kinds)
+
+
 def _taken_apart(subject: str, value: Any) -> tuple:
     """Return dims, labels, units of labels and the bare array."""
     if isinstance(value, xr.DataArray):
@@ -144,7 +150,7 @@ def as_array(subject: str, value: Any) -> np.ndarray:
     """
     if isinstance(value, np.ndarray):
         return value.data if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
-    if hasattr(value, "owner") and hasattr(value, "eval"):  # it would be read without end
+    if is_tensor(value):  # it would be read without end
         raise ValueError(f"{subject} is a tensor of PyTensor; give numbers")
     try:
         return np.asarray(value)

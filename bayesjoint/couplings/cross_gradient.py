@@ -153,6 +153,7 @@ class CrossGradient(Replaceable):
         if self.normalisation != "range" and self.scales:
             raise ValueError(f'{owner}: scales are used with normalisation="range" only')
         _common.require_number(owner, "floor", self.floor)
+        _validate.keep_number(self, owner, "floor")
 
     @property
     def name(self) -> str:

@@ -80,6 +80,7 @@ class _SharedEdges(Replaceable):
                 "per extent of the grid is that gradient"
             )
         _common.require_number(owner, "epsilon", self.epsilon)
+        _validate.keep_number(self, owner, "epsilon")
 
     @property
     def name(self) -> str:
@@ -293,6 +294,7 @@ class JointSparsity(_SharedEdges):
         )  # fmt: skip
         _common.require_number(self._owner, "nu", nu)
         object.__setattr__(self, "nu", nu)
+        _validate.keep_number(self, self._owner, "nu")
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 
-from bayesjoint import _validate
+from bayesjoint import _validate, arrays
 from bayesjoint._errors import processes as _processes
 from bayesjoint._graph.build import ModelBuild
 from bayesjoint._kernels.mixture import GaussianMixture, correlation_factors
@@ -106,10 +106,10 @@ class PropertyMixture(Replaceable):
         for setting in ("means", "sds"):
             given, example = getattr(self, setting), '{"velocity": [2.2, 4.5]}'
             _validate.require_mapping(self.owner, setting, given, example)
-            object.__setattr__(self, setting, dict(given))
+            object.__setattr__(self, setting, arrays.ReadOnly(given))
         if self.labels and self.means:
             for setting, value in _mixture_settings.read(self).items():
-                object.__setattr__(self, setting, value)
+                object.__setattr__(self, setting, arrays.keep(value))
         _mixture_settings.check(self)
 
     # ---- what a problem asks of a coupling ----------------------------------------------------

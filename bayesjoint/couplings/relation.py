@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytensor.tensor as pt
 from pytensor.gradient import pushforward
 from pytensor.graph.replace import graph_replace
 
-from bayesjoint import _validate
+from bayesjoint import _validate, arrays
 from bayesjoint._graph.build import ModelBuild
+from bayesjoint._graph.outputs import tensor
 from bayesjoint._replace import Replaceable
 from bayesjoint.couplings._common import same_grid
 from bayesjoint.priors import Prior
@@ -88,7 +90,7 @@ class PropertyRelation(Replaceable):
         }
         for key in coefficients:
             _validate.require_name(f"{self.name}: coefficient", key)
-        object.__setattr__(self, "coefficients", coefficients)
+        object.__setattr__(self, "coefficients", arrays.ReadOnly(coefficients))
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -162,25 +164,32 @@ class PropertyRelation(Replaceable):
         """Return the tensor of f, adding unknown coefficients to the model."""
         values = [build.values[name] for name in self.parents]
         coefficients = {key: self._coefficient(build, key) for key in self.coefficients}
+        self._require_taken(values, coefficients)
+        predicted = tensor(self.name, self.function, *values, **coefficients)
+        given = predicted.type.shape
+        if predicted.ndim == 0:
+            return predicted
+        pairs = zip(given, shape, strict=False)
+        if len(given) != len(shape) or any(n not in (None, m) for n, m in pairs):
+            raise ValueError(
+                f"{self.name}: the function gives shape {given}, the field has {shape}; work cell "
+                "by cell"
+            )
+        return pt.specify_shape(predicted, shape) if None in given else predicted
+
+    def _require_taken(self, values: Sequence[Any], coefficients: Mapping[str, Any]) -> None:
+        """Raise unless the function takes as many values, and the coefficients by name."""
         try:
-            predicted = pt.as_tensor(self.function(*values, **coefficients))
+            taken = signature(self.function)
+        except (TypeError, ValueError):
+            return  # of what is not written in Python nothing is known
+        try:
+            taken.bind(*values, **coefficients)
         except TypeError as error:
             raise ValueError(
                 f"{self.name}: the function does not take {len(values)} values and the "
                 f"coefficients {sorted(self.coefficients)}: {error}"
-            ) from error
-        except Exception as error:  # whatever the code of a user raises
-            raise ValueError(
-                f"{self.name}: the function gives no tensor: {type(error).__name__}: {error}"
-            ) from error
-        if predicted.type.dtype.startswith("complex"):
-            raise ValueError(f"{self.name}: the function gives complex numbers; give real ones")
-        if predicted.ndim not in (0, len(shape)):
-            raise ValueError(
-                f"{self.name}: the function gives {predicted.ndim} dimensions, the field has "
-                f"{len(shape)}; work cell by cell"
-            )
-        return predicted
+            ) from None
 
     def _coefficient(self, build: ModelBuild, key: str):
         name, given = f"{self.latent}_{key}", self.coefficients[key]

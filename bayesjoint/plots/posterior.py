@@ -77,9 +77,7 @@ def plot_posterior(dt: xr.DataTree, latents: Sequence[str] | None = None) -> Fig
     >>> figure = plot_posterior(example_tree(), ["gain"])
     """
     ds = _read.linearization(dt)
-    _read.require_known(ds, [] if latents is None else latents)
-    given = [latents] if isinstance(latents, str) else latents
-    names = _read.unknowns(ds) if given is None else list(given)
+    names = _read.unknowns(ds) if latents is None else _read.require_known(ds, latents)
     table = [row for row in rows(ds) if row.latent in names]
     fields = [name for name in names if drawn_as_field(ds, name)]
     scalars = [row for row in table if row.latent not in fields][:MOST_SCALARS]

@@ -119,14 +119,12 @@ def responses(
     known without error, found by projection: no difference of large numbers.
     """
     laid = {name: _weights(ds, name, values) for name, values in named(given).items()}
-    parts = {name: flat.reshape(flat.shape[0], -1) for name, (flat, _) in laid.items()}
-    _, template = max(laid.values(), key=lambda pair: pair[1].ndim)
-    for name, (_, own) in laid.items():
-        if own.dims != template.dims or own.shape != template.shape:
-            raise ValueError(
-                f"candidates of '{name}' lie on {_plain_dims(own)} {own.shape}, of others on "
-                f"{_plain_dims(template)} {template.shape}; give all the same dims"
-            )
+    first = max(laid, key=lambda name: laid[name][1].ndim)
+    template = laid[first][1]
+    parts = {
+        name: flat.reshape(flat.shape[0], -1)[:, _order(name, own, first, template)]
+        for name, (flat, own) in laid.items()
+    }
     if complete(ds):
         share = _read.left(ds).values
         along = ds["physical_vectors"].values.T @ on_cells(ds, parts)  # (mode, candidate)
@@ -141,6 +139,22 @@ def responses(
     slope = np.divide(crossed, spread, out=np.zeros_like(spread), where=spread > 0)
     apart = weights @ (prediction[:, None] - others * slope) ** 2
     return tuple(template.copy(data=v.reshape(template.shape)) for v in (crossed, spread, apart))  # type: ignore[return-value]
+
+
+def _order(name: str, own: xr.DataArray, first: str, template: xr.DataArray) -> np.ndarray:
+    """Return which candidate of one latent is which of another, by their labels."""
+    if set(own.dims) != set(template.dims) or own.size != template.size:
+        raise ValueError(
+            f"candidates of '{name}' lie on {_plain_dims(own)} {own.shape}, of '{first}' on "
+            f"{_plain_dims(template)} {template.shape}; give all the same dims"
+        )
+    places = _read.as_given(own.copy(data=np.arange(float(own.size)).reshape(own.shape)))
+    axes = arrays.Axes.of(_read.as_given(template), f"those of '{first}'")
+    what = f"candidates of '{name}'"
+    order = arrays.aligned(
+        "data_worth", what, places.drop_attrs(deep=False), axes, exact=True, broadcast=False
+    )
+    return order.astype(int).ravel()
 
 
 def _plain_dims(values: xr.DataArray) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ names of the user are marked (see `bayesjoint._names`): reports take the marks o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -124,16 +123,16 @@ def in_order(dt: xr.DataTree, names: list[str]) -> list[str]:
     return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
 
-def require_known(ds: xr.Dataset, names: Iterable[str], what: str = "latent") -> None:
-    """Raise ValueError, listing what exists, when a name is no latent and no hyperparameter."""
+def require_known(ds: xr.Dataset, names: Any, what: str = "latent") -> list[str]:
+    """Return names as a list, or raise where one is no latent and no hyperparameter."""
     known = unknowns(ds)
-    if isinstance(names, str):
-        names = [names]
-    if not isinstance(names, Iterable) or isinstance(names, xr.DataTree):
-        raise ValueError(
-            f"the {what}s are of type {type(names).__name__}; give a list of {', '.join(known)}"
-        )
-    for name in names:
+    try:
+        listed = [names] if isinstance(names, str) else list(names)
+    except TypeError:  # some say that they can be iterated, and cannot
+        listed = []
+    if not listed or isinstance(names, xr.DataTree):
+        raise ValueError(f"the {what}s are {_shown(names)}; give a list of {', '.join(known)}")
+    for name in listed:
         if not isinstance(name, str):
             raise ValueError(
                 f"a {what} is named by text, {type(name).__name__} given; this problem has "
@@ -141,6 +140,12 @@ def require_known(ds: xr.Dataset, names: Iterable[str], what: str = "latent") ->
             )
         if name not in known:
             raise ValueError(f"there is no {what} '{name}'; this problem has {', '.join(known)}")
+    return listed
+
+
+def _shown(names: Any) -> str:
+    empty = isinstance(names, list | tuple) and not names
+    return "none" if empty else f"of type {type(names).__name__}"
 
 
 def cells_of(ds: xr.Dataset, latent: str) -> np.ndarray:

@@ -126,7 +126,7 @@ def _as_pairs(chosen: Any) -> list[tuple[str, str]]:
 
 
 def _field_names(dt: xr.DataTree, posterior: xr.Dataset) -> list[str]:
-    """Names of the latents with numbers as coordinates."""
+    """Names of the latents with numbers or times as coordinates."""
     names = [str(name) for name in posterior.data_vars]
     if _read.has_groups(dt, "linearization"):
         names = [name for name in _read.latents(_read.linearization(dt)) if name in posterior]

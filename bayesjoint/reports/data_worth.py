@@ -82,6 +82,8 @@ def data_worth(
     True
     """
     ds = _checked(_read.linearization(dt))
+    if candidates is None and candidate_sd is not None:
+        raise ValueError("data_worth: candidate_sd is given without candidates; give both")
     target = functional(ds, prediction)
     variance, prior = target.variance(dt), target.prior_variance(dt)
     report = xr.Dataset({"sd": variance**0.5, "sd_prior": prior**0.5})
