@@ -44,22 +44,21 @@ def coordinates(functions):
 
 def test_slopes_are_directional_derivatives_of_the_density(functions, coordinates):
     """Central differences of the log-density along each direction, which moves z_j by one."""
-    scales = [np.linspace(0.5, 2.0, functions.size)]
-    seen = watched(functions, coordinates, scales)
+    seen = watched(functions, coordinates, [np.linspace(0.5, 2.0, functions.size)])
     np.testing.assert_allclose(seen.directions[seen.places, np.arange(len(seen.names))], 1.0)
     points = coordinates.points(np.random.default_rng(2).standard_normal((3, functions.size)))
     found = seen.of(functions.density, points)
-    for row, point in enumerate(points):
-        for i, (place, step) in enumerate(zip(seen.places, 1e-5 * seen.directions.T, strict=True)):
-            above, below = (functions.density(point + sign * step)[0] for sign in (1, -1))
-            assert found["slope"][row, i] == pytest.approx((above - below) / 2e-5, rel=1e-5, abs=1e-5)
-            assert found["place"][row, i] == point[place]
+    np.testing.assert_array_equal(found["place"], points[:, seen.places])
+    for point, slope in zip(points, found["slope"], strict=True):
+        for along, value in zip(seen.directions.T, slope, strict=True):
+            above, below = (functions.density(point + h * along)[0] for h in (1e-5, -1e-5))
+            assert value == pytest.approx((above - below) / 2e-5, rel=1e-5, abs=1e-5)
 
 
 def test_directions_are_the_covariance_that_the_sampler_assumes(functions, coordinates):
     scales = np.random.default_rng(3).uniform(0.5, 2.0, (2, functions.size))
-    seen = watched(functions, coordinates, scales)
-    half = np.eye(functions.size) + (coordinates.vectors * coordinates.stretch) @ coordinates.vectors.T
+    seen, vectors = watched(functions, coordinates, scales), coordinates.vectors
+    half = np.eye(functions.size) + (vectors * coordinates.stretch) @ vectors.T
     covariance = (half * np.mean(scales**2, axis=0)) @ half
     wanted = covariance[:, seen.places] / covariance[seen.places, seen.places]
     np.testing.assert_allclose(seen.directions, wanted, rtol=0, atol=0.02)  # a negligible trace
