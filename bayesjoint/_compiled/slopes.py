@@ -61,9 +61,11 @@ def watched(
 ) -> Watched:
     """Return what is watched of chains that move in some coordinates, with the scales learnt."""
     names_of = {u.variable: u.name for u in functions.build.unknowns}
-    names, places, blocks = [], [], {}
+    names: list[str] = []
+    places: list[int] = []
+    blocks: dict[str, slice] = {}
     for variable, where in functions.slices.items():
-        size, name = where.stop - where.start, names_of.get(variable, variable)
+        size, name = where.stop - where.start, names_of.get(str(variable), str(variable))
         kept = np.unique(np.linspace(where.start, where.stop - 1, min(MOST, size)).astype(int))
         names += [name] * kept.size
         places += kept.tolist()

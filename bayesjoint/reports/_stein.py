@@ -69,7 +69,8 @@ def departures(dt: xr.DataTree) -> Found:
     With s the slope of the log-density along a direction in which z_j moves by one: ``E[s] = 0``
     and ``E[-(z_j - c) s] = 1``.  For a normal density the first is the shift of the mean over the
     variance and the second the variance of the draws over the true one.  Of two directions the one
-    with the smaller error is taken.  Of unknowns of many coordinates also the second, averaged.
+    with the smaller error is taken, and no error is smaller than that of independent draws of a
+    normal density.  Of unknowns of many coordinates also the second, averaged.
     """
     if not _read.has_groups(dt, "slopes"):
         return Found()
@@ -93,7 +94,10 @@ def _of_coordinates(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray, list[str]]:
     for name in ("slope", "own_slope"):
         slope = ds[name].transpose("chain", "draw", "coordinate")
         (mean, error), (product, other) = _moments(slope), _moments(-centred * slope)
-        found.append((np.stack([sd * mean, product]), np.stack([sd * error, other])))
+        # A sample of small variance has small products, and thinks too well of their mean.
+        least = np.array([[1.0], [2.0]]) / (place.sizes["chain"] * place.sizes["draw"])
+        errors = np.maximum(np.stack([sd * error, other]), np.sqrt(least))
+        found.append((np.stack([sd * mean, product]), errors))
     better = found[0][1] <= found[1][1]
     means, errors = (np.where(better, found[0][i], found[1][i]) for i in (0, 1))
     return means, errors, place["coordinate"].values.astype(str).tolist()

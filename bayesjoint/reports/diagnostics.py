@@ -63,8 +63,9 @@ def diagnose(dt: xr.DataTree) -> xr.Dataset:
     -------
     xarray.Dataset
         Scalars: largest ``r_hat``, and ``r_hat_tail`` of indicators of the tails, smallest
-        ``ess_bulk`` and ``ess_tail``, largest relative Monte Carlo error ``sd_error`` of an sd,
-        ``divergences``, smallest ``ebfmi`` of a chain, share ``saturated`` of trees at full depth,
+        ``ess_bulk`` and ``ess_tail``, largest relative Monte Carlo error ``sd_error`` of the sd of
+        a quantity with heavy tails (kurtosis above 6; 0 where there is none), ``divergences``,
+        smallest ``ebfmi`` of a chain, share ``saturated`` of trees at full depth,
         ``steps_per_draw``, ``gradients_per_effective_draw``; ``stein_score`` and
         ``stein_variance``, how draws keep Stein's identities: largest departure in standard errors,
         and there the variance of the draws over that which slopes tell of (NaN without the group
@@ -84,8 +85,8 @@ def diagnose(dt: xr.DataTree) -> xr.Dataset:
     (2021), doi 10.1214/20-BA1221. Energy: Betancourt (2016), arXiv 1604.00695. Good is a verdict
     where r-hat is at most 1.01, there are 400 effective draws in the bulk and in both tails, the
     split r-hat of the indicators of draws below the 1, 2, 5, 10, 90, 95, 98 and 99 % quantiles
-    of all draws is at most 1.02 (Moins et al. 2022, arXiv 2205.06694), every sd is known to 6 %,
-    and Stein's identities hold.
+    of all draws is at most 1.02 (Moins et al. 2022, arXiv 2205.06694), every sd of a
+    quantity with heavy tails is known to 6 %, and Stein's identities hold.
 
     A tail where no chain has been shows in the slopes of the log-density at the draws alone (Stein
     1972; Gorham & Mackey 2015, arXiv 1506.03039): for z with density p, a direction a with
