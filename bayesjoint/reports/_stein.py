@@ -15,7 +15,7 @@ from bayesjoint.reports._numbers import percent
 CHANCE = 0.01  # of a false alarm in a run, if errors are normal
 SHIFT = 0.1  # of an sd: a smaller one is no matter
 SHARE = 0.2  # of a variance, likewise
-FEWEST = 50  # draws of a chain
+FEWEST = 400  # draws with slopes, of all chains: of fewer, errors are themselves poorly known
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def departures(dt: xr.DataTree) -> Found:
     if not _read.has_groups(dt, "slopes"):
         return Found()
     ds = dt["slopes"].to_dataset()
-    if ds.sizes["draw"] < FEWEST:
+    if ds.sizes["chain"] * ds.sizes["draw"] < FEWEST:
         return Found()
     means, errors, names = _of_coordinates(ds)
     blocks = ds["product"].transpose("chain", "draw", "block").rename(block="coordinate")
