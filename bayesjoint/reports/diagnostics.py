@@ -68,9 +68,9 @@ def diagnose(dt: xr.DataTree) -> xr.Dataset:
         smallest ``ebfmi`` of a chain, share ``saturated`` of trees at full depth,
         ``steps_per_draw``, ``gradients_per_effective_draw``; ``stein_score`` and
         ``stein_variance``, how draws keep Stein's identities: largest departure in standard errors,
-        and there the variance of the draws over that which slopes tell of (NaN with fewer than 400 of
-        them in the group ``slopes``). Attrs: ``verdict`` (good, fair, bad), ``text`` (one
-        paragraph: what is wrong and what to do), ``worst`` (the parameter with the largest r-hat),
+        and there the variance of the draws over that which slopes tell of (NaN with fewer than 400
+        draws in the group ``slopes``). Attrs: ``verdict`` (good, fair, bad), ``text`` (one
+        paragraph: what is wrong and what to do), ``worst`` (parameter with the largest r-hat),
         ``at_ends`` (list of sentences, of parameters that sit at an end of their prior). Of a
         field, 200 cells spread evenly are judged.
 
