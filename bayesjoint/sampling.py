@@ -103,11 +103,12 @@ def sample(
     -------
     DataTree
         Groups posterior, sample_stats, posterior_predictive, prior, prior_predictive,
-        log_likelihood, predictive_cdf, log_likelihood_joint, log_prior, observed_data,
-        constant_data and linearization; mahalanobis and log_likelihood_conditional where errors
-        are correlated.  Where data are missing, responses and replicated data are there too, a
-        discrepancy is NaN (see `predict_discrepancy`), and so are replicated data whose noise sd is
-        NaN, or whose discrepancy has too many places.  Attributes of the posterior group:
+        log_likelihood, predictive_cdf, log_likelihood_joint, log_prior, slopes (of the
+        log-density, see `diagnose`), observed_data, constant_data and linearization; mahalanobis
+        and log_likelihood_conditional where errors are correlated.  Where data are missing,
+        responses and replicated data are there too, a discrepancy is NaN (see
+        `predict_discrepancy`), and so are replicated data whose noise sd is NaN, or whose
+        discrepancy has too many places.  Attributes of the posterior group:
         ``sampling_time`` (s, warm-up included, compilation not),
         ``tuning_steps``, ``refreshes`` of the spectrum, ``recentred`` (whether fields were, see
         Notes), and the judgement of `diagnose`: ``verdict``, ``diagnostics`` (a paragraph), and its

@@ -30,6 +30,7 @@ GROUPS = {
     "mahalanobis",  # errors are correlated
     "predictive_cdf",
     "log_prior",
+    "slopes",
     "observed_data",
     "constant_data",
     "linearization",

@@ -62,7 +62,7 @@ def resume(
         functions, runner_for(functions, len(chains), draws, settings.cores), settings,
         int(sampler.attrs["entropy"]), coordinates, chains, facts, marker.draws,
         marker.checkpoints, bool(sampler.attrs["keep_white"]), int(sampler.attrs["thinned"]),
-        int(sampler.attrs["lengths_every"]),
+        int(sampler.attrs["lengths_every"]), int(sampler.attrs["slopes_every"]),
     )  # fmt: skip
 
 

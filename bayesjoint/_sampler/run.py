@@ -1,12 +1,15 @@
 """A run of the sampler: it begins or is taken up again, and goes on checkpoint by checkpoint."""
 
+import os
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from bayesjoint._compiled import mahalanobis as _mahalanobis
+from bayesjoint._compiled import slopes as _slopes
 from bayesjoint._compiled.coordinates import Coordinates
 from bayesjoint._compiled.densities import likelihoods, thinning
 from bayesjoint._compiled.density import CompiledDensity
@@ -70,6 +73,7 @@ class Run:
     keep_white: bool = False
     thinning: int = 1
     lengths_every: int = 1
+    slopes_every: int = 1
     evaluator: DrawEvaluator = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,6 +85,12 @@ class Run:
     def density(self) -> Any:
         """The density of what chains move in."""
         return self.functions.density.given(self.coordinates.given)
+
+    @cached_property
+    def watched(self) -> _slopes.Watched:
+        """The coordinates whose slopes are kept."""
+        scales = [chain.scale for chain in self.chains]
+        return _slopes.watched(self.functions, self.coordinates, scales)
 
     def points(self, rows: np.ndarray) -> np.ndarray:
         """Return the flat points of what chains move in, shape (chain, draw, n)."""
@@ -131,6 +141,9 @@ class Run:
         groups |= _mahalanobis.mahalanobis(
             table, groups["posterior_predictive"], self.lengths_every, self.done
         )
+        groups |= _slopes.slopes(
+            self.watched, self.density, part.points, self.slopes_every, self.done
+        )
         return groups | likelihoods(table, self.thinning, self.done)
 
     def _record(self) -> xr.Dataset:
@@ -155,7 +168,8 @@ class Run:
             },
             attrs={
                 **self.facts, "entropy": str(self.entropy), "thinned": self.thinning,
-                "lengths_every": self.lengths_every, "keep_white": int(self.keep_white),
+                "lengths_every": self.lengths_every, "slopes_every": self.slopes_every,
+                "keep_white": int(self.keep_white),
                 "layout": layout(self.functions),
                 "fingerprint": fingerprint(self.functions, self.coordinates.centre),
             },
@@ -207,6 +221,8 @@ def begin(
     for point in ends[: _starts.LOOKED_AT]:
         recheck(space, point, "at the end of the warm-up")
     run.facts |= {"sampling_time": run.facts["sampling_time"] + seconds, RECENTRED: int(recentred)}
+    workers = min(chains, settings.cores or os.cpu_count() or 1)
+    run.slopes_every = _slopes.thinning(chains * draws, run.facts["warm_up_steps"], workers)
     if len(starts.modes) > 1:
         told = starts.of_chain.tolist(), starts.weights.tolist()
         run.facts |= dict(zip(MODES, told, strict=True))
