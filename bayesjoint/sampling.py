@@ -36,7 +36,7 @@ from bayesjoint.reports._impossible import divergence_words
 from bayesjoint.reports.diagnostics import LARGE_R_HAT
 
 PRIOR_DRAWS = 500
-CHECKPOINTS = 20  # of a run that is stored
+CHECKPOINTS = 20  # of a run; random numbers follow from their count, stored or not
 
 
 def sample(
@@ -92,6 +92,7 @@ def sample(
         never replaced.
     checkpoint : int, optional
         Draws of each chain between two writes to the store.  Default: a twentieth of ``draws``.
+        Random numbers are anew at each, so that a run has the same draws with a store and without.
     progress : bool
         Show progress: draws, divergences and effective sample size of every chain, time left.
     keep_white : bool
@@ -225,7 +226,7 @@ def sample(
                     with deferred():
                         if begun:
                             output.begin(*begun)
-                        run.draw(output, draws, every if path else draws, followed)
+                        run.draw(output, draws, every, followed)
                         return _told(run, output, draws)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_what_is_kept(path)) from None
