@@ -181,7 +181,8 @@ def _spelled(kind: Any) -> str:
         return names[kind]
     if typing.get_origin(kind) is Literal:
         return f"one of {', '.join(str(choice) for choice in typing.get_args(kind))}"
-    return f"of the kind {kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else kind}"
+    plain = isinstance(kind, type) and not typing.get_args(kind)
+    return f"of the kind {kind.__name__ if plain else kind}"
 
 
 def _reason(error: ValueError) -> str:
