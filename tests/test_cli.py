@@ -439,6 +439,4 @@ def test_resuming_takes_the_settings_of_the_run(monkeypatch, capsys, model, tmp_
     capsys.readouterr()
     for other in (["--chains", 3], ["--seed", 6], ["--tune", 30]):
         explicit = ["--out", tmp_path, "--draws", 41, "--resume", *other]
-        assert "--resume goes on with it" in error_of(
-            monkeypatch, capsys, "run", model, *explicit
-        )
+        assert "--resume goes on with it" in error_of(monkeypatch, capsys, "run", model, *explicit)
