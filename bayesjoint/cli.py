@@ -10,6 +10,7 @@ import typer
 from bayesjoint._command.faults import Interrupted, UserError, one_line_errors
 from bayesjoint._command.messages import say, say_error, show_table
 from bayesjoint._command.models import load_problem
+from bayesjoint._command.options import as_options
 
 if TYPE_CHECKING:
     from bayesjoint.problem import JointProblem
@@ -68,13 +69,13 @@ def run(
 ) -> None:
     """Sample the posterior; write posterior.zarr, report.html and summary.csv."""
     _writable(out)
-    store = out / "posterior.zarr"
+    store, tree = out / "posterior.zarr", None
     try:
         problem = load_problem(model, data, option)
         say(f": {_describe(problem)}", title=model.stem)
         say("finding the maximum a posteriori and compiling (quicker the second time)")
         settings = _settings(store if resume else None, tune=tune, chains=chains, seed=seed)
-        with one_line_errors(model.parent):
+        with one_line_errors(model.parent, spelled=as_options):
             tree = _sampled(
                 problem, settings, draws=draws, store=store, resume=resume, overwrite=overwrite
             )
@@ -87,7 +88,7 @@ def run(
                 _write_results(tree, out, model.stem, kept) if made >= ENOUGH or not kept else None
             )
     except KeyboardInterrupt as error:
-        raise Interrupted(_kept(store)) from error
+        raise Interrupted(_kept(store, overwrite and not resume and tree is None)) from error
     if kept:
         page = f"; {out / 'report.html'} tells of these alone" if summary is not None else ""
         raise Interrupted(
@@ -201,13 +202,15 @@ def _sampled(problem: Any, settings: dict[str, int], **more: Any) -> Any:
         return bj.sample(problem, **settings, **more)
 
 
-def _kept(store: Path) -> str:
-    """Return what an interrupt left."""
+def _kept(store: Path, replacing: bool) -> str:
+    """Return what an interrupt left; ``replacing`` says that a finished run is an earlier one."""
     draws = 0
     if store.exists():
-        from bayesjoint._sampler.store import recorded
+        from bayesjoint._sampler.store import finished, recorded
 
         draws = recorded(store)
+        if replacing and finished(store):
+            return f"interrupted before the first draw: the finished run in {store} is untouched"
     if not draws:
         return "interrupted before the first draw: there is nothing to keep"
     return (

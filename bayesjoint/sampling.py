@@ -229,7 +229,7 @@ def sample(
                         run.draw(output, draws, every, followed)
                         return _told(run, output, draws)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(_what_is_kept(path)) from None
+            raise KeyboardInterrupt(_what_is_kept(path, known is None)) from None
 
 
 def _told(run: _run.Run, output: Any, draws: int) -> xr.DataTree:
@@ -247,9 +247,14 @@ def _told(run: _run.Run, output: Any, draws: int) -> xr.DataTree:
     return tree
 
 
-def _what_is_kept(path: Path | None) -> str:
-    """Return what an interrupt has left where no tree is returned."""
+def _what_is_kept(path: Path | None, new: bool) -> str:
+    """Return what an interrupt has left where no tree is returned, of a run that is new or not."""
     draws = _store.recorded(path) if path else 0
+    if path and draws and new and _store.finished(path):
+        return (
+            "interrupted before every chain had a draw: there is nothing to keep, and the finished "
+            f"run in store {str(path)!r}, {draws} draws of each chain, is untouched"
+        )
     if draws:
         return (
             f"interrupted; the {draws} draws of each chain in store {str(path)!r} are safe: "

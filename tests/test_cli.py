@@ -15,7 +15,7 @@ import bayesjoint as bj
 from bayesjoint import cli
 from bayesjoint._command.faults import UserError
 from bayesjoint._command.models import load_module
-from bayesjoint._command.options import keywords
+from bayesjoint._command.options import as_options, keywords
 
 SAMPLE = bj.sample
 
@@ -291,6 +291,53 @@ def test_a_bug_inside_problem_keeps_its_traceback(monkeypatch, capsys, tmp_path,
     assert "problem" in frames
 
 
+def test_a_bug_while_a_model_is_loaded_is_told_with_line_and_traceback(
+    monkeypatch, capsys, tmp_path
+):
+    (tmp_path / "bug.py").write_text("import json\n\nSETTINGS = json.loads('{')\n")
+    monkeypatch.chdir(tmp_path)
+    for path in ("bug.py", tmp_path / "bug.py"):
+        assert run(monkeypatch, "check", path) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("Traceback (most recent call last):\n") and "json.loads('{')" in told
+        assert "bug.py cannot be loaded (line 3): JSONDecodeError" in told
+
+
+@pytest.mark.parametrize(
+    ("argument", "option"),
+    [
+        ("give overwrite=True to replace it, or name another store",
+         "give --overwrite to replace it, or name another folder with --out"),
+        ("with chains=2, and resume=True goes on with it; give chains=2, not 3, or another store",
+         "with --chains 2, and --resume goes on with it; give --chains 2, not 3, or another folder "
+         "with --out"),
+        ("give random_seed=1 or None, not 9", "give --seed 1 or none, not 9"),
+        ("modality 'chains': data.rename({'tune': 'x'})", None),
+    ],
+)  # fmt: skip
+def test_arguments_are_told_as_options(argument, option):
+    assert as_options(argument) == (option or argument)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_ctrl_c_before_a_finished_run_is_replaced_leaves_it(
+    monkeypatch, capsys, model, tmp_path, finished
+):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    problem = load_module(model).problem()
+    kept = interpreted(problem, draws=30, tune=30, chains=2, progress=False, random_seed=1,
+                       store=tmp_path / "posterior.zarr")  # fmt: skip
+    monkeypatch.setattr("bayesjoint.sample", stopped)
+    given = ["--overwrite"] if finished else ["--resume"]
+    assert run(monkeypatch, "run", model, "--out", tmp_path, *given) == 130
+    told = capsys.readouterr().err
+    assert ("the finished run in" in told and "is untouched" in told) == finished
+    assert ("30 draws of each chain are kept" in told) != finished
+    assert bj.open_store(tmp_path / "posterior.zarr")["posterior"].equals(kept["posterior"])
+
+
 def test_a_map_that_fails_everywhere_is_told_with_its_traceback(monkeypatch, capsys, tmp_path):
     path = tmp_path / "fails.py"
     path.write_text(
@@ -362,6 +409,18 @@ def test_a_partial_run_says_so(monkeypatch, capsys, model, tmp_path, draws, page
         assert f"(partial: {draws // 10} of {draws} draws" in (tmp_path / "report.html").read_text()
 
 
+def test_few_draws_have_a_page_that_says_what_they_do_not_tell(
+    monkeypatch, capsys, model, tmp_path
+):
+    monkeypatch.setattr("bayesjoint.sample", interpreted)
+    monkeypatch.setattr("bayesjoint.page.figures.sections", lambda page: [])
+    given = ["--draws", 3, "--chains", 2, "--tune", 30, "--out", tmp_path]
+    assert run(monkeypatch, "run", model, *given) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "importance weights need 25 draws or more, there are 6" in page
+    assert (tmp_path / "summary.csv").exists()
+
+
 @pytest.mark.slow
 def test_resuming_takes_the_settings_of_the_run(monkeypatch, capsys, model, tmp_path):
     asked = {}
@@ -380,6 +439,4 @@ def test_resuming_takes_the_settings_of_the_run(monkeypatch, capsys, model, tmp_
     capsys.readouterr()
     for other in (["--chains", 3], ["--seed", 6], ["--tune", 30]):
         explicit = ["--out", tmp_path, "--draws", 41, "--resume", *other]
-        assert "resume=True goes on with it" in error_of(
-            monkeypatch, capsys, "run", model, *explicit
-        )
+        assert "--resume goes on with it" in error_of(monkeypatch, capsys, "run", model, *explicit)

@@ -311,10 +311,20 @@ def exact_moments(reference, sd):
     ],
 )
 def test_linearised_intervals_stay_inside_the_prior(prior, reference, sd):
-    table = bj.summary(bj.linearize(seen_twice(prior, sd)))
-    for name, expected in exact_moments(reference, sd).items():
+    tree = bj.linearize(seen_twice(prior, sd))
+    table, exact = bj.summary(tree), exact_moments(reference, sd)
+    for name, expected in exact.items():
         assert float(table[name][0]) == pytest.approx(expected, rel=2e-4), name
     assert table.attrs["local"] == 1
+    report, words = bj.identifiability(tree), bj.balance(tree).attrs["words"][-1]
+    if np.isinf(reference.std()):
+        assert words.endswith("(near the point: its prior has no sd).")
+        assert float(report["contraction"][0]) == float(report["contraction_linearised"][0])
+    else:
+        left = (exact["sd"] / reference.std()) ** 2
+        assert 1.0 - float(report["contraction"][0]) == pytest.approx(left, rel=4e-4)
+        assert float(report["weak_variance"][0]) == pytest.approx(left, rel=4e-4)
+        assert "its prior has no sd" not in words
 
 
 def test_the_reproduction_of_a_uniform_prior():

@@ -222,8 +222,10 @@ def test_a_run_of_another_problem_is_not_resumed(whole):
     first, second = whole_problem().modalities
     moved = bj.Modality("first", data, first.forward, first.noise)
     moved = whole_problem().replace(modalities=[moved, second])
-    with pytest.raises(ValueError, match="another problem: names, shapes or coordinates differ"):
-        bj.sample(moved, draws=70, store=whole[1], resume=True, **SETTINGS)
+    in_units = whole_problem().replace(latents=[whole_problem().latents[0].replace(units="m")])
+    for changed in (moved, in_units):
+        with pytest.raises(ValueError, match="names, shapes, coordinates or units differ"):
+            bj.sample(changed, draws=70, store=whole[1], resume=True, **SETTINGS)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import linecache
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Interrupted(Exception):
 
 
 @contextmanager
-def one_line_errors(*folders: Path) -> Iterator[None]:
+def one_line_errors(*folders: Path, spelled: Callable[[str], str] = str) -> Iterator[None]:
     """Turn the errors that name object, fact and cure into one line; bugs keep their traceback.
 
     Parameters
@@ -38,13 +38,15 @@ def one_line_errors(*folders: Path) -> Iterator[None]:
     folders : path
         Of model files: a ValueError that they or this package raise is such an error, one that
         comes from elsewhere, or from a line that raises nothing, is a bug.
+    spelled : callable
+        Says a line in the words of the command line.
     """
     try:
         yield
     except TOLD as error:
-        if isinstance(error, ValueError) and not _is_told(error, folders):
+        if isinstance(error, ValueError) and not is_told(error, folders):
             raise
-        raise UserError(one_line(error), traceback_of_cause(error, folders)) from error
+        raise UserError(spelled(one_line(error)), traceback_of_cause(error, folders)) from error
 
 
 def one_line(error: BaseException) -> str:
@@ -53,7 +55,7 @@ def one_line(error: BaseException) -> str:
     return told or type(error).__name__
 
 
-def _is_told(error: BaseException, folders: tuple[Path, ...]) -> bool:
+def is_told(error: BaseException, folders: tuple[Path, ...]) -> bool:
     """Tell whether an error was raised on purpose, by this package or a model file."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     places = (PACKAGE, *(str(folder.resolve()) for folder in folders))
@@ -74,7 +76,15 @@ def traceback_of_cause(error: BaseException, folders: tuple[Path, ...]) -> str:
     places = tuple(str(folder.resolve()) + os.sep for folder in folders)
     if not any(frame.filename.startswith(places) for frame in users):
         return ""
-    first = next(i for i, f in enumerate(frames) if f.filename.startswith(places))
+    return traceback_within(cause, places)
+
+
+def traceback_within(error: BaseException, places: tuple[str, ...]) -> str:
+    """Return the traceback of an error from its first line in some places on; none without one."""
+    frames = traceback.extract_tb(error.__traceback__)
+    first = next((i for i, f in enumerate(frames) if f.filename.startswith(places)), None)
+    if first is None:
+        return ""
     lines = traceback.format_list(frames[first:])
     return "".join(["Traceback (most recent call last):\n", *lines,
-                    *traceback.format_exception_only(cause)]).rstrip()  # fmt: skip
+                    *traceback.format_exception_only(error)]).rstrip()  # fmt: skip

@@ -9,7 +9,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bayesjoint._command.faults import UserError, one_line, one_line_errors
+from bayesjoint._command.faults import (
+    TOLD,
+    UserError,
+    is_told,
+    one_line,
+    one_line_errors,
+    traceback_within,
+)
 from bayesjoint._command.options import keywords
 
 if TYPE_CHECKING:
@@ -37,7 +44,7 @@ def load_module(path: Path) -> ModuleType:
     """Return the module of a model file."""
     if not path.is_file():
         raise UserError(f"the model file {path} does not exist")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
     if spec is None or spec.loader is None:
         raise UserError(f"the model file {path} is not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
@@ -51,9 +58,11 @@ def load_module(path: Path) -> ModuleType:
     except UserError:
         raise
     except Exception as error:
+        bug = not isinstance(error, TOLD) or not is_told(error, (path.parent,))
         raise UserError(
             f"the model file {path} cannot be loaded{_line_of(error, path)}: "
-            f"{type(error).__name__}: {one_line(error)}"
+            f"{type(error).__name__}: {one_line(error)}",
+            traceback_within(error, (str(path.resolve()),)) if bug else "",
         ) from error
     return module
 
@@ -72,7 +81,7 @@ def _no_exit(path: Path, when: str) -> Iterator[None]:
 def _line_of(error: Exception, path: Path) -> str:
     """Return where in the file an error came from."""
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename) == path]
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.resolve()]
     return f" (line {lines[-1]})" if lines else ""
 
 

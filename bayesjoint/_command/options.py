@@ -1,6 +1,7 @@
 """Options of problem(), read as the function annotates them."""
 
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -12,6 +13,13 @@ from bayesjoint._command.faults import UserError
 NONE = ("none", "null", "")
 PLAIN = (bool, int, float, str, Path)
 SEQUENCES = (list, tuple, set, frozenset)
+ARGUMENTS = {
+    r"\b(resume|overwrite)=True": r"--\1",
+    r"\brandom_seed=(\d+) or None": r"--seed \1 or none",
+    r"\brandom_seed=": "--seed ",
+    r"\b(draws|tune|chains)=(?=\d)": r"--\1 ",
+    r"(name |or )another store\b": r"\1another folder with --out",
+}
 
 
 def keywords(
@@ -58,6 +66,13 @@ def keywords(
             "missing ones are given as --option NAME=VALUE"
         ) from error
     return read
+
+
+def as_options(line: str) -> str:
+    """Return a line of ``bj.sample`` with the options of the command line for its arguments."""
+    for argument, spelling in ARGUMENTS.items():
+        line = re.sub(argument, spelling, line)
+    return line
 
 
 def _kinds(make: Callable[..., Any]) -> dict[str, Any]:
@@ -166,7 +181,8 @@ def _spelled(kind: Any) -> str:
         return names[kind]
     if typing.get_origin(kind) is Literal:
         return f"one of {', '.join(str(choice) for choice in typing.get_args(kind))}"
-    return f"of the kind {kind.__name__ if type(kind) is type else kind}"
+    plain = isinstance(kind, type) and not typing.get_args(kind)
+    return f"of the kind {kind.__name__ if plain else kind}"
 
 
 def _reason(error: ValueError) -> str:

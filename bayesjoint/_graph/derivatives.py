@@ -17,7 +17,7 @@ from bayesjoint._graph.simulators import as_list
 
 TOLERANCE = 3e-3  # of the change over a block of columns
 ROW_TOLERANCE = 1e-2  # of the largest row: one wrong row among many
-COLUMN_TOLERANCE = 3e-2  # of one column, once a block is suspect
+COLUMN_TOLERANCE = 5e-3  # of one column, once a block is suspect
 SUSPECT = 1e-5  # of the change over a block, above which it is followed to its worst column
 NEGLIGIBLE = 0.1  # of the usual column: one that moves the output less is let be
 ADJOINT_TOLERANCE = 1e-6

@@ -8,12 +8,15 @@ from bayesjoint._compiled.functions import ModelFunctions
 
 
 def layout(functions: ModelFunctions) -> str:
-    """Return a digest of names, shapes and coordinates."""
+    """Return a digest of names, shapes, coordinates and units."""
     problem = functions.problem
     digest = hashlib.sha256(repr((functions.names, functions.shapes)).encode())
     labels = dict(problem.coords)
+    for name, latent in problem.latent.items():
+        digest.update(repr((name, latent.units or "")).encode())
     for name, array in problem.labelled_data.items():
-        digest.update(repr((name, array.dims, array.shape)).encode())
+        units = str(array.attrs.get("units", ""))
+        digest.update(repr((name, array.dims, array.shape, units)).encode())
         labels |= {f"{name} {label}": values for label, values in array.coords.items()}
     for name, values in labels.items():
         digest.update(repr((name, values.dims, values.values.tolist())).encode())

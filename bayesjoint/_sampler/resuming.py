@@ -47,7 +47,7 @@ def resume(
     centre, vectors, stretch = (sampler[v].values for v in ("centre", "vectors", "stretch"))
     coordinates = Coordinates.around(centre, vectors, stretch, _run.given_of(sampler))
     if sampler.attrs["layout"] != layout(functions):
-        raise _another(path, "names, shapes or coordinates differ")
+        raise _another(path, "names, shapes, coordinates or units differ")
     if sampler.attrs["fingerprint"] != fingerprint(functions, coordinates.centre):
         raise _another(path, "data, priors or physics differ")
     facts = {key: sampler.attrs[key] for key in

@@ -201,6 +201,12 @@ def recorded(path: Path) -> int:
     return marker.draws if marker else 0
 
 
+def finished(path: Path) -> bool:
+    """Return whether a store holds a finished run."""
+    marker = _marker.read(path)
+    return bool(marker and marker.finished)
+
+
 def opened_to_write(path: Path, resume: bool, overwrite: bool) -> Marker | None:
     """Return the marker of the run to go on with; None where a new run may be written.
 

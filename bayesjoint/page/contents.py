@@ -10,6 +10,7 @@ import xarray as xr
 from bayesjoint._names import restored, with_marks
 from bayesjoint.plots._fields import one_point
 from bayesjoint.reports import (
+    _maxima,
     _read,
     _structure,
     alignment,
@@ -41,7 +42,7 @@ class Contents:
     balance: xr.Dataset | None
     alignment: xr.Dataset | None
     tension: xr.Dataset | str | None  # words: why it is not told
-    leave_one_out: xr.Dataset | None
+    leave_one_out: xr.Dataset | str | None  # words: why it is not told
     diagnosis: xr.Dataset | None
     separate: Mapping[str, xr.DataTree] | None
 
@@ -49,6 +50,11 @@ class Contents:
     def sampled(self) -> bool:
         """Whether there are draws."""
         return _read.has_groups(self.tree, "posterior")
+
+    @property
+    def as_high(self) -> int:
+        """How many maxima are about as high as the best fit, that one left out."""
+        return len(_maxima.maxima(self.tree)) - 1
 
     @property
     def modalities(self) -> list[str]:
@@ -79,9 +85,7 @@ def contents_of(dt: xr.DataTree, separate: Mapping[str, xr.DataTree] | None) -> 
         balance=balance(dt) if weighable else None,
         alignment=alignment(dt, uncoupled(dt, separate)) if alike else None,
         tension=_tension(dt, separate),
-        leave_one_out=leave_one_out(dt)
-        if _read.has_groups(dt, "log_likelihood", "predictive_cdf")
-        else None,
+        leave_one_out=_leave_one_out(dt),
         diagnosis=diagnose(dt) if _read.has_groups(dt, "posterior") else None,
         separate=separate,
     )
@@ -93,6 +97,16 @@ def _tension(
     """Return the tension, or why these fits do not tell it."""
     try:
         return tension(dt, separate) if separate else None
+    except ValueError as refused:
+        return str(refused)
+
+
+def _leave_one_out(dt: xr.DataTree) -> xr.Dataset | str | None:
+    """Return each datum predicted from all others, or why so few draws do not tell it."""
+    if not _read.has_groups(dt, "log_likelihood", "predictive_cdf"):
+        return None
+    try:
+        return leave_one_out(dt)
     except ValueError as refused:
         return str(refused)
 

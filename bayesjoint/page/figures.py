@@ -124,7 +124,7 @@ def _fit(page: Contents) -> Iterator[Picture]:
             "Patches many standard deviations high show where, and how smoothly, the physics "
             "falls short.",
         )
-    if page.leave_one_out is not None:
+    if isinstance(page.leave_one_out, xr.Dataset):
         yield _picture(
             plots.plot_leave_one_out(page.leave_one_out),
             "Each datum from all others",

@@ -40,7 +40,9 @@ def fit_of(page: Contents) -> list[tuple[str, str]]:
     answers = [_fit(name, page) for name in page.modalities]
     if page.predictive is not None:
         answers += _shared(page.predictive)
-    if page.leave_one_out is not None:
+    if isinstance(page.leave_one_out, str):
+        answers.append(("each datum from all others is not told", page.leave_one_out))
+    elif page.leave_one_out is not None:
         told = zip(page.leave_one_out["p_value"].values, page.leave_one_out.attrs["words"],
                    strict=True)  # fmt: skip
         answers += [headed(text, page) for p_value, text in told if p_value < NOT_UNIFORM]

@@ -80,11 +80,8 @@ def _conditions(page: Contents) -> list[tuple[str, str]]:
             ("Best fit not reached", "the search stopped before; linearised numbers are off it.")
         )
     if lower := _read.listed(page.linear, "lower_modes"):
-        what = counted(len(lower), "lower maximum").replace("maximums", "maxima")
         where = _where_chains_started(page) if page.sampled else ""
-        notes.append(
-            ("More than one maximum", f"{what} of the posterior beside the best fit.{where}")
-        )
+        notes.append(("More than one maximum", f"{_maxima(len(lower), page.as_high)}{where}"))
     if int(attrs.get("local", 0)):
         text = (
             "the problem is not linear and Gaussian, by its physics, noise, settings or couplings. "
@@ -100,6 +97,17 @@ def _conditions(page: Contents) -> list[tuple[str, str]]:
     if (bound := float(attrs.get("truncation_bound", 0.0))) > 1e-6:
         notes.append(("Spectrum cut off", f"what was left out is at most {bound:.2g}."))
     return notes
+
+
+def _maxima(others: int, as_high: int) -> str:
+    """Say how many maxima there are beside the best fit, and how high they are."""
+    lower = others - as_high
+    kind = "maximum" if as_high else "lower maximum"
+    what = counted(others, kind).replace("maximums", "maxima")
+    height = "" if not as_high else ", of about the same height"
+    if as_high and lower:
+        height = f", {as_high} of about the same height and {lower} lower"
+    return f"{what} of the posterior beside the best fit{height}."
 
 
 def _where_chains_started(page: Contents) -> str:

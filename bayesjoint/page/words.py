@@ -24,6 +24,7 @@ MOST_LISTED = 10
 NEEDED = 1.05  # times the sd without a data set from which that is needed
 ALONE = 0.1  # share of the contraction that one data set would give, from which it is told
 NOTHING = 0.01  # contraction by one data set alone that is none
+LEAST_TOLD = 0.025  # half of the nats alone below which 0.0 is printed, and nothing is known twice
 UNRESOLVED = 0.2  # diagonal of the resolution matrix
 TRADE_OFF = 0.8  # correlation that is reported
 
@@ -96,6 +97,8 @@ def known(page: Contents) -> list[tuple[str, str]]:
 def _known(row: xr.Dataset, page: Contents) -> tuple[str, str]:
     figures = digits(float(row["mean"]), float(row["sd"]))
     certain = [f"{counted(figures, 'certain digit')}"] if figures else []
+    if page.as_high and not page.sampled:
+        certain = [f"near one of {1 + page.as_high} maxima of about the same height"]
     return _estimate(row), "; ".join(certain + _mainly_from(row, page))
 
 
@@ -216,7 +219,7 @@ def _source(name: str, page: Contents) -> tuple[str, str]:
     partial, total = page.resolution["partial_dofs"], float(page.resolution["dofs"])
     own = float(page.information["eig_alone"].sel(modality=name))
     added = float(page.information["eig_conditional"].sel(modality=name))
-    repeated = ", so the others know most of it too" if added < 0.5 * own else ""
+    repeated = ", so the others know most of it too" if added < 0.5 * own >= LEAST_TOLD else ""
     return (
         f"{words(name)}: {float(partial.sel(modality=name)):.1f} of {total:.1f} degrees of freedom",
         f"alone it tells {own:.1f} nats, on top of the rest {added:.1f}{repeated}",

@@ -131,8 +131,10 @@ def _scales_in_words(names: list[str], scales: list[str]) -> list[str]:
 
 def _scaling(report: xr.Dataset) -> str:
     """Say by what the unknowns are scaled."""
+    without = report.attrs.get("without_prior_sd", [])
     told = [
         f"{name} {float(report['scale'].sel(latent=name)):.3g} {units}".rstrip()
+        + (" (near the point: its prior has no sd)" * (name in without))
         for name, units in zip(report["latent"].values, report["units"].values, strict=True)
     ]
     return f"Unknowns are scaled by their prior sd: {_listed(told)}."

@@ -290,6 +290,28 @@ def marginals(ds: xr.Dataset) -> xr.Dataset:
     return xr.Dataset({name: ("cell", column) for name, column in columns.items()})
 
 
+def mapped_stretch(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return by how much the local prior and posterior sds of cells (cell) are to be stretched.
+
+    To the true ones of numbers under priors that are no Gaussians; by one elsewhere, and where a
+    prior has no sd.
+    """
+    before, after = np.ones(ds.sizes["cell"]), np.ones(ds.sizes["cell"])
+    cells = mapped(ds)[0]
+    true, local = (_root_mean_square(ds[name])[cells] for name in ("true_prior_sd", "prior_sd"))
+    sd = marginals(ds)["sd"].values[cells]
+    linear = _root_mean_square(ds["posterior_sd"])[cells]
+    known = np.isfinite(true) & (local > 0) & (linear > 0)
+    before[cells[known]] = true[known] / local[known]
+    after[cells[known]] = sd[known] / linear[known]
+    return before, after
+
+
+def _root_mean_square(values: xr.DataArray) -> np.ndarray:
+    squared = values**2
+    return np.sqrt((squared.mean("point") if "point" in squared.dims else squared).values)
+
+
 def mapped(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return cells that are no Gaussians, nodes, and their values there (cell, node)."""
     values, cells = ds["mapped_values"], ds["mapped_cell"]

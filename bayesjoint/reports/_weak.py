@@ -54,7 +54,8 @@ def _prior(
     cells = np.array([table[i].cells[0] for i in part], dtype=int)
     linear = _linear_prior(ds, cells)
     if prior is None:
-        return linear
+        stretch = _read.mapped_stretch(ds)[0][cells]
+        return stretch[:, None] * linear * stretch
     true = _over_points(ds["true_prior_sd"]).values[cells]
     hyper = [str(name) for name in _read.listed(ds, "hyperparameters")]
     bound = [f"{table[i].latent}_{s}" for i in part for s in ("sd", "length_scale", "mean")]
@@ -99,7 +100,8 @@ def _linear_posterior(ds: xr.Dataset, cells: np.ndarray) -> np.ndarray:
     product = xr.dot(vectors * weights, vectors.rename(cell="other"), dim="mode")
     covariance = _over_points(product).transpose("cell", "other").values.copy()
     np.fill_diagonal(covariance, _read.variance_of_cells(ds).values[cells])
-    return covariance
+    stretch = _read.mapped_stretch(ds)[1][cells]
+    return stretch[:, None] * covariance * stretch
 
 
 def _over_points(values: xr.DataArray) -> xr.DataArray:

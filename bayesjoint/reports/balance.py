@@ -93,6 +93,10 @@ def balance(dt: xr.DataTree, equalise: bool = False) -> xr.Dataset:
         report[made(f"{name}_leader")] = _leader(report[made(f"{name}_alone")])
     attrs = {"report": "balance", **_read.settings(ds), "split": _read.split_note(ds)}
     attrs["noise_scales"] = _noise_scales(ds)
+    attrs["without_prior_sd"] = [
+        name for name in _read.unknowns(ds)
+        if np.isinf(ds["true_prior_sd"].isel(cell=_read.cells_of(ds, name))).any()
+    ]  # fmt: skip
     if equalise:
         _require_equal_possible(ds, report)
         report = report.merge(_over_points(ds, _equalised))

@@ -33,7 +33,8 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
 
         - ``contraction`` (parameter): ``1 - Var_post / Var_prior``, 1 where the data decide, 0
           where the prior does. From draws where the tree has them, otherwise linearised
-          (``attrs["contraction_from"]``). The prior variance is that of the prior itself where it
+          (``attrs["contraction_from"]``), of numbers under priors that are no Gaussians from the
+          moments of `summary`. The prior variance is that of the prior itself where it
           is known, of numbers and of fields that no coupling changes, else that of draws of the
           coupled prior; where it is infinite, the linearised contraction stands instead;
         - ``contraction_error`` (parameter), from draws: its Monte Carlo error, one sd;
@@ -94,7 +95,7 @@ def identifiability(dt: xr.DataTree) -> xr.Dataset:
     table = rows(ds)
     sampled = _read.has_groups(dt, "posterior")
     report = _linearised(ds, table)
-    cells = _linearised_contraction(ds)
+    cells = _contraction_of_marginals(ds)
     if sampled:
         draws = flat_draws(_read.group(dt, "posterior"), ds)
         report = report.merge(convergence(draws, table))
@@ -195,6 +196,17 @@ def _credit(ds: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
 
 def _linearised_contraction(ds: xr.Dataset) -> xr.DataArray:
     return (ds["physical_vectors"] ** 2 * _read.shrinkage(ds)).sum("mode") / ds["prior_sd"] ** 2
+
+
+def _contraction_of_marginals(ds: xr.Dataset) -> xr.DataArray:
+    """Return the contraction of each cell (cell) by the moments that a summary shows.
+
+    That of the linearization, except of numbers under a prior that is no Gaussian, whose local one
+    is in units of a local prior sd.
+    """
+    before, after = _read.mapped_stretch(ds)
+    squared = _linearised_contraction(ds)
+    return 1.0 - (1.0 - squared) * (after / before) ** 2
 
 
 def _scalar_information(ds: xr.Dataset, table: list[Row]) -> xr.DataArray:

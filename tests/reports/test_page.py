@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayesjoint.page import report
+from bayesjoint.page import report, trust
 from bayesjoint.page.contents import contents_of
 from bayesjoint.page.figures import _contradiction
 from bayesjoint.page.fitting import fit_of
@@ -119,6 +119,19 @@ def test_departures_and_conditions_are_said(tmp_path, words_only):
     assert "what was left out is at most 0.3" in text
     assert "Best fit not reached" in text and "Local numbers" in text
     assert "2 lower maxima" in text
+
+
+@pytest.mark.parametrize(
+    ("others", "as_high", "told"),
+    [
+        (2, 0, "2 lower maxima of the posterior beside the best fit."),
+        (1, 1, "1 maximum of the posterior beside the best fit, of about the same height."),
+        (3, 1, "3 maxima of the posterior beside the best fit, 1 of about the same height and 2 "
+               "lower."),
+    ],
+)  # fmt: skip
+def test_maxima_are_counted_by_height(others, as_high, told):
+    assert trust._maxima(others, as_high) == told
 
 
 def test_chains_that_disagree_are_said_first(tree, tmp_path, words_only):
