@@ -65,7 +65,7 @@ def sample(
     draws, tune, chains : int
         Draws kept and warm-up draws of each chain, and the number of chains.
     random_seed : int, optional
-        Makes the run repeatable, bit for bit, on one machine.
+        Makes the run repeatable, bit for bit, on one machine, with the same ``checkpoint``.
     cores : int, optional
         Chains that run at the same time; all processors by default.
     target_accept : float, optional

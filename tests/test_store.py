@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,12 @@ def test_a_store_holds_what_is_returned_and_nothing_of_the_sampler(whole):
     assert again["posterior"]["draw"].values.tolist() == list(range(60))
 
 
+def test_a_run_has_the_same_draws_without_a_store(problem, whole):
+    tree = bj.sample(problem, draws=60, **SETTINGS)
+    for name in ("posterior", "sample_stats", "posterior_predictive", "log_likelihood"):
+        xr.testing.assert_equal(tree[name].to_dataset(), whole[0][name].to_dataset())
+
+
 @pytest.mark.parametrize("stop", [30, 33])
 def test_a_resumed_run_goes_on(problem, whole, tmp_path, stop):
     """To the very draws of an uninterrupted run where it stopped at a checkpoint."""
@@ -94,12 +101,14 @@ def interrupted_in(part, monkeypatch):
     real, calls = _nuts._wait, []
 
     def wait(running, peek):
-        trees, complete = real(running, peek)
+        traces, complete = real(running, peek)
         calls.append(1)
         if len(calls) < part + 2:  # the first is the warm-up
-            return trees, complete
+            return traces, complete
         _interrupts.ask()
-        return [tree.isel(draw=slice(0, 7 - i)) for i, tree in enumerate(trees)], False
+        return [
+            replace(t, points=t.points[: t.tuning + 7 - i]) for i, t in enumerate(traces)
+        ], False
 
     monkeypatch.setattr(_nuts, "_wait", wait)
 

@@ -21,15 +21,13 @@ from threadpoolctl import threadpool_limits
 from bayesjoint._compiled.coordinates import Coordinates, pull_back
 from bayesjoint._compiled.density import MAP_FAILS
 from bayesjoint._sampler import interrupts
+from bayesjoint._sampler.traces import Trace, read
 
 LEAST_GRADIENT = 1e-12  # a coordinate with less has no metric of its own
 JITTER = 0.1  # of the step, so that no trajectory fits a period
 LONGEST_STEP = np.pi / 3  # of a turn; a half turn in one step would only change signs
 POLL = 1.0  # s between looks at running chains, at least
 LOOKS = 20.0  # times what a look takes, between two
-DROPPED = {"tuning", "mass_matrix_inv", "divergence_draw", "divergence_message",
-           "divergence_energy_error", "fisher_distance", "transformation_index",
-           "transformation_update_id"}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,12 +96,12 @@ def warm_up(
     models = [density.at(coordinates, coordinates.from_point(start)) for start in starts]
     options = {"tune": tune, "draws": 1, "save_warmup": True}
     with _told(density):
-        trees, seconds, complete = _run(models, seeds, settings, watch, [options] * len(models))
+        traces, seconds, complete = _run(models, seeds, settings, watch, [options] * len(models))
     if not complete:
         raise KeyboardInterrupt("interrupted during the warm-up, before the first draw")
-    chains = [_learnt(tree) for tree in trees]
+    chains = [_learnt(trace) for trace in traces]
     points = np.stack([chain.point for chain in chains])[:, None]
-    stats = joined([_warm_up_stats(tree["warmup_sample_stats"], tune) for tree in trees])
+    stats = joined([_warm_up_stats(trace) for trace in traces])
     return Draws(points, stats, seconds, chains, True)
 
 
@@ -131,18 +129,14 @@ def advance(
              "save_warmup": False}
         )  # fmt: skip
     with _told(density):
-        trees, seconds, complete = _run(models, seeds, settings, watch, options, peek)
-    if len(trees) < len(chains):
+        traces, seconds, complete = _run(models, seeds, settings, watch, options, peek)
+    count = min((len(trace.draws) for trace in traces), default=0)
+    if len(traces) < len(chains) or not count:
         nothing = np.zeros((len(chains), 0, chains[0].point.size))
         return Draws(nothing, xr.Dataset(), seconds, list(chains), False)
-    points = [_finished(tree) for tree in trees]
-    count = min(len(p) for p in points)
-    stacked = np.stack([p[:count] for p in points])
-    moved = [
-        Chain(stacked[i, -1] if count else chain.point, chain.step, chain.scale)
-        for i, chain in enumerate(chains)
-    ]
-    stats = joined([_stats(tree["sample_stats"], count) for tree in trees])
+    stacked = np.stack([trace.draws[:count] for trace in traces])
+    moved = [Chain(stacked[i, -1], chain.step, chain.scale) for i, chain in enumerate(chains)]
+    stats = joined([trace.stats(trace.tuning, trace.tuning + count) for trace in traces])
     return Draws(stacked, stats, seconds, moved, complete)
 
 
@@ -176,21 +170,17 @@ def _with_metric(density: Any, coordinates: Coordinates, chain: Chain) -> Coordi
     return coordinates.with_scale(chain.scale**2 * np.maximum(np.abs(pulled), LEAST_GRADIENT))
 
 
-def _learnt(tree: Any) -> Chain:
+def _learnt(trace: Trace) -> Chain:
     """Return the chain at the end of a warm-up."""
-    stats = tree["warmup_sample_stats"]
-    metrics = stats["mass_matrix_inv"].values[0]
-    scale = metrics[np.flatnonzero(np.isfinite(metrics[:, 0]))[-1]]
-    step = float(tree["sample_stats"]["step_size_bar"].values[0, -1])
-    return Chain(tree["posterior"]["point"].values[0, -1].copy(), step, scale.copy())
+    return Chain(trace.points[-1].copy(), trace.last("step_size_bar"), trace.scales.copy())
 
 
-def _run(models, seeds, settings, watch, options, peek=None) -> tuple[list, float, bool]:
+def _run(models, seeds, settings, watch, options, peek=None) -> tuple[list[Trace], float, bool]:
     """Run one sampler a chain, as many at a time as there are cores; an interrupt keeps draws.
 
     After one there may be fewer results than chains.
     """
-    trees: list = []
+    traces: list[Trace] = []
     complete = True
     at_once = settings.cores or len(models)
     start = time.perf_counter()
@@ -202,10 +192,10 @@ def _run(models, seeds, settings, watch, options, peek=None) -> tuple[list, floa
                 for i in range(first, min(first + at_once, len(models)))
             ]
             done, complete = _wait(running, peek)
-            trees += done
+            traces += done
             if not complete:
                 break
-    return trees, time.perf_counter() - start, complete
+    return traces, time.perf_counter() - start, complete
 
 
 def _start(model, seed, settings, callback, options):
@@ -216,67 +206,49 @@ def _start(model, seed, settings, callback, options):
         progress_callback=callback, progress_rate=500, store_mass_matrix=options["save_warmup"],
         step_size_jitter=JITTER, target_accept=settings.target_accept,
         maxdepth=settings.max_depth, exact_normal_trajectory=True,
-        max_step_size=settings.longest_step, **options,
+        max_step_size=settings.longest_step, return_raw_trace=True, **options,
     )  # fmt: skip
 
 
-def _wait(running, peek: Callable | None) -> tuple[list, bool]:
+def _wait(running, peek: Callable | None) -> tuple[list[Trace], bool]:
     """Wait for all samplers; ``peek`` is shown their draws so far from time to time."""
-    trees: list = []
+    traces: list[Trace] = []
     due, costs = time.monotonic() + POLL, []
     try:
-        while len(trees) < len(running):
+        while len(traces) < len(running):
             if interrupts.asked():
-                return [*trees, *(sampler.abort() for sampler in running[len(trees) :])], False
+                cut = [read(sampler.abort()) for sampler in running[len(traces) :]]
+                return [*traces, *cut], False
             try:
-                trees.append(running[len(trees)].wait(timeout=interrupts.LOOK))
+                traces.append(read(running[len(traces)].wait(timeout=interrupts.LOOK)))
             except TimeoutError:
                 if time.monotonic() >= due:
-                    costs.append(_peek(peek, trees, running[len(trees) :]))
+                    costs.append(_peek(peek, traces, running[len(traces) :]))
                     # The first look also compiles what it needs: it says nothing of the others.
                     due = time.monotonic() + max(POLL, LOOKS * min(costs[1:], default=0.0))
     except BaseException:
-        for sampler in running[len(trees) :]:
+        for sampler in running[len(traces) :]:
             sampler.cancel()
         raise
-    return trees, True
+    return traces, True
 
 
-def _peek(peek: Callable | None, done: list, running: list) -> float:
+def _peek(peek: Callable | None, done: list[Trace], running: list) -> float:
     """Show draws so far; return how long that took, s."""
     began = time.perf_counter()
     if peek is not None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of chains that have no draws yet
-            parts = [_finished(tree) for tree in [*done, *(s.inspect() for s in running)]]
+            parts = [trace.draws for trace in [*done, *(read(s.inspect()) for s in running)]]
         count = min(len(part) for part in parts)
         peek(np.stack([part[:count] for part in parts]))
     return time.perf_counter() - began
 
 
-def _finished(tree: Any) -> np.ndarray:
-    """Return the draws of a chain, shape (draw, n), without the padding of an interrupted run."""
-    points = tree["posterior"]["point"].transpose("chain", "draw", ...).values[0]
-    whole = np.isfinite(points).all(axis=1)
-    return points if whole.all() else points[: int(np.argmin(whole))]
-
-
-def _stats(group: Any, count: int) -> xr.Dataset:
-    stats = group.to_dataset()
-    kept = [
-        v for v in stats.data_vars
-        if v not in DROPPED and set(stats[v].dims) <= {"chain", "draw"}
-    ]  # fmt: skip
-    return stats[kept].isel(draw=slice(0, count)).drop_vars(["chain", "draw"], errors="ignore")
-
-
-def _warm_up_stats(group: Any, count: int) -> xr.Dataset:
+def _warm_up_stats(trace: Trace) -> xr.Dataset:
     """Return statistics, and which divergences are steps to points where a map fails."""
-    stats, failed = _stats(group, count), np.zeros(count, dtype=bool)
-    if "divergence_message" in group:
-        messages = np.ravel(group["divergence_message"].values)[:count].astype(str)
-        failed[: messages.size] = np.char.find(messages, MAP_FAILS) >= 0
-    return stats.assign(map_fails=(("chain", "draw"), failed[None]))
+    failed = np.char.find(trace.messages(0, trace.tuning), MAP_FAILS) >= 0
+    return trace.stats(0, trace.tuning).assign(map_fails=(("chain", "draw"), failed[None]))
 
 
 def joined(parts: list[xr.Dataset]) -> xr.Dataset:

@@ -374,11 +374,12 @@ def test_looks_at_running_chains_go_on_though_the_first_is_dear(monkeypatch):
             clock[0] += timeout
             if clock[0] < 42.0:
                 raise TimeoutError
-            return "tree"
+            return "results"
 
     monkeypatch.setattr(nuts, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(nuts, "_peek", peek)
-    assert nuts._wait([Sampler()], lambda points: None) == (["tree"], True)
+    monkeypatch.setattr(nuts, "read", lambda results: f"trace of {results}")
+    assert nuts._wait([Sampler()], lambda points: None) == (["trace of results"], True)
     assert sum(look > 30.0 for look in looks) >= 8
 
 
