@@ -123,9 +123,10 @@ def sample(
         When settings are not positive, the backend is unknown, or a coordinate cannot be stored;
         when the store holds a finished run and neither ``resume`` nor ``overwrite`` is asked for,
         an unfinished one and ``resume`` is not, a run of another problem or with other ``tune``,
-        ``chains``, ``random_seed`` or ``keep_white``, is damaged, or is not of `sample`.  When a
-        map fails wherever the search for the maximum starts, from the first exception; when a
-        derivative that a user wrote is wrong at the maximum or at the end of the warm-up.
+        ``chains``, ``random_seed``, ``target_accept`` or ``keep_white``, is damaged, or is not of
+        `sample`.  When a map fails wherever the search for the maximum starts, from the first
+        exception; when a derivative that a user wrote is wrong at the maximum or at the end of the
+        warm-up.
     OSError
         When the store cannot be written, for instance because the disk is full; of the kind
         BlockingIOError when another process is writing it.
@@ -203,8 +204,9 @@ def sample(
             _check_storable(path, problem)
         if path and known:
             _resuming.require_same(
-                path, known, random_seed, chains=chains, tune=tune, keep_white=keep_white
-            )
+                path, known, random_seed, chains=chains, tune=tune, keep_white=keep_white,
+                target_accept=target_accept,
+            )  # fmt: skip
         output = _store.ZarrOutput(path, every, known) if path else _store.MemoryOutput()
         try:
             with compiled(problem) as functions, threads_for(functions.size + functions.rank):

@@ -166,6 +166,7 @@ def test_what_lies_beyond_the_last_record_is_not_read(problem, whole, tmp_path):
         ({"tune": 200}, "give tune=100, not 200"),
         ({"random_seed": 4}, "give random_seed=3 or None, not 4"),
         ({"keep_white": True}, "give keep_white=False"),
+        ({"target_accept": 0.95}, "give target_accept=0.8"),
     ],
 )
 def test_a_run_goes_on_with_its_own_settings(problem, whole, other, match):

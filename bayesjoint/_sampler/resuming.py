@@ -12,15 +12,19 @@ from bayesjoint._sampler.identity import fingerprint, layout
 from bayesjoint._sampler.marker import Marker
 
 
-def require_same(path: Any, marker: Marker, random_seed: int | None, **settings: int) -> None:
-    """Raise where a run is to be resumed with other settings than it was begun with."""
+def require_same(path: Any, marker: Marker, random_seed: int | None, **settings: Any) -> None:
+    """Raise where a run is to be resumed with other settings than it was begun with.
+
+    Those that are None go on as they were.
+    """
     sampler = _store.sampler_of(path, marker)[0]
     held = {
         "chains": sampler.sizes["chain"], "tune": int(sampler.attrs["tuning_steps"]),
         "keep_white": bool(sampler.attrs["keep_white"]),
+        "target_accept": float(sampler.attrs["target_accept"]),
     }  # fmt: skip
     for name, value in settings.items():
-        if held[name] != value:
+        if value is not None and held[name] != value:
             raise ValueError(
                 f"store {str(path)!r} holds a run with {name}={held[name]}, and resume=True goes "
                 f"on with it; give {name}={held[name]}, not {value}, or another store"
