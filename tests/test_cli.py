@@ -87,8 +87,11 @@ def test_a_model_may_import_its_neighbours(tmp_path):
 def test_broken_model_file(monkeypatch, capsys, tmp_path):
     path = tmp_path / "broken.py"
     path.write_text("import no_such_package")
-    message = error_of(monkeypatch, capsys, "check", path)
-    assert "cannot be loaded" in message and "no_such_package" in message
+    assert run(monkeypatch, "check", path) == 2
+    *trace, message = capsys.readouterr().err.splitlines()
+    assert str(path) in "".join(trace)
+    assert message.startswith("error: ") and "cannot be loaded (line 1)" in message
+    assert "no_such_package" in message
 
 
 def test_model_file_without_problem(monkeypatch, capsys, tmp_path):

@@ -587,7 +587,6 @@ FIELD_GRID = bj.Grid(x=np.arange(3.0))
     [
         lambda s: bj.GaussianNoise(sd=s),
         lambda s: bj.GaussianNoise(sd=[1.0, s]),
-        lambda s: bj.CorrelatedNoise(covariance=np.eye(2) * s * max(s, 1e-323)),
         lambda s: bj.StudentTNoise(sd=s, nu=4.0),
         lambda s: bj.GaussianNoise(sd=1.0, scale=s),
         lambda s: bj.JointDiscrepancy(sd={"m": s}),
@@ -607,6 +606,11 @@ def test_scales_whose_square_a_computer_cannot_hold_are_refused(make, size):
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         refused(lambda: make(size), "units|computer")
+
+
+@pytest.mark.parametrize("variance", [5e-324, 1e-310, 1e305])
+def test_variances_that_a_computer_cannot_hold_are_refused(variance):
+    refused(lambda: bj.CorrelatedNoise(covariance=np.eye(2) * variance), "units|computer")
 
 
 def test_candidates_without_labels_are_kept():
