@@ -314,20 +314,29 @@ def test_point_spreads_are_found_by_times(axis):
     refused(lambda: bj.point_spread(tree, "th", time=3.0 if axis is DATES else "soon"), "time")
 
 
-def test_fields_along_dates_are_aligned():
-    tree = example_fields(alike=0.5)
-    expected = bj.alignment(tree)
-    dim = str(tree["posterior"]["density"].dims[-1])
-    days = pd.Timestamp("2020-01-01") + pd.to_timedelta(tree["posterior"][dim].values, unit="s")
-    dated = xr.DataTree.from_dict(
+def along(tree, dim, labels):
+    """Return a tree with other labels along a dim."""
+    return xr.DataTree.from_dict(
         {
-            name: group.to_dataset().assign_coords({dim: days})
-            if dim in group.dims
-            else group.to_dataset()
-            for name, group in tree.children.items()
+            name: ds.assign_coords({dim: labels}) if dim in ds.dims else ds
+            for name, ds in ((name, group.to_dataset()) for name, group in tree.children.items())
         }
     )
-    found = bj.alignment(dated)
+
+
+def test_fields_along_dates_are_aligned():
+    whole = example_fields(alike=0.5)
+    depth, dim = (str(d) for d in whole["posterior"]["density"].dims[-2:])
+    tree = xr.DataTree.from_dict(
+        {
+            name: whole[name].to_dataset().isel({depth: 0}, drop=True)
+            for name in ("posterior", "prior")
+        }
+    )
+    days = pd.Timestamp("2020-01-01") + pd.to_timedelta(tree["posterior"][dim].values, unit="s")
+    expected, found = bj.alignment(tree), bj.alignment(along(tree, dim, days))
+    with pytest.raises(ValueError, match="gradients along them cannot be compared"):
+        bj.alignment(along(whole, dim, days))  # beside a depth in metres
     numbers = [n for n, v in expected.items() if v.dtype.kind == "f" and "units" not in v.attrs]
     assert numbers
     for name in numbers:

@@ -323,7 +323,7 @@ WRONG = {
         lambda: problem(bj.PropertyRelation("b", given="a", function=infinite)), "not finite",
     ),
     "other dimensions": (
-        lambda: problem(bj.PropertyRelation("b", given="a", function=flat)), "dimensions",
+        lambda: problem(bj.PropertyRelation("b", given="a", function=flat)), "gives shape",
     ),
     "a missing coefficient": (
         lambda: problem(bj.PropertyRelation("b", given="a", function=straight)),
