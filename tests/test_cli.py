@@ -322,7 +322,7 @@ def test_arguments_are_told_as_options(argument, option):
     assert as_options(argument) == (option or argument)
 
 
-@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("finished", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_ctrl_c_before_a_finished_run_is_replaced_leaves_it(
     monkeypatch, capsys, model, tmp_path, finished
 ):
@@ -398,7 +398,9 @@ def interpreted(problem, **settings):
     return SAMPLE(problem, backend="interpreted", prior_draws=20, **settings)
 
 
-@pytest.mark.parametrize(("draws", "page"), [(300, False), (2000, True)])
+@pytest.mark.parametrize(
+    ("draws", "page"), [(300, False), pytest.param(2000, True, marks=pytest.mark.slow)]
+)
 def test_a_partial_run_says_so(monkeypatch, capsys, model, tmp_path, draws, page):
     monkeypatch.setattr("bayesjoint.sample", partial)
     arguments = ["run", model, "--out", tmp_path, "--draws", draws, "--chains", 2, "--tune", 50]

@@ -72,6 +72,7 @@ def test_the_gradient_of_the_benefit_is_exact_and_positive(local, weights):
     assert (found >= 0.0).all()
 
 
+@pytest.mark.slow
 def test_a_constant_map_is_the_linearization(local):
     for weight in (0.3, 2.0):
         tree = bj.linearize(problem(weight), at=point())

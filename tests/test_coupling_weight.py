@@ -188,6 +188,7 @@ def test_a_table_knows_a_guide_whatever_the_order_of_its_dims():
     assert image == turned != another
 
 
+@pytest.mark.slow
 def test_draws_that_are_flat_everywhere_are_told():
     """In a corner of three cells every hundredth draw of the prior is flat."""
     corner = np.zeros(GRID.shape, dtype=bool)

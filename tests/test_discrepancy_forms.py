@@ -168,6 +168,7 @@ def test_on_many_places_the_error_of_a_grid_is_that_of_its_covariance(monkeypatc
     assert f"12 places, variances by up to {np.diag(error).max():.1g}" in stated
 
 
+@pytest.mark.slow
 def test_a_product_of_functions_on_a_lattice_is_dense_algebra():
     """Two modalities on six times by three places, unlike a third beside them."""
     axes = {"time": TIMES, "place": np.array([0.0, 1.0, 3.0])}

@@ -39,6 +39,7 @@ def test_the_mode_is_that_of_the_dense_search(functions, monkeypatch):
     np.testing.assert_allclose(found.point, dense.point, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_volume_of_a_mode_is_that_of_the_matrix(functions, monkeypatch):
     """Directions that are left alone hold less than a nat of it."""
     dense = _curvature.curvature(functions, functions.initial).log_determinant
@@ -100,6 +101,7 @@ def test_pairs_are_those_of_the_complete_spectrum(pair):
     )
 
 
+@pytest.mark.slow
 def test_reports_are_those_of_the_complete_spectrum(pair):
     complete, large = pair
     for report in (bj.resolution, bj.information, bj.identifiability, bj.leakage):

@@ -158,6 +158,7 @@ def test_the_posterior_is_that_of_direct_linear_algebra():
     )
 
 
+@pytest.mark.slow
 def test_counts_are_as_without_the_rows():
     """NaN among counts, which are then floats."""
     rate = bj.pytensor_map(lambda t: pm.math.exp(MATRIX["a"] @ t / 3), ["theta"])
@@ -198,7 +199,11 @@ DISCREPANCIES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("gaps", [GAPS, SAME], ids=["own gaps", "the same gaps"])
+@pytest.mark.parametrize(
+    "gaps",
+    [GAPS, pytest.param(SAME, marks=pytest.mark.slow)],
+    ids=["own gaps", "the same gaps"],
+)
 @pytest.mark.parametrize("which", DISCREPANCIES)
 def test_a_discrepancy_in_coordinates(which, gaps):
     compare(*problems(BOTH, gaps, discrepancy=DISCREPANCIES[which]))
@@ -398,6 +403,7 @@ def test_derived_problems_keep_the_gaps(pair):
     compare(*(p.hold({"a_sd": 0.25}) for p in unknown))
 
 
+@pytest.mark.slow
 def test_simulated_data_observe_no_more_than_the_data(pair):
     first, second = (bj.simulate(p, random_seed=7) for p in pair)
     for name in "ab":

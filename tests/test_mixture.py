@@ -218,6 +218,7 @@ UNKNOWN = {
 NAMES = ["rocks_proportions", "rocks_mean_a", "rocks_sd_a", "rocks_correlation"]
 
 
+@pytest.mark.slow
 def test_unknown_settings_shape_the_fields():
     coupling = rocks(**UNKNOWN)
     assert coupling.unknowns() == NAMES

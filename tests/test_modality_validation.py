@@ -61,6 +61,7 @@ def test_data_are_predicted_with_the_errors_of_the_others(found, name):
     assert np.all(np.abs(np.cov(predicted.T) - covariance) < 4.5 * error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GROUPS)
 def test_the_density_of_all_data_together(found, name):
     case, report = found
@@ -270,6 +271,7 @@ def coupled_pair():
     return problem.replace(couplings=[unknown], discrepancy=errors)
 
 
+@pytest.mark.slow
 def test_settings_of_what_is_left_out_have_their_prior_beside_a_coupling():
     functions, rng = ModelFunctions(coupled_pair()), np.random.default_rng(8)
     space = functions.once(LatentSpace)

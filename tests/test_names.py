@@ -457,6 +457,7 @@ def sampled(tmp_path_factory):
     return problem, tree, store
 
 
+@pytest.mark.slow
 def test_draws_bear_the_names_of_the_user(sampled):
     problem, tree, store = sampled
     posterior, data = tree["posterior"], tree["observed_data"]

@@ -53,7 +53,9 @@ def best_sd(size, reference):
     return np.exp(found.x)
 
 
-@pytest.mark.parametrize("size", SIZES[:4])
+@pytest.mark.parametrize(
+    "size", [SIZES[0], *(pytest.param(size, marks=pytest.mark.slow) for size in SIZES[1:4])]
+)
 @pytest.mark.parametrize("name", NOISES)
 def test_a_noise_far_above_its_prior_is_found(name, size):
     prior, reference = NOISES[name]
@@ -216,7 +218,9 @@ def sds_everywhere(tree, name):
 
 
 @pytest.mark.parametrize("unit", SCALES)
-@pytest.mark.parametrize("noise", [1e-30, 1e-5, 1.0, 1e5])
+@pytest.mark.parametrize(
+    "noise", [1e-30, 1e-5, *(pytest.param(noise, marks=pytest.mark.slow) for noise in (1.0, 1e5))]
+)
 def test_a_sharply_seen_number_has_the_sd_of_its_noise(unit, noise):
     """``Normal(0, 1e3)`` seen with noise 1e-5 has sd 1e-5, in whatever unit."""
     level = bj.Parameter("level", bj.Prior(pm.Normal, mu=0.0, sigma=1e3 * unit))

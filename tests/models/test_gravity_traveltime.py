@@ -255,6 +255,7 @@ def test_the_data_are_fitted_to_their_noise(previews, fine_preview):
         assert np.all(np.abs(fit["chi2"] - residual) < 5 * np.sqrt(2 * residual) + residual * 0.2)
 
 
+@pytest.mark.slow
 def test_gravity_resolves_less_with_depth_and_less_than_rays(previews):
     report = bj.resolution(previews[0.0])
     by_depth = report["density"].mean("x").values

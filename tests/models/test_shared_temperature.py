@@ -105,6 +105,7 @@ def stated():
     return {e: study.posterior_sd(model.problem(errors=e, **SMALL)) for e in model.ERRORS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("errors", model.ERRORS)
 def test_toolkit_agrees_with_dense_algebra(stated, errors):
     covariance = study.covariance(**SMALL, errors=errors)
