@@ -11,6 +11,7 @@ import xarray as xr
 import bayesjoint as bj
 from bayesjoint._sampler import reading as _reading
 from bayesjoint._sampler.packing import guarded
+from tests.helpers import STANDARD
 from tests.test_store import SETTINGS, whole_problem
 
 KINDS = ["sampled", "of a store", "of a large store", "linearised"]
@@ -88,3 +89,21 @@ def test_values_that_other_writers_would_scale_are_not_written(tmp_path):
         with pytest.raises(ValueError, match=key):
             tree.to_netcdf(tmp_path / "tree.nc")
         assert tree["observed_data"]["m"].attrs == attrs
+
+
+def test_coordinates_beside_the_dims_leave_summary_alone():
+    easting = {"station": list("abc"), "easting": ("station", [1.0, 2.0, 4.0])}
+    data = xr.DataArray([1.0, 2.0, 4.0], easting, "station")
+    line = bj.linear_map(np.ones((3, 1)), "level")
+    level = bj.Parameter("level", STANDARD)
+    problem = bj.JointProblem(
+        latents=[level], modalities=[bj.Modality("m", data, line, bj.GaussianNoise(sd=0.1))]
+    )
+    tree = bj.sample(problem, draws=20, **SETTINGS)
+    table = az.summary(tree, round_to="none")
+    assert list(table.index) == ["level", *(f"m_response[{s}]" for s in "abc")]
+    np.testing.assert_allclose(
+        table["mean"].astype(float), tree["posterior"]["level"].mean().item(), rtol=1e-9
+    )
+    for group in ("observed_data", "posterior_predictive"):
+        assert tree[group]["m"]["easting"].values.tolist() == [1.0, 2.0, 4.0]

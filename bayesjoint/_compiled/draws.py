@@ -77,11 +77,11 @@ class DrawTable:
             arrays[f"{name}_discrepancy"] = self._on_image(name, values)
         if white:
             arrays.update(self._white())
-        return self.dataset(arrays)
+        return _along_dims_only(self.dataset(arrays))
 
     def prior(self) -> xr.Dataset:
         """Return latents, hyperparameters and responses at draws of the prior."""
-        return self.dataset(self._unknowns() | self._responses())
+        return _along_dims_only(self.dataset(self._unknowns() | self._responses()))
 
     def _unknowns(self) -> dict[str, xr.DataArray]:
         arrays = {}
@@ -255,6 +255,15 @@ class DrawTable:
         kept = {c: v for c, v in coords.items() if any(set(v.dims) <= dims for dims in used)}
         index = {"chain": np.arange(self.shape[0]), "draw": np.arange(self.shape[1])}
         return xr.Dataset(arrays, coords={**index, **kept})
+
+
+def _along_dims_only(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset without coordinates beside its dims, as PyMC makes it.
+
+    `arviz.summary` puts all variables into one table, which xarray refuses where some have such
+    coordinates; `posterior_predictive` and `observed_data` keep them.
+    """
+    return dataset.drop_vars([name for name in dataset.coords if name not in dataset.xindexes])
 
 
 def _at_places(images: np.ndarray, modality: Any) -> np.ndarray:
