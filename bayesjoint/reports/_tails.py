@@ -13,9 +13,7 @@ from bayesjoint.reports._numbers import percent
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.9, 0.95, 0.98, 0.99)  # of all draws, below
 ENOUGH = 400  # effective draws (Vehtari et al. 2021)
-LARGEST = (
-    1.02  # r-hat of a tail: one that is 1 % of the draws, all in one half of one of two chains
-)
+LARGEST = 1.02  # r-hat of a tail: 1 % of the draws, all in one half of one of two chains
 LARGEST_ERROR = 0.06  # of an sd, relative
 HEAVY = 6.0  # kurtosis; 3 of a normal quantity, 9 of an exponential one
 
