@@ -252,7 +252,7 @@ def compare_held(case: Case) -> None:
         compare(case, held(problem))
 
 
-@settings(max_examples=400, **QUIET)
+@settings(max_examples=250, **QUIET)
 @given(cases())
 def test_what_a_problem_holds_is_what_was_told(case):
     compare_held(case)
@@ -265,7 +265,7 @@ def test_two_thousand_problems_hold_what_was_told(case):
     compare_held(case)
 
 
-@settings(max_examples=20, **QUIET)
+@settings(max_examples=12, **QUIET)
 @given(cases(sharpest=6.0))
 def test_posteriors_are_those_of_linear_algebra(case):
     if (problem := told_or_refused(case)) is not None:

@@ -67,7 +67,7 @@ def trials(count, seed, store=""):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize("stored", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("count", [4, pytest.param(60, marks=pytest.mark.slow)])
 def test_an_interrupt_at_any_moment_keeps_the_draws(tmp_path, stored, count):
     """Either the draws come back, of all chains alike, or none was made (seed 8 of the moments).

@@ -143,6 +143,7 @@ def test_the_density_has_log_z_with_its_error(functions, table):
     assert size == pytest.approx(float(table.standard_error(*at)), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_differences(functions):
     point = 0.5 * np.random.default_rng(5).standard_normal(functions.size)
     gradient, step = functions.density(point)[1], 1e-5

@@ -672,7 +672,9 @@ def files_hold(tree, folder):
             bj.plot_fit(read)
 
 
-@pytest.mark.parametrize("gaps", [{}, GAPS], ids=["complete", "with gaps"])
+@pytest.mark.parametrize(
+    "gaps", [pytest.param({}, marks=pytest.mark.slow), GAPS], ids=["complete", "with gaps"]
+)
 def test_data_of_a_stacked_dim(gaps, tmp_path):
     """Everything in memory; a latent has the dims that were stacked."""
     data = image("a", with_gaps("a", gaps)).drop_vars(["east", "north"])

@@ -133,6 +133,7 @@ def test_sampled_discrepancy_stays_sampled_beside_counts():
     assert np.isnan(log_likelihood_at(functions, point))
 
 
+@pytest.mark.slow
 def test_they_are_sampled_and_reported():
     tree = bj.sample(moved("marginal"), draws=200, tune=200, chains=2, random_seed=SEED,
                      progress=False, backend="interpreted")  # fmt: skip

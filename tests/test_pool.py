@@ -35,8 +35,9 @@ def compilations(monkeypatch):
     return names
 
 
-@pytest.mark.parametrize("form", ["latent", pytest.param("marginal", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("backend", ["interpreted", pytest.param("numba", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["latent", "marginal"])
+@pytest.mark.parametrize("backend", ["interpreted", "numba"])
 def test_other_data_are_sampled_as_a_new_problem_is(form, backend, monkeypatch):
     first = gauges.make(form)
     bj.sample(first, **SETTINGS, backend=backend)
@@ -78,6 +79,7 @@ def test_weights_are_one_again():
         assert functions.density(functions.initial)[0] == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["interpreted", "numba"])
 def test_the_density_of_the_prior_leaves_that_of_the_posterior_alone(backend):
     functions = ModelFunctions(gauges.make())

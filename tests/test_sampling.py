@@ -83,7 +83,6 @@ def scatter_by_chance(z, correlation):
     return np.abs(z).max() < largest_z(z.size, 1e-4) and low - 0.1 < spread < high + 0.1
 
 
-@pytest.mark.slow
 def test_joint_problem_of_200_unknowns_agrees_with_the_closed_form(case, tree):
     mean, covariance = case.posterior()
     sd = np.sqrt(np.diag(covariance))
@@ -241,6 +240,7 @@ def test_two_sensors_have_the_posterior_sd_of_the_closed_form(sensor_model, sign
     assert abs(theta["theta"].std(ddof=1).item() - exact) < 4.5 * error
 
 
+@pytest.mark.slow
 def test_plain_pymc_samples_the_model_unchanged():
     """Both forms of the coordinates have the same posterior (seed 2, 4.5 Monte Carlo errors)."""
     problem = two_sensors(1.0, 2.0, 0.5, 0.8, 0.1, 0.2, 0.5)

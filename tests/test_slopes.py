@@ -87,6 +87,7 @@ def test_slopes_take_a_tenth_of_the_time_of_a_run_or_less():
     assert thinning(10 * ENOUGH, steps=1023.0, workers=4) == 10
 
 
+@pytest.mark.slow
 def test_a_run_keeps_slopes_and_its_verdict_knows_them():
     """A linear problem: fields are recentred or not, Stein's identities hold (seed 3)."""
     tree = bj.sample(problem(), draws=500, tune=300, cores=1, backend="interpreted", **SETTINGS)

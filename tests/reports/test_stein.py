@@ -85,6 +85,7 @@ def departures_of(places, slopes):
     return departures(xr.DataTree.from_dict({"slopes": xr.Dataset(variables, coords)}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("chains", "draws"), [(2, 1000), (4, 250)])
 def test_whole_funnels_are_good(chains, draws):
     """Of 200 runs of 10 quantities less than 2 % are doubted, of which one is Neal's v."""
