@@ -62,6 +62,7 @@ def agrees(case, left_out):
         assert abs(float(left_out["log_density"][station]) - expected) < largest * of_density
 
 
+@pytest.mark.slow
 def test_what_the_rest_predicts_is_that_of_a_fit_without_the_group(case):
     left_out = bj.leave_out(
         case.problem, case.draws(2_000), "gnss", "station", draws=2_000, random_seed=0

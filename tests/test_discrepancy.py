@@ -339,6 +339,7 @@ def test_latent_discrepancy_is_added_to_the_mean():
     assert found == pytest.approx(expected.sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["paired by index", "everything unknown"])
 @pytest.mark.parametrize("form", ["marginal", "latent"])
 def test_gradient_agrees_with_finite_differences(name, form):
@@ -553,6 +554,7 @@ def correlated_noise(scale):
     return block_diag(noise_covariance("a"), scale**2 * ROOT @ ROOT.T)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [2.0, logarithmic(2.0)])
 def test_correlated_noise_is_integrated_out_with_the_discrepancy(length):
     settings = {"sd": MIXED, "correlation": 0.8, "on": "time", "length_scale": length}

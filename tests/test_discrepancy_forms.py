@@ -101,6 +101,7 @@ def density_error(whole, approximate):
     return np.sqrt(mean**2 + 0.5 * np.trace(change @ change))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"grid": GRID}, {"grid": GRID, "rank": 5, "form": "latent"}])
 def test_the_error_of_a_grid_is_that_of_the_log_density(settings):
     """With an unknown length scale and sd, and another discrepancy, which is not an error of it."""

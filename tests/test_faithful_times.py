@@ -194,6 +194,7 @@ AXES = {
 MATRIX = np.random.default_rng(1).normal(size=(3, 5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", AXES.values(), ids=AXES)
 def test_fields_along_times_are_those_along_days(axis):
     plain = bj.GaussianField("th", bj.Grid(time=DAYS), sd=2.0, length_scale=LENGTH)

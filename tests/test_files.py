@@ -61,6 +61,7 @@ def test_netcdf_zarr_and_copies_hold_the_tree(trees, kind, tmp_path):
             xr.testing.assert_identical(same[name].to_dataset(), tree[name].to_dataset())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_reports_of_a_tree_from_a_file_are_those_of_the_tree(trees, kind, tmp_path):
     tree = trees[kind]

@@ -156,6 +156,7 @@ def stacked(linear, problem):
     return np.concatenate([linear[name].values.ravel() for name in problem.latent])
 
 
+@pytest.mark.slow
 def test_the_mode_is_that_of_the_joint_prior(case):
     made, covariance, linear = case
     mean, _ = posterior(made, covariance)

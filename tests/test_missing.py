@@ -233,6 +233,7 @@ def paired(gaps, **settings):
     return {"discrepancy": bj.JointDiscrepancy(**settings), "without": {"discrepancy": without}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gaps", [GAPS, SAME, {"b": [3]}], ids=["own", "same", "of one"])
 @pytest.mark.parametrize(
     "settings",

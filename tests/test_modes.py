@@ -134,6 +134,7 @@ def test_each_chain_has_the_posterior_of_its_mode(tree):
         assert np.abs(z).max() < 4.5
 
 
+@pytest.mark.slow
 def test_the_verdict_names_the_chains_of_each_mode(tree):
     attrs = tree["posterior"].attrs
     assert attrs["verdict"] == "bad"

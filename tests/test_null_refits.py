@@ -201,6 +201,7 @@ def counts(problem):
     return problem.replace(modalities=[modality], discrepancy=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [lambda p: p, thick, counts])
 def test_data_are_replaced_in_compiled_functions(change):
     problem, rng = change(instruments()), np.random.default_rng(2)

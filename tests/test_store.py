@@ -145,6 +145,7 @@ def test_a_full_disk_loses_nothing_that_was_recorded(problem, tmp_path, monkeypa
     assert lengths(tree) == {50}
 
 
+@pytest.mark.slow
 def test_what_lies_beyond_the_last_record_is_not_read(problem, whole, tmp_path):
     """A checkpoint was being written when the run was killed; reading leaves it where it is."""
     store = tmp_path / "run.zarr"

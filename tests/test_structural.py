@@ -247,6 +247,7 @@ def functions_of(coupling):
     return ModelFunctions(bj.JointProblem(latents=fields, modalities=[], couplings=[coupling]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COUPLINGS)
 def test_its_action_is_its_matrix(name, rng):
     functions = functions_of(COUPLINGS[name])

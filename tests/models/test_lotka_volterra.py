@@ -35,6 +35,7 @@ def integrated(alpha, beta, gamma, delta, *starts, years):
     return found.y.ravel()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{}, {"alpha": 0.7, "beta": 0.04}, {"lynx_start": 20.0}])
 def test_populations_against_an_adaptive_integrator(change):
     values = {**model.TRUTH, **change}.values()

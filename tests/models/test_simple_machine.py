@@ -72,6 +72,7 @@ def exact(kind):
     return draws[0], effective[0]
 
 
+@pytest.mark.slow
 def test_constraints_find_theta(constrained):
     """The 95 % interval holds 0.65 (4 chains of 1,000, seed 1)."""
     draws = constrained["posterior/theta"].values

@@ -299,6 +299,7 @@ def mirror(line):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_the_nearest_of_two_modes_is_compared(sign):
     problem = mirror(sign)
