@@ -57,7 +57,10 @@ def hessian(function, values, step=1e-5):
     return -np.array([(gradient(flat + u) - gradient(flat - u)) / (2 * step) for u in units])
 
 
-@EVERYWHERE
+@pytest.mark.parametrize(
+    ("name", "dims"),
+    [pytest.param(*p, marks=pytest.mark.slow if p[1] == "3-D" else ()) for p in PLACES],
+)
 def test_gradient_agrees_with_finite_differences(name, dims, rng):
     function, values = derivatives(name, dims), draw(CASES[name], GRIDS[dims], rng)
     found, step = function(*values)[1], 1e-5

@@ -137,6 +137,7 @@ def test_draws_have_its_mean_and_covariance(predicted):
     assert np.abs((away.T @ away / count - covariance) / error).max() < 4.5
 
 
+@pytest.mark.slow
 def test_what_is_predicted_is_labelled(predicted):
     assert predicted["a_discrepancy"].dims == ("sample", "later")
     assert predicted["a_discrepancy"].attrs["units"] == "K"

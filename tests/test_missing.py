@@ -132,6 +132,7 @@ NOISES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", NOISES)
 def test_each_noise_is_as_without_the_rows(which):
     noise, tolerance = NOISES[which]
@@ -204,7 +205,13 @@ DISCREPANCIES = {
     [GAPS, pytest.param(SAME, marks=pytest.mark.slow)],
     ids=["own gaps", "the same gaps"],
 )
-@pytest.mark.parametrize("which", DISCREPANCIES)
+@pytest.mark.parametrize(
+    "which",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("a product", "of one") else ())
+        for name in DISCREPANCIES
+    ],
+)
 def test_a_discrepancy_in_coordinates(which, gaps):
     compare(*problems(BOTH, gaps, discrepancy=DISCREPANCIES[which]))
 

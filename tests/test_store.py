@@ -126,7 +126,10 @@ def test_an_interrupt_keeps_the_draws(problem, tmp_path, monkeypatch, stored):
         assert lengths(bj.sample(problem, draws=50, store=store, resume=True, **SETTINGS)) == {50}
 
 
-@pytest.mark.parametrize("group", ["posterior", "log_prior", "checkpoints"])
+@pytest.mark.parametrize(
+    "group",
+    ["checkpoints", *(pytest.param(g, marks=pytest.mark.slow) for g in ("posterior", "log_prior"))],
+)
 def test_a_full_disk_loses_nothing_that_was_recorded(problem, tmp_path, monkeypatch, group):
     store, real, written = tmp_path / "run.zarr", _store.ZarrOutput._grown, []
 

@@ -70,8 +70,12 @@ SMALL = 400  # below this size threads of linear algebra get in each other's way
 
 @contextmanager
 def in_turn() -> Iterator[None]:
-    """Make and compile graphs while no other thread does; also a decorator."""
-    with _TURN:
+    """Make and compile graphs while no other thread does; also a decorator.
+
+    Variables get no trace of where they were made: each rewrite would append those of others to
+    its own, without end in graphs as large as these.
+    """
+    with _TURN, pytensor.config.change_flags(traceback__limit=0):
         yield
 
 
@@ -146,11 +150,9 @@ def over_rows(
     Called as ``function(matrix, *values of fixed)``; each result has the rows as its first axis.
     Graphs with sparse products or black boxes, which know no batches, are evaluated row by row.
     """
-    # Rewrites append traces of variables to each other, without end in graphs as large as these.
-    with pytensor.config.change_flags(traceback__limit=0):
-        graphs = _inlined(graphs)
-        make = _row_by_row if _knows_no_batches(graphs) else _in_chunks
-        evaluate = make(graphs, variable, fixed)
+    graphs = _inlined(graphs)
+    make = _row_by_row if _knows_no_batches(graphs) else _in_chunks
+    evaluate = make(graphs, variable, fixed)
 
     def by_rows(matrix, *values):
         if len(matrix):

@@ -96,6 +96,7 @@ def test_numbers_of_the_table_are_those_of_the_draws(tree, page):
     assert with_sd(float(draws.mean()), sd, "m") in text_of(page)
 
 
+@pytest.mark.slow
 def test_preview(dense, tmp_path):
     text = text_of(report(factory.preview(dense), tmp_path / "preview.html"))
     assert "Preview: nothing was sampled" in text and "gravity and arrivals" in text
