@@ -1,5 +1,7 @@
 """Chains continue where they ended, with nutpie's metric held at what the warm-up had learnt."""
 
+import time
+
 import arviz as az
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from nutpie import sample
 from bayesjoint._compiled.coordinates import Coordinates
 from bayesjoint._compiled.density import _Locked
 from bayesjoint._sampler import nuts as _nuts
+from bayesjoint._sampler.traces import read
 
 SIZE = 6
 STARTS = (np.ones(SIZE), np.array([0.1, 5.0, 1e-3, 3.0, 2.0, 1e-7]))
@@ -134,3 +137,26 @@ def test_a_run_in_parts_has_the_moments_of_the_density():
     sd = draws["x"].std(("chain", "draw"))
     of_sd = (sd - SD) / az.mcse(draws, method="sd")["x"]
     assert np.abs(of_mean).max() < 4.5 and np.abs(of_sd).max() < 4.5
+
+
+class Slow(Normal):
+    def __call__(self, point):
+        time.sleep(0.3)
+        return super().__call__(point)
+
+
+def test_a_chain_without_draws_is_looked_at():
+    """Beside one that has some: a look shows what all have, which is nothing yet."""
+    shown, start = [], np.ones(SIZE)
+    settings = {"chains": 1, "tune": 1, "draws": 5, "seed": 1, "progress_bar": False,
+                "blocking": False, "return_raw_trace": True}  # fmt: skip
+    coordinates = Coordinates.around(np.zeros(SIZE))
+    quick = sample(Normal(np.ones(SIZE)).at(coordinates, start), **settings)
+    done = read(quick.wait())
+    slow = sample(Slow(np.ones(SIZE)).at(coordinates, start), **settings)
+    try:
+        _nuts._peek(shown.append, [done], [slow])
+    finally:
+        slow.cancel()
+    assert done.draws.shape == (5, SIZE)
+    assert [points.shape for points in shown] == [(2, 0, SIZE)]

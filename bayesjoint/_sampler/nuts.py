@@ -7,7 +7,6 @@ makes nutpie's metric the one that the warm-up had learnt, exactly; `tests/test_
 """
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -237,9 +236,7 @@ def _peek(peek: Callable | None, done: list[Trace], running: list) -> float:
     """Show draws so far; return how long that took, s."""
     began = time.perf_counter()
     if peek is not None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of chains that have no draws yet
-            parts = [trace.draws for trace in [*done, *(read(s.inspect()) for s in running)]]
+        parts = [trace.draws for trace in [*done, *(read(s.inspect()) for s in running)]]
         count = min(len(part) for part in parts)
         peek(np.stack([part[:count] for part in parts]))
     return time.perf_counter() - began

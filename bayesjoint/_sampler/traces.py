@@ -66,8 +66,9 @@ class Trace:
 def read(results: Any) -> Trace:
     """Return the trace of one chain from nutpie's raw results."""
     (draws,), (stats,) = results.get_arrow_trace()
-    flat = pyarrow.array(draws.column(POINT)).flatten().to_numpy()
+    column = draws.column(POINT)
+    size = int(column.field.metadata[b"shape"])
     columns = {name: stats.column(name) for name in stats.column_names}
     tuning = int(np.sum(pyarrow.array(columns["tuning"]).to_numpy(zero_copy_only=False)))
-    points = flat.reshape(draws.num_rows, -1) if draws.num_rows else np.zeros((0, 0))
+    points = pyarrow.array(column).flatten().to_numpy().reshape(draws.num_rows, size)
     return Trace(points, columns, tuning)
