@@ -9,7 +9,8 @@ from pathlib import Path
 # Frames between the user's line and ours; dataclasses write their __init__ in "<string>".  Each
 # less its last letter: Python 3.12 and 3.13 do not skip a file whose whole name is the prefix.
 BETWEEN = [name[:-1] for name in (contextlib.__file__, functools.__file__, "<string>")]
-OURS = (str(Path(__file__).parent) + os.sep, *BETWEEN)
+PACKAGE = str(Path(__file__).parent) + os.sep  # what the paths of our own files begin with
+OURS = (PACKAGE, *BETWEEN)
 
 
 def warn(text: str) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PACKAGE = str(Path(__file__).parent.parent)
+from bayesjoint._warnings import PACKAGE
+
 TOLD = (ValueError, FileNotFoundError, ImportError, OSError)
 
 
@@ -58,10 +59,14 @@ def one_line(error: BaseException) -> str:
 def is_told(error: BaseException, folders: tuple[Path, ...]) -> bool:
     """Tell whether an error was raised on purpose, by this package or a model file."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    places = (PACKAGE, *(str(folder.resolve()) for folder in folders))
-    ours = any(frame.filename.startswith(place + os.sep) for place in places)
+    ours = frame.filename.startswith((PACKAGE, *_within(folders)))
     line = linecache.getline(frame.filename, frame.lineno or 0).strip()
     return ours and line.startswith("raise")
+
+
+def _within(folders: tuple[Path, ...]) -> tuple[str, ...]:
+    """Return what the paths of files in some folders begin with."""
+    return tuple(str(folder.resolve()) + os.sep for folder in folders)
 
 
 def traceback_of_cause(error: BaseException, folders: tuple[Path, ...]) -> str:
@@ -72,8 +77,8 @@ def traceback_of_cause(error: BaseException, folders: tuple[Path, ...]) -> str:
     if cause is None or cause.__traceback__ is None:
         return ""
     frames = traceback.extract_tb(cause.__traceback__)
-    users = [f for f in frames if not f.filename.startswith(PACKAGE + os.sep)]
-    places = tuple(str(folder.resolve()) + os.sep for folder in folders)
+    users = [f for f in frames if not f.filename.startswith(PACKAGE)]
+    places = _within(folders)
     if not any(frame.filename.startswith(places) for frame in users):
         return ""
     return traceback_within(cause, places)

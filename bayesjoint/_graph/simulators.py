@@ -9,17 +9,14 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bayesjoint._graph.outputs import MapFault, Output, action, in_form, kind, read
+from bayesjoint._warnings import PACKAGE
 
 REMEMBERED = 8  # points: chains take turns, and value and derivative are asked one after the other
-
-
-PACKAGE = str(Path(__file__).parent.parent)
 
 
 def _traceback(error: Exception) -> str:

@@ -59,8 +59,8 @@ class Axis:
     @property
     def logarithmic(self) -> bool:
         """Whether positive numbers grow by a factor rather than by a step."""
-        at = np.abs(np.sort(self.at))
-        if self.kind != "numbers" or at.size < 4 or not (np.sort(self.at) > 0).all():
+        at = np.sort(self.at)
+        if self.kind != "numbers" or at.size < 4 or not (at > 0).all():
             return False
         if at[-1] < 10**DECADES * at[0]:
             return False
@@ -172,16 +172,20 @@ def _dates(axis: Any, of: Axis, most: int) -> None:
 
 
 def _names(axis: Any, of: Axis) -> None:
-    step = -(-len(of.names) // MOST_NAMES)
-    shown = of.names[::step]
+    step = _every(of)
     turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
     flat = axis.axis_name == "y" or width_of(of) <= _inches(axis)
-    axis.set_ticks(of.at[::step], shown, **({} if flat else turned))
+    axis.set_ticks(of.at[::step], of.names[::step], **({} if flat else turned))
+
+
+def _every(axis: Axis) -> int:
+    """Return every how many names are written."""
+    return max(1, -(-len(axis.names) // MOST_NAMES))
 
 
 def width_of(axis: Axis) -> float:
     """Return the inches that names beside each other need."""
-    shown = axis.names[:: -(-len(axis.names) // MOST_NAMES) or 1]
+    shown = axis.names[:: _every(axis)]
     return LETTER * len(shown) * (max(map(len, shown), default=0) + 1)
 
 
