@@ -160,3 +160,19 @@ def test_a_chain_without_draws_is_looked_at():
         slow.cancel()
     assert done.draws.shape == (5, SIZE)
     assert [points.shape for points in shown] == [(2, 0, SIZE)]
+
+
+def test_chains_one_after_the_other_are_not_looked_at(monkeypatch):
+    """A look needs draws of all chains."""
+    monkeypatch.setattr(_nuts, "POLL", 0.0)
+    monkeypatch.setattr("bayesjoint._sampler.interrupts.LOOK", 0.05)
+    coordinates, start, shown = Coordinates.around(np.zeros(SIZE)), np.ones(SIZE), []
+    chains = [_nuts.Chain(start, 0.3, np.ones(SIZE)) for _ in range(2)]
+    for cores in (1, 2):
+        settings = _nuts.Settings(0.8, max_depth=1, cores=cores)
+        part = _nuts.advance(
+            Slow(np.ones(SIZE)), coordinates, chains, 2, [1, 2], settings, peek=shown.append
+        )
+        assert part.points.shape == (2, 2, SIZE)
+        assert bool(shown) == (cores == 2)
+    assert {points.shape[0] for points in shown} == {2}

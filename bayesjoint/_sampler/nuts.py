@@ -182,6 +182,8 @@ def _run(models, seeds, settings, watch, options, peek=None) -> tuple[list[Trace
     traces: list[Trace] = []
     complete = True
     at_once = settings.cores or len(models)
+    if at_once < len(models):  # a look compares all chains, of which some have not begun
+        peek = None
     start = time.perf_counter()
     # Chains share the processors; each with threads of its own for linear algebra would crowd them.
     with threadpool_limits(limits=1 if len(models) > 1 else None):
